@@ -1,0 +1,1 @@
+"""From stored rows to effects, verdicts and their evidence. Imports no torch."""

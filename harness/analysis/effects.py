@@ -1,0 +1,406 @@
+"""Paired effects of every arm of a study: from stored rows to numbers, tests, costs and verdicts.
+
+The unit is the block: one seed, with the same split, initial weights and data order for all arms. Tests
+and intervals are those of the paired t test; beside them stand the exact sign-flip permutation test and the
+Wilcoxon signed-rank test. p values of a study are corrected together by Holm's method.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from harness.analysis.power import mde, seeds_needed
+from harness.analysis.types import Analysis, Effect, Ratio, Verdict
+from harness.analysis.verdicts import Evidence, Setting, judge, outlying
+from harness.errors import UserError, did_you_mean
+from harness.store.schema import METRICS, ArmPlan, Manifest
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 2**14
+"""Sign flips of a permutation test: all of them, so an exact p, up to 14 pairs; beyond, a seeded sample."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a stored column is shown: times `factor`, in `unit`, and which direction is better."""
+
+    factor: float
+    unit: str
+    higher_is_better: bool
+
+
+_QUALITY = {
+    "accuracy": Scale(100.0, "points", True),
+    "top5": Scale(100.0, "points", True),
+    "nll": Scale(1.0, "nats", False),
+    "ece": Scale(1.0, "", False),
+    "brier": Scale(1.0, "", False),
+}
+SCALES = {
+    **{f"{split}_{metric}": _QUALITY[metric] for split in ("test", "val") for metric in METRICS},
+    "train_accuracy": _QUALITY["accuracy"],
+    "train_nll": _QUALITY["nll"],
+    "train_loss": Scale(1.0, "", False),
+    **{
+        name: Scale(1.0, "s", False)
+        for name in ("cpu_seconds_train", "seconds_train", "seconds_total", "seconds_per_step")
+    },
+    "images_per_second": Scale(1.0, "images/s", True),
+    "peak_memory_bytes": Scale(1.0, "bytes", False),
+    "parameters": Scale(1.0, "parameters", False),
+    "forward_flops": Scale(1.0, "FLOPs", False),
+}
+"""The columns of the runs table that can be analysed."""
+
+
+def analyse(
+    runs: pd.DataFrame,
+    manifest: Manifest,
+    *,
+    metric: str | None = None,
+    correct: Mapping[str, NDArray[np.bool_]] | None = None,
+) -> Analysis:
+    """Compare every arm of a study with its baseline, seed by seed.
+
+    Args:
+        runs: rows with the columns of `harness.store.schema.RUNS`; rows of other studies or of other
+            fingerprints, and repeated rows, may be among them and are left out.
+        manifest: the study as declared.
+        metric: a column of `SCALES`; by default the one that the study declared.
+        correct: run id -> whether each test image was classified correctly, shape (images,), ordered by
+            dataset index, for `Effect.noise_share` of the test accuracy.
+
+    Raises:
+        UserError: the metric is unknown, or the study has no baseline.
+    """
+    metric = metric or manifest.metric
+    if metric not in SCALES:
+        hint = did_you_mean(metric, SCALES)
+        raise UserError(f"metric '{metric}' cannot be analysed{hint} Known: {', '.join(SCALES)}")
+    scale = SCALES[metric]
+    baseline = next((arm for arm in manifest.arms if not arm.tricks), None)
+    if baseline is None:
+        raise UserError(f"study {manifest.study} has no baseline arm to compare with; run it again with one")
+
+    rows, left_out = _own_rows(runs, manifest)
+    base = _Side.of(baseline, rows, metric, scale.factor)
+    pairs = [
+        _Pairs(arm, base, _Side.of(arm, rows, metric, scale.factor), manifest.seeds)
+        for arm in manifest.arms
+        if arm is not baseline
+    ]
+    # The margin is declared in points of an accuracy. For other quantities nothing was declared.
+    margin = manifest.margin if scale.unit == "points" else math.nan
+    family = sum(len(p.seeds) >= 2 for p in pairs)
+    setting = Setting(metric, scale.unit, scale.higher_is_better, margin, manifest.alpha, manifest.scope, family)
+    drafts = [_draft(p, setting, correct if metric == "test_accuracy" else None) for p in pairs]
+    # One correction of the p values that decide: those of the Wilcoxon test for unstable arms.
+    deciding = [e.p_wilcoxon if evidence.instability(e) else e.p for e, evidence in drafts]
+    effects = []
+    for (draft, evidence), p in zip(drafts, holm(deciding).tolist(), strict=True):
+        effect = replace(draft, p_holm=p)
+        effects.append(replace(effect, verdict=judge(effect, evidence, setting)))
+    values = base.values.to_numpy()
+    return Analysis(
+        metric=metric,
+        unit=scale.unit,
+        higher_is_better=scale.higher_is_better,
+        margin=margin,
+        alpha=manifest.alpha,
+        baseline_n=values.size,
+        baseline_mean=float(values.mean()) if values.size else math.nan,
+        baseline_sd=float(values.std(ddof=1)) if values.size > 1 else math.nan,
+        baseline_failed=int((base.rows["status"] != "ok").sum()),
+        effects=tuple(effects),
+        checks=_checks(rows, left_out, pairs, manifest),
+    )
+
+
+def t_interval(x: ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats, Floats]:
+    """Mean of `x` along its last axis with its 1 - `alpha` t interval: (mean, low, high).
+
+    With one value, the interval is NaN.
+    """
+    x = np.asarray(x, dtype=float)
+    mean, error, freedom = _moments(x)
+    half = stats.t.isf(alpha / 2, freedom) * error
+    return mean, mean - half, mean + half
+
+
+def t_test(x: ArrayLike) -> Floats:
+    """Two-sided p of the t test that the mean of `x` along its last axis is zero.
+
+    Where all values are equal, p is 1 if they are zero, else 0. With one value it is NaN.
+    """
+    mean, error, freedom = _moments(np.asarray(x, dtype=float))
+    return np.asarray(2 * stats.t.sf(np.abs(_ratio(mean, error)), freedom))
+
+
+def tost(x: ArrayLike, margin: float) -> Floats:
+    """P of the two one-sided t tests that the mean of `x` along its last axis lies inside ±`margin`.
+
+    It is below 0.05 exactly when the 90 % t interval lies inside (Schuirmann 1987).
+    """
+    mean, error, freedom = _moments(np.asarray(x, dtype=float))
+    above_low = stats.t.sf(_ratio(mean + margin, error), freedom)
+    below_high = stats.t.cdf(_ratio(mean - margin, error), freedom)
+    return np.asarray(np.maximum(above_low, below_high))
+
+
+def sign_flip_test(x: ArrayLike) -> float:
+    """Two-sided p of the permutation test that flips the signs of `x`, shape (n,); exact up to n = 14."""
+    x = np.asarray(x, dtype=float)
+    if not x.any():
+        return 1.0 if x.size else math.nan
+    result = stats.permutation_test(
+        (x,),
+        lambda flipped, axis: np.mean(flipped, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        rng=np.random.default_rng(0),
+    )
+    return float(result.pvalue)
+
+
+def signed_ranks(x: ArrayLike) -> Floats:
+    """Ranks of the absolute nonzero values of `x`, with their signs: what the Wilcoxon test permutes."""
+    x = np.asarray(x, dtype=float)
+    x = x[x != 0]
+    return np.asarray(np.sign(x) * stats.rankdata(np.abs(x)))
+
+
+def holm(p: ArrayLike) -> Floats:
+    """P values corrected by Holm's step-down method along the last axis; NaN stay NaN and are not counted."""
+    # Not statsmodels' multipletests: its import and its garbage collection take longer than all the rest.
+    values = np.asarray(p, dtype=float)
+    order = np.argsort(values, axis=-1)  # NaN come last
+    remaining = np.isfinite(values).sum(axis=-1, keepdims=True) - np.arange(values.shape[-1])
+    stepped = np.maximum.accumulate(np.take_along_axis(values, order, axis=-1) * remaining, axis=-1)
+    corrected = np.empty_like(values)
+    np.put_along_axis(corrected, order, np.minimum(stepped, 1.0), axis=-1)
+    return corrected
+
+
+def _moments(x: Floats) -> tuple[Floats, Floats, int]:
+    """Mean, standard error and degrees of freedom along the last axis."""
+    n = x.shape[-1]
+    error = x.std(axis=-1, ddof=1) / math.sqrt(n) if n > 1 else np.full(x.shape[:-1], math.nan)
+    return x.mean(axis=-1), error, n - 1
+
+
+def _ratio(a: ArrayLike, b: ArrayLike) -> Floats:
+    """A / b, where 0 / 0 is 0 and other divisions by zero are infinite."""
+    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where((a == 0) & (b == 0), 0.0, a / b)
+
+
+def _own_rows(runs: pd.DataFrame, manifest: Manifest) -> tuple[pd.DataFrame, int]:
+    """The study's rows by run id, one for each run, and how many rows of other fingerprints there are."""
+    ids = {run_id for arm in manifest.arms for run_id in arm.run_ids.values()}
+    rows = runs[runs["run_id"].isin(ids)]
+    own = rows["fingerprint"] == manifest.fingerprint
+    # A run that was repeated counts once: as finished, if it ever did, and then the latest.
+    order = rows[own].assign(_ok=rows["status"] == "ok").sort_values(["_ok", "finished"], kind="stable")
+    unique = order.drop_duplicates("run_id", keep="last").drop(columns="_ok")
+    return unique.set_index("run_id", drop=False), int((~own).sum())
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One arm's rows by seed, and the metric of those that finished."""
+
+    rows: pd.DataFrame
+    values: pd.Series[float]
+    diverged: frozenset[int]
+
+    @staticmethod
+    def of(arm: ArmPlan, rows: pd.DataFrame, metric: str, factor: float) -> _Side:
+        ids = {seed: run_id for seed, run_id in arm.run_ids.items() if run_id in rows.index}
+        rows = rows.loc[list(ids.values())].set_axis(pd.Index(list(ids), dtype=int), axis=0)
+        values = rows[metric].astype(float) * factor
+        ok = rows["status"] == "ok"
+        diverged = (rows["status"] == "diverged") | (ok & np.isinf(values))
+        return _Side(rows, values[ok & np.isfinite(values)], frozenset(rows.index[diverged]))
+
+    def why_missing(self, seed: int) -> str | None:
+        """Why there is no value for `seed`, or None if there is one."""
+        if seed in self.values.index:
+            return None
+        if seed not in self.rows.index:
+            return "not run"
+        status = str(self.rows.loc[seed, "status"])
+        return "not measured" if status == "ok" else status
+
+
+class _Pairs:
+    """The complete pairs of one arm with the baseline, and why others are missing."""
+
+    def __init__(self, plan: ArmPlan, base: _Side, arm: _Side, planned: Sequence[int]) -> None:
+        self.plan, self.base, self.arm, self.planned = plan, base, arm, planned
+        self.seeds: list[int] = []
+        self.missing: Counter[str] = Counter()
+        for seed in planned:
+            in_arm, in_base = arm.why_missing(seed), base.why_missing(seed)
+            if in_arm is None and in_base is None:
+                self.seeds.append(seed)
+            elif seed not in arm.diverged | base.diverged:
+                self.missing[in_arm or f"baseline {in_base}"] += 1
+        self.x = base.values.loc[self.seeds].to_numpy()
+        self.y = arm.values.loc[self.seeds].to_numpy()
+        # Accuracies are counts: equal differences must stay equal when they are ranked or compared with 0.
+        self.d: Floats = np.round(self.y - self.x, 10)
+
+    def columns(self, name: str) -> tuple[pd.Series, pd.Series]:
+        """One column of the runs table, pair by pair: baseline and arm."""
+        return self.base.rows.loc[self.seeds, name], self.arm.rows.loc[self.seeds, name]
+
+
+def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool_]] | None) -> tuple[Effect, Evidence]:
+    """All numbers of one arm but `p_holm` and the verdict, which need the whole family."""
+    plan, x, y, d, n = pairs.plan, pairs.x, pairs.y, pairs.d, len(pairs.seeds)
+    nan = math.nan
+    mean = float(d.mean()) if n else nan
+    low = high = sd = p = p_permutation = p_wilcoxon = p_tost = dz = smallest = correlation = gain = nan
+    more = None
+    if n >= 2:
+        low, high = (float(v) for v in t_interval(d, setting.alpha)[1:])
+        sd = float(d.std(ddof=1))
+        p, p_tost = float(t_test(d)), float(tost(d, setting.margin))
+        p_permutation, p_wilcoxon = sign_flip_test(d), (sign_flip_test(signed_ranks(d)) if d.any() else 1.0)
+        dz = float(_ratio(mean, sd))
+        # Holm's correction asks at most for the level that Bonferroni's does.
+        level = setting.alpha / max(setting.family, 1)
+        smallest = mde(sd, n, level)
+        needed = seeds_needed(setting.margin, sd, level)
+        more = needed - n if needed and needed > n else None
+        if np.ptp(x) and np.ptp(y):
+            correlation = float(np.corrcoef(x, y)[0, 1])
+        if sd:
+            gain = float(x.var(ddof=1) + y.var(ddof=1)) / sd**2
+    better = d if setting.higher_is_better else -d
+    status = pairs.arm.rows["status"]
+    digests = pairs.columns("test_digest")
+    ranks = signed_ranks(d)
+    i, j = np.triu_indices(n)
+    evidence = Evidence(
+        skipped=plan.skipped or (_first_reason(pairs) if len(status) and (status == "skipped").all() else None),
+        n_ok=int((status == "ok").sum()),
+        identical=bool(n and (digests[0] == digests[1]).all() and (digests[0].fillna("") != "").all()),
+        n_diverged_base=len(pairs.base.diverged),
+        n_outlying=outlying(d, setting.margin),
+        missing=dict(pairs.missing),
+        typical=float(np.median((d[i] + d[j]) / 2)) if n else nan,
+        direction=float(np.sign(ranks.sum())),
+    )
+    effect = Effect(
+        arm=plan.label,
+        tricks=tuple(sorted(plan.tricks)),
+        n=n,
+        n_planned=len(pairs.planned),
+        seeds=tuple(pairs.seeds),
+        base=tuple(x.tolist()),
+        treated=tuple(y.tolist()),
+        mean_base=float(x.mean()) if n else nan,
+        mean_arm=float(y.mean()) if n else nan,
+        mean=mean,
+        low=low,
+        high=high,
+        sd=sd,
+        p=p,
+        p_holm=nan,
+        p_permutation=p_permutation,
+        p_wilcoxon=p_wilcoxon,
+        p_tost=p_tost,
+        dz=dz,
+        wins=int((better > 0).sum()),
+        ties=int((d == 0).sum()),
+        mde=smallest,
+        more_seeds=more,
+        correlation=correlation,
+        pairing_gain=gain,
+        noise_share=_noise_share(pairs, correct, sd) if correct is not None else nan,
+        time=_time_ratio(pairs),
+        memory=_ratio_interval(*pairs.columns("peak_memory_bytes")),
+        n_diverged=len(pairs.arm.diverged),
+        n_failed=int((status == "failed").sum()),
+        n_skipped=int((status == "skipped").sum()),
+        reasons=tuple(dict.fromkeys(r for r in pairs.arm.rows["reason"][status != "ok"].dropna() if r)),
+        verdict=Verdict("no verdict", "", ""),
+    )
+    return effect, evidence
+
+
+def _first_reason(pairs: _Pairs) -> str:
+    return str(pairs.arm.rows["reason"].iloc[0])
+
+
+def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: float) -> float:
+    """The sampling variance of the test images in one paired difference, over the variance across seeds."""
+    noise = []
+    for base_id, arm_id in zip(*pairs.columns("run_id"), strict=True):
+        if base_id in correct and arm_id in correct:
+            gained = correct[arm_id].astype(float) - correct[base_id].astype(float)
+            noise.append(100.0**2 * gained.var() / gained.size)
+    return float(np.clip(np.mean(noise) / sd**2, 0.0, 1.0)) if noise and sd > 0 else math.nan
+
+
+def _time_ratio(pairs: _Pairs) -> Ratio | None:
+    """Training time over that of the baseline, with the other runs that the arm asked for."""
+    # CPU time stays true when the machine is shared. On an accelerator it misses most of the work.
+    on_cpu = pairs.base.rows["device"].astype(str).str.startswith("cpu").all()
+    base, arm = pairs.columns("cpu_seconds_train" if on_cpu else "seconds_train")
+    return _ratio_interval(base, arm + pairs.columns("seconds_other")[1].astype(float).fillna(0.0))
+
+
+def _ratio_interval(base: pd.Series, arm: pd.Series) -> Ratio | None:
+    """Geometric mean of arm / base, pair by pair, or None where nothing positive was recorded."""
+    x, y = base.to_numpy(dtype=float, na_value=math.nan), arm.to_numpy(dtype=float, na_value=math.nan)
+    usable = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
+    if not usable.any():
+        return None
+    mean, low, high = t_interval(np.log(y[usable] / x[usable]))
+    return Ratio(math.exp(mean), math.exp(low), math.exp(high), int(usable.sum()))
+
+
+def _checks(
+    rows: pd.DataFrame, left_out: int, pairs: Sequence[_Pairs], manifest: Manifest
+) -> tuple[tuple[str, bool, str], ...]:
+    """What makes the comparison valid: (what, whether it holds, detail)."""
+    planned = len(manifest.seeds)
+    wanted = [p for p in pairs if p.plan.label in manifest.family]
+    short = [f"{p.plan.label} has {len(p.seeds)} of {planned}" for p in wanted if len(p.seeds) < planned]
+    commits = sorted(set(rows["git_commit"].fillna("")))
+    dirty = int(rows["git_dirty"].eq(True).sum())
+    versions, data = rows["versions"].nunique(), rows["data_hash"].nunique()
+    return (
+        ("paired seeds complete", not short, "; ".join(short) or f"{planned} for each arm"),
+        (
+            "one fingerprint",
+            not rows.empty or not left_out,
+            f"{len(rows)} runs of {manifest.fingerprint}; {left_out} rows of other fingerprints left out",
+        ),
+        (
+            "fresh split for each seed",
+            len(set(manifest.seeds)) == planned,
+            f"{len(set(manifest.seeds))} distinct seeds of {planned}",
+        ),
+        ("test split read once", True, "at the end of training, with the last weights"),
+        (
+            "one clean git commit",
+            len(commits) <= 1 and not dirty,
+            f"{', '.join(c[:10] or 'none recorded' for c in commits)}; {dirty} runs with uncommitted changes",
+        ),
+        ("equal package versions", versions <= 1, f"{versions} sets of versions"),
+        ("one data set", data <= 1, f"{data} data hashes"),
+    )

@@ -1,0 +1,117 @@
+"""What an analysis returns: plain frozen values that tables, figures and the command line print."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+VerdictKind = Literal[
+    "helps",
+    "hurts",
+    "helps slightly",
+    "hurts slightly",
+    "equivalent",
+    "undecided",
+    "inactive",
+    "no verdict",
+    "skipped",
+    "failed",
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer for one arm.
+
+    `label` is a few words for a table cell; `sentence` stands alone, with the effect, its interval, n and
+    the scope. `unstable` marks arms with diverged or wildly outlying seeds.
+    """
+
+    kind: VerdictKind
+    label: str
+    sentence: str
+    unstable: bool = False
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Geometric mean of within-seed ratios arm / baseline with a 95 % t interval on the log scale."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One arm against the baseline, paired by seed, in points of the metric (percent for accuracies).
+
+    Numbers that cannot be computed (too few pairs) are NaN. `low` and `high` bound the interval at level
+    1 - alpha. `p_holm` is the adjusted p of the test that decides: the t test, or Wilcoxon's for unstable
+    arms. `mde` is the smallest effect found with 80 % power at this n; `more_seeds` how many further
+    seeds an effect of the size of the margin would need (None when already enough or unknown).
+    `pairing_gain` is the variance of the difference as if unpaired over the paired one. `noise_share` is
+    the part of the paired variance that a larger test set would remove.
+    """
+
+    arm: str
+    tricks: tuple[str, ...]
+    n: int
+    n_planned: int
+    seeds: tuple[int, ...]
+    base: tuple[float, ...]
+    treated: tuple[float, ...]
+    mean_base: float
+    mean_arm: float
+    mean: float
+    low: float
+    high: float
+    sd: float
+    p: float
+    p_holm: float
+    p_permutation: float
+    p_wilcoxon: float
+    p_tost: float
+    dz: float
+    wins: int
+    ties: int
+    mde: float
+    more_seeds: int | None
+    correlation: float
+    pairing_gain: float
+    noise_share: float
+    time: Ratio | None
+    memory: Ratio | None
+    n_diverged: int
+    n_failed: int
+    n_skipped: int
+    reasons: tuple[str, ...]
+    verdict: Verdict
+
+    @property
+    def differences(self) -> tuple[float, ...]:
+        """Arm minus baseline, seed by seed."""
+        return tuple(t - b for b, t in zip(self.base, self.treated, strict=True))
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """All effects of a study on one metric.
+
+    `unit` is "points" for percent scales, else the metric's own unit, or empty. `margin` is NaN where none
+    was declared, which is everywhere but for accuracies. `checks` lists (what, passed, detail)
+    for the validity box.
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    margin: float
+    alpha: float
+    baseline_n: int
+    baseline_mean: float
+    baseline_sd: float
+    baseline_failed: int
+    effects: tuple[Effect, ...]
+    checks: tuple[tuple[str, bool, str], ...] = field(default=())

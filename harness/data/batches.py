@@ -1,0 +1,251 @@
+"""Batches for training and evaluation.
+
+A data set that fits lives on the device as one uint8 tensor and is cropped and flipped there, many batches
+at a time, by a single gather. A larger one is read by a `DataLoader` and augmented after the transfer by
+the same code.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, pad
+from torch.utils.data import DataLoader, Dataset
+
+from harness.data.splits import Held
+from harness.errors import UserError
+from harness.experiment import Augment
+from harness.tricks.contract import Batch, TrainingSet
+
+CHUNK_PIXELS = 2**20
+"""Pixels that are gathered at once: small nets get a whole epoch, and large chunks stay in the cache."""
+
+DEVICE_SHARE = 0.25
+"""Share of the free device memory that a data set may take."""
+
+
+class _Draws(NamedTuple):
+    """Uniform draws in [0, 1), one (N,) for each parameter of the augmentation."""
+
+    down: Tensor
+    right: Tensor
+    flip: Tensor
+    angle: Tensor
+    area: Tensor
+    aspect: Tensor
+    center_down: Tensor
+    center_right: Tensor
+
+
+class Loader:
+    """The training split as shuffled, augmented batches; the last incomplete batch of an epoch is dropped.
+
+    Batches are bit-identical for equal states of the two generators. All draws of the augmentation are made
+    whether they are used or not, so switching one option on never changes another one's values.
+
+    Args:
+        train: the training split.
+        augment: what to draw for each image.
+        batch_size: images in a batch.
+        device: where batches are wanted.
+        classes: number of classes, the width of the one-hot targets.
+        order: shuffles; on the CPU; one draw an epoch.
+        augment_rng: draws the augmentation; on `device`.
+        channels_last: memory format of the images.
+        transforms: changes one uint8 image (C, H, W) on the host, after shift and flip.
+
+    Raises:
+        UserError: the training split is smaller than one batch.
+    """
+
+    def __init__(
+        self,
+        train: TrainingSet,
+        augment: Augment,
+        batch_size: int,
+        device: torch.device | str,
+        classes: int,
+        order: torch.Generator,
+        augment_rng: torch.Generator,
+        channels_last: bool,
+        transforms: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.count, self.side = train.images.shape[:2]
+        _check_size(self.count, batch_size, "the training split has")
+        self.augment, self.batch_size, self.peak = augment, batch_size, train.peak
+        self.device = torch.device(device)
+        self.order, self.augment_rng = order, augment_rng
+        self.channels_last, self.transforms = channels_last, transforms
+        self.shift = round(augment.shift * self.side)
+        self.label, self.index = train.label.to(self.device), train.index.to(self.device)
+        self.y = None if train.y is None else train.y.to(self.device, torch.float32)
+        self.one_hot = torch.eye(classes, device=self.device)
+        self.images = train.images
+        self.resident = _fits(self.images, self.device)
+        if self.resident:
+            # Per-image transforms run on the host, so shift and flip do, too.
+            self.images = self._pad(self.images.to("cpu" if transforms else self.device))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the training split."""
+        return self.count // self.batch_size
+
+    def epoch(self, positions: Tensor | None = None) -> Iterator[Batch]:
+        """The batches of one epoch.
+
+        Args:
+            positions: (M,) positions in the training split to visit in this order, repeats allowed, on the
+                CPU; None shuffles the whole split.
+
+        Raises:
+            UserError: fewer positions than one batch.
+        """
+        if positions is None:
+            positions = torch.randperm(self.count, generator=self.order)
+        _check_size(len(positions), self.batch_size, "the sampler chose")
+        positions = positions[: len(positions) - len(positions) % self.batch_size]
+        draws = _Draws(*torch.rand(8, len(positions), generator=self.augment_rng, device=self.device))
+        chunk = self.batch_size
+        if self.resident:
+            chunk *= max(1, CHUNK_PIXELS // (self.batch_size * self.side**2))
+        streamed = None if self.resident else iter(_stream(self.images, positions, chunk, self.device))
+        positions = positions.to(self.device)
+        for start in range(0, len(positions), chunk):
+            part = slice(start, start + chunk)
+            chosen, drawn = positions[part], _Draws(*(draw[part] for draw in draws))
+            if streamed is None:
+                x = self._augment(self.images, chosen, drawn)
+            else:
+                images = next(streamed).to("cpu" if self.transforms else self.device, non_blocking=True)
+                x = self._augment(self._pad(images), torch.arange(len(images), device=images.device), drawn)
+            label = self.label[chosen]
+            y = self.one_hot[label] if self.y is None else self.y[chosen]
+            parts = (torch.split(t, self.batch_size) for t in (x, y, label, self.index[chosen]))
+            yield from map(Batch, *parts)
+
+    def _pad(self, images: Tensor) -> Tensor:
+        """Images (N, H, W, C) with a black border as wide as the largest shift."""
+        return pad(images, (0, 0, *[self.shift] * 4)) if self.shift else images.contiguous()
+
+    def _augment(self, padded: Tensor, rows: Tensor, draws: _Draws) -> Tensor:
+        """The chosen rows of padded uint8 images (N, H + 2s, W + 2s, C) as augmented pixels (n, C, H, W)."""
+        moved = self.shift or self.augment.flip
+        rows = rows.to(padded.device)
+        images = self._shift_flip(padded, rows, draws) if moved else padded[rows]
+        if self.transforms:
+            changed = [self.transforms(image) for image in images.permute(0, 3, 1, 2)]
+            images = torch.stack(changed).permute(0, 2, 3, 1)
+        x = to_pixels(images.to(self.device), self.peak, self.channels_last)
+        if self.augment.rotation or self.augment.scale_min < 1:
+            x = self._warp(x, draws)
+        return x
+
+    def _shift_flip(self, padded: Tensor, rows: Tensor, draws: _Draws) -> Tensor:
+        """A window (n, H, W, C) of each chosen row, at its own integer offset, mirrored for half of them."""
+        device, width = padded.device, padded.shape[2]
+        side, offsets = torch.arange(self.side, device=device), 2 * self.shift + 1
+        down = side + (draws.down * offsets).long().to(device)[:, None]
+        across = side.expand(len(rows), -1)
+        if self.augment.flip:
+            across = torch.where((draws.flip < 0.5).to(device)[:, None], self.side - 1 - side, side)
+        across = across + (draws.right * offsets).long().to(device)[:, None]
+        # Row numbers of a flat table (pixels, C): several times faster on a CPU than three index tensors.
+        lines = rows[:, None] * width + down
+        pixels = (lines[:, :, None] * width + across[:, None, :]).flatten()
+        return padded.flatten(0, 2).index_select(0, pixels).view(-1, self.side, self.side, padded.shape[3])
+
+    def _warp(self, x: Tensor, draws: _Draws) -> Tensor:
+        """Random resized crop and rotation about the centre in one bilinear sampling, black outside."""
+        area = self.augment.scale_min + (1 - self.augment.scale_min) * draws.area
+        aspect = torch.zeros_like(area)
+        if self.augment.scale_min < 1:
+            aspect = (2 * draws.aspect - 1) * math.log(4 / 3)
+        # A window of extreme aspect that is larger than the image is cut to its side.
+        width = (area * aspect.exp()).sqrt().clamp(max=1)
+        height = (area / aspect.exp()).sqrt().clamp(max=1)
+        right = (2 * draws.center_right - 1) * (1 - width)
+        down = (2 * draws.center_down - 1) * (1 - height)
+        angle = (2 * draws.angle - 1) * math.radians(self.augment.rotation)
+        cos, sin = angle.cos(), angle.sin()
+        # Output coordinates are scaled and moved into the window, then turned about the image's centre.
+        first = [cos * width, -sin * height, cos * right - sin * down]
+        second = [sin * width, cos * height, sin * right + cos * down]
+        theta = torch.stack(first + second, dim=1).view(-1, 2, 3)
+        grid = affine_grid(theta, list(x.shape), align_corners=False)
+        x = grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return x.contiguous(memory_format=_format(self.channels_last))
+
+
+def evaluation_batches(
+    held: Held, device: torch.device | str, batch: int, channels_last: bool
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """A split in its own order, without augmentation: pixels (n, C, H, W) in [0, 1], label (n,), index (n,).
+
+    The last batch may be smaller.
+    """
+    for start in range(0, len(held.images), batch):
+        part = slice(start, start + batch)
+        x = to_pixels(held.images[part].to(device), held.peak, channels_last)
+        yield x, held.label[part].to(device), held.index[part].to(device)
+
+
+def to_pixels(images: Tensor, peak: int, channels_last: bool) -> Tensor:
+    """Float pixels (N, C, H, W) in [0, 1] of uint8 images (N, H, W, C) in which `peak` is white."""
+    x = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=_format(channels_last))
+    return x.div_(peak)
+
+
+def _format(channels_last: bool) -> torch.memory_format:
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def _check_size(count: int, batch_size: int, who: str) -> None:
+    if count < batch_size:
+        raise UserError(
+            f"recipe.batch_size = {batch_size}: {who} {count} images, fewer than one batch; "
+            f"use a batch_size of at most {count}"
+        )
+
+
+def _fits(images: Tensor, device: torch.device) -> bool:
+    """Whether the device has room for the images. They are in the host's memory already."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.nbytes < DEVICE_SHARE * free
+
+
+class _Rows(Dataset[Tensor]):
+    """Batches of rows: the `DataLoader` hands a batch's positions over in one call."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images = images
+
+    def __getitems__(self, positions: list[int]) -> Tensor:
+        return self.images[positions]
+
+
+def _stream(images: Tensor, positions: Tensor, batch: int, device: torch.device) -> DataLoader[Tensor]:
+    """Batches of uint8 images, read ahead by worker processes."""
+    # A daemonic process, such as a worker of a pool, may not start processes.
+    workers = 0 if multiprocessing.current_process().daemon else min(4, os.cpu_count() or 1)
+    return DataLoader(
+        _Rows(images),
+        batch_size=batch,
+        sampler=positions.tolist(),
+        num_workers=workers,
+        collate_fn=_same,
+        pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # its seed for the workers would be drawn from the global generator
+    )
+
+
+def _same(images: Any) -> Any:
+    return images

@@ -1,0 +1,86 @@
+"""CIFAR-10 and CIFAR-100, read and downloaded by torchvision, with errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.data.sources import PHOTOS, Source, in_memory
+from harness.errors import UserError
+
+PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+TIMEOUT_SECONDS = 15.0
+
+
+def load_cifar(name: str, data_root: Path) -> Source:
+    """CIFAR-10 or CIFAR-100 from `data_root`, downloaded there first when a file is missing.
+
+    Args:
+        name: "cifar10" or "cifar100".
+        data_root: the folder that holds, or will hold, torchvision's folder of the data set.
+
+    Raises:
+        UserError: a file is missing and cannot be downloaded, or is damaged.
+    """
+    from torchvision.datasets import CIFAR10, CIFAR100
+    from torchvision.datasets.utils import check_integrity
+
+    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    listed = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+    files = {data_root / dataset.base_folder / file: md5 for file, md5 in listed}
+    missing = [path for path in files if not path.is_file()]
+    if missing:
+        _download(dataset, data_root, missing)
+    try:
+        train, test = dataset(data_root, train=True), dataset(data_root, train=False)
+    except (RuntimeError, OSError) as error:  # torchvision compares checksums before it reads
+        damaged = next((path for path, md5 in files.items() if not check_integrity(path, md5)), None)
+        raise UserError(
+            f"{damaged or data_root / dataset.base_folder}: damaged or unreadable ({error}); "
+            f"delete it and start again to download it, or fetch {dataset.filename} from {PAGE}"
+        ) from None
+    return in_memory(
+        train=(np.ascontiguousarray(train.data), np.array(train.targets, dtype=np.int64)),
+        test=(np.ascontiguousarray(test.data), np.array(test.targets, dtype=np.int64)),
+        classes=tuple(train.classes),
+        peak=255,
+        invariances=PHOTOS,
+    )
+
+
+def _download(dataset: Any, data_root: Path, missing: list[Path]) -> None:
+    """Fetch the archive, or unpack the one that lies in `data_root`, and move the missing files into place.
+
+    Everything happens in a folder of its own, so that an interrupted download leaves nothing behind and
+    two processes do not write to the same file.
+    """
+    default = socket.getdefaulttimeout()
+    try:
+        data_root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=data_root) as temporary:
+            archive = data_root / dataset.filename
+            if archive.is_file():
+                shutil.copy(archive, temporary)
+            socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torchvision sets none and would wait for ever
+            with contextlib.redirect_stdout(sys.stderr):
+                dataset(temporary, download=True)
+            missing[0].parent.mkdir(exist_ok=True)
+            for path in missing:
+                os.replace(Path(temporary, dataset.base_folder, path.name), path)
+    except (OSError, RuntimeError, HTTPException) as error:
+        raise UserError(
+            f"{missing[0]} is missing and the download failed ({error}). Fetch {dataset.filename} from "
+            f"{PAGE} and put it into {data_root}, or name the folder that has {dataset.base_folder} with "
+            "--data-root or HARNESS_DATA; `--experiment digits` works offline now"
+        ) from None
+    finally:
+        socket.setdefaulttimeout(default)

@@ -1,0 +1,190 @@
+"""Training, validation and test splits: stratified, nested in the training size, one per seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness import rng
+from harness.data.sources import Labels, Pixels, Source
+from harness.errors import UserError
+from harness.experiment import Data
+from harness.tricks.contract import DataInfo, TrainingSet
+
+LABEL_NOISE = "label_noise"
+"""Purpose of the stream that draws label noise, so that it never moves the split itself."""
+
+STATISTICS_IMAGES = 10_000
+"""Images from which mean and std are computed: enough for three digits, at any size of the data set."""
+
+MIN_STD = 1e-3
+"""Floor of a channel's standard deviation, so that a constant channel can be normalised."""
+
+Positions = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A split that is never trained on.
+
+    images: uint8 (N, H, W, C), where `peak` is white. label: (N,). index: (N,), positions in the array of
+    the source that the split comes from.
+    """
+
+    images: Tensor
+    label: Tensor
+    index: Tensor
+    peak: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of one seed.
+
+    noisy: positions in the training split whose label was replaced, ascending. true_label: (N,), the labels
+    of the training split before that.
+    """
+
+    train: TrainingSet
+    val: Held
+    test: Held
+    info: DataInfo
+    noisy: Tensor
+    true_label: Tensor
+
+
+def split(source: Source, data: Data, seed: int) -> Splits:
+    """Split a source as `data` asks.
+
+    All splits are stratified. Training is a prefix of one random order, and validation and test are taken
+    from its end, so a smaller `train_size` is a subset of a larger one and moves neither of them. The test
+    split is the official one (or a stratified part of it) where the data set has one.
+
+    Raises:
+        UserError: the sizes do not fit the data set, or `test_size` is needed and missing.
+    """
+    draw = rng.numpy_stream(seed, rng.SPLIT)
+    order = stratified_order(source.train_labels, draw)
+    if source.test_images is None or source.test_labels is None:
+        if data.test_size is None:
+            raise UserError(f"data.test_size is missing: {data.name} has no official test split; give a size")
+        images, labels = source.train_images, source.train_labels
+        order, test = order[: -data.test_size], order[-data.test_size :]
+        reserved = data.val_size + data.test_size
+    else:
+        images, labels = source.test_images, source.test_labels
+        if data.test_size is not None and data.test_size > len(labels):
+            raise UserError(
+                f"data.test_size = {data.test_size}: the official test split has {len(labels)} images; "
+                "ask for at most that, or leave test_size out for all"
+            )
+        test = stratified_order(labels, draw)[: data.test_size]
+        reserved = data.val_size
+    available = len(source.train_labels)
+    train_size = available - reserved if data.train_size is None else data.train_size
+    if train_size < 1 or train_size + reserved > available:
+        sizes = f"train_size = {data.train_size or 'the rest'}, val_size = {data.val_size}"
+        sizes += f", test_size = {data.test_size}" if reserved > data.val_size else ""
+        raise UserError(
+            f"data: {sizes} do not fit: {data.name} has {available} images to split and these need "
+            f"{reserved + max(train_size, 1)}; make them smaller"
+        )
+    kept = order[:train_size]
+    kept = kept[_imbalanced(source.train_labels[kept], len(source.classes), data.imbalance)]
+    true_label = torch.from_numpy(source.train_labels[kept])
+    label, noisy = _with_noise(true_label, len(source.classes), data.label_noise, seed)
+    train = TrainingSet(
+        images=torch.from_numpy(source.train_images[kept]),
+        label=label,
+        index=torch.from_numpy(kept),
+        peak=source.peak,
+    )
+    return Splits(
+        train=train,
+        val=_held(source.train_images, source.train_labels, order[-data.val_size :], source.peak),
+        test=_held(images, labels, test, source.peak),
+        info=describe(train, source),
+        noisy=noisy,
+        true_label=true_label,
+    )
+
+
+def stratified_order(labels: Labels, draw: np.random.Generator) -> Positions:
+    """A random order of all positions in which any prefix holds each class in proportion, to about one.
+
+    Each class is shuffled and laid out evenly over [0, 1) from a random start; the order is that of the
+    places. Which class gets the odd image of a prefix is therefore random, too.
+
+    Args:
+        labels: (N,), non-negative.
+        draw: the generator; the number of draws depends on the labels alone.
+    """
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = draw.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + draw.random()) / len(members)
+    return np.argsort(place, kind="stable")
+
+
+def describe(train: TrainingSet, source: Source) -> DataInfo:
+    """What tricks may know of the data set.
+
+    Mean and std are those of the first 10,000 training images, and std is at least 0.001.
+    """
+    images = train.images[:STATISTICS_IMAGES]
+    value = torch.arange(256, dtype=torch.float64) / train.peak
+    mean, std = [], []
+    for channel in images.unbind(-1):
+        # Counting the 256 levels is exact and needs no floating-point copy of the images.
+        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
+        center = (share * value).sum()
+        mean.append(float(center))
+        std.append(max(float((share * (value - center) ** 2).sum().sqrt()), MIN_STD))
+    counts = torch.bincount(train.label, minlength=len(source.classes))
+    return DataInfo(
+        classes=source.classes,
+        channels=images.shape[3],
+        size=images.shape[1],
+        mean=tuple(mean),
+        std=tuple(std),
+        invariances=source.invariances,
+        train_counts=tuple(counts.tolist()),
+    )
+
+
+def _imbalanced(labels: Labels, classes: int, fraction: float) -> Positions:
+    """Positions to keep so that class c has n_max * fraction ** (c / (classes - 1)) images, at least one.
+
+    n_max is the size of the largest class. A class that is smaller already keeps all it has.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    profile = counts.max() * fraction ** (np.arange(classes) / (classes - 1))
+    quota = np.maximum(np.rint(profile), 1)
+    rank = np.empty(len(labels))
+    for label, count in enumerate(counts):
+        rank[labels == label] = np.arange(count)
+    return np.flatnonzero(rank < quota[labels])
+
+
+def _with_noise(label: Tensor, classes: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Labels of which exactly round(fraction * N) are replaced by a wrong class, and which ones."""
+    draw = rng.numpy_stream(seed, LABEL_NOISE)
+    noisy = np.sort(draw.permutation(len(label))[: round(fraction * len(label))])
+    away = draw.integers(1, classes, size=len(noisy))
+    changed = label.clone()
+    changed[noisy] = (label[noisy] + torch.from_numpy(away)) % classes
+    return changed, torch.from_numpy(noisy)
+
+
+def _held(images: Pixels, labels: Labels, positions: Positions, peak: int) -> Held:
+    positions = np.sort(positions)  # rows of a memory map are read fastest in order
+    return Held(
+        images=torch.from_numpy(images[positions]),
+        label=torch.from_numpy(labels[positions]),
+        index=torch.from_numpy(positions),
+        peak=peak,
+    )

@@ -1,0 +1,317 @@
+"""Experiments and runs as values: frozen, validated and hashed.
+
+An experiment is a TOML file, strictly parsed. A `RunSpec` is one fully resolved training: data, model,
+recipe, arm and seed. Its `run_id` is the first 16 hex digits of the sha256 of its canonical JSON. Nothing
+here imports torch, so that a wrong experiment is refused at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from harness.errors import UserError, did_you_mean
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
+"""A name that becomes part of a path: no separators, no leading dot."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """Marks an option that came after its model had been hashed for the first time.
+
+    While it holds `neutral`, the value that behaves as the code did before the option existed, it is left
+    out of the canonical JSON, so old run ids stay. `neutral` never changes, even when the default does.
+    """
+
+    neutral: Any
+
+
+class Strict(BaseModel):
+    """Base of everything that is parsed: unknown keys and wrong types are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def canonical(model: BaseModel) -> dict[str, Any]:
+    """The fields that identify `model`, as plain JSON values (see `Added`)."""
+    values = model.model_dump(mode="json")
+    out = {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if any(isinstance(m, Added) and value == m.neutral for m in field.metadata):
+            continue
+        out[name] = canonical(value) if isinstance(value, BaseModel) else values[name]
+    return out
+
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Question(Strict):
+    """`[experiment]`: what is asked, and the smallest effect that would matter."""
+
+    name: Slug
+    question: str = ""
+    margin: Annotated[float, Field(gt=0, description="points of the primary metric")] = 0.5
+    metric: Literal["test_accuracy", "test_top5"] = "test_accuracy"
+
+
+class Data(Strict):
+    """`[data]`: which images, how many, and in what condition.
+
+    `root` is the folder inside the data root that holds a `folder` data set. `classes` keeps the first n
+    classes, or the named ones. `label_noise` is the exact fraction of training labels replaced by a wrong
+    class drawn uniformly. `imbalance` is the size of the smallest class over the largest (exponential
+    profile, Cui et al. 2019). Both touch the training split only.
+    """
+
+    name: Literal["digits", "cifar10", "cifar100", "folder"]
+    root: str | None = None
+    train_size: Count | None = None
+    val_size: Count
+    test_size: Count | None = None
+    classes: Annotated[
+        Annotated[int, Field(ge=2)] | Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None,
+        Field(union_mode="left_to_right"),
+    ] = None
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    label_noise: Fraction = 0.0
+    imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Data:
+        if self.name == "folder" and not (self.root and self.image_size):
+            raise ValueError("a folder data set needs root (the folder's name) and image_size (pixels)")
+        if self.name != "folder" and self.root is not None:
+            raise ValueError(f"root belongs to folder data sets, and this is {self.name}")
+        return self
+
+
+class Model(Strict):
+    """`[model]`: one of ours (`width` in channels of the first stage) or "timm/<name>" with its `args`."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^(timm/)?[A-Za-z0-9_.-]+$")]
+    width: Count | None = None
+    args: dict[str, bool | int | float | str] = {}
+
+
+class Augment(Strict):
+    """The baseline's augmentation, drawn per image. All sizes are fractions of the image side.
+
+    `shift`: random translation with zero padding (pad and crop; 0.125 is 4 pixels of 32). `flip`:
+    horizontal mirror with probability one half. `rotation`: degrees, uniform in ±. `scale_min`: smallest
+    area of a random resized crop with aspect ratio 3/4 to 4/3 (1 is off).
+    """
+
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    flip: bool = False
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Recipe(Strict):
+    """`[recipe]`: the baseline's training recipe, with every library default that is a trick switched off.
+
+    `lr` is the peak learning rate; `schedule` multiplies it: "constant", "step" (times `gamma` at each of
+    `milestones`, fractions of training) or "cosine" (to zero). The last incomplete batch of an epoch is
+    dropped. `evaluations` is the number of points on the validation curves.
+    """
+
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)]
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)] = (0.5, 0.75)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    augment: Augment = Augment()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = True
+    compile: bool = False
+    evaluations: Count = 20
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            raise ValueError("nesterov needs momentum > 0; set nesterov = false")
+        return self
+
+
+class Study(Strict):
+    """`[study]`: which arms, how many blocks, and the level of the tests."""
+
+    design: str = "one_at_a_time"
+    tricks: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    seeds: Count = 10
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+
+
+class Experiment(Strict):
+    """One question: everything that the TOML file says. `tricks` holds hyperparameter overrides by trick."""
+
+    experiment: Question
+    data: Data
+    model: Model
+    recipe: Recipe
+    study: Study = Study()
+    tricks: dict[str, dict[str, Any]] = {}
+
+
+class TrickSpec(Strict):
+    """One trick as it enters a run: name, version of its code, and every hyperparameter's value."""
+
+    name: str
+    version: int
+    params: dict[str, Any]
+
+
+class Arm(Strict):
+    """A set of tricks; the baseline is the empty arm. Sorted by name, so the order of asking never matters."""
+
+    tricks: Annotated[tuple[TrickSpec, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _sort(self) -> Arm:
+        names = [t.name for t in self.tricks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"a trick is named twice: {', '.join(names)}")
+        object.__setattr__(self, "tricks", tuple(sorted(self.tricks, key=lambda t: t.name)))
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Trick names in sorted order."""
+        return tuple(t.name for t in self.tricks)
+
+    @property
+    def label(self) -> str:
+        """How tables and files call the arm: "baseline" or names joined by "+"."""
+        return "+".join(self.names) or BASELINE
+
+
+BASELINE = "baseline"
+
+
+class RunSpec(Strict):
+    """One arm trained with one seed: everything that decides the resulting numbers, and nothing else."""
+
+    data: Data
+    model: Model
+    recipe: Recipe
+    arm: Arm
+    seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def canonical_json(self) -> str:
+        """Sorted, compact JSON of all fields but the unused ones of `Added`."""
+        return json.dumps(canonical(self), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits that name this run for ever."""
+        return hashlib.sha256(self.canonical_json.encode()).hexdigest()[:16]
+
+
+def spec_of(experiment: Experiment, arm: Arm, seed: int) -> RunSpec:
+    """The run that trains `arm` with `seed` on `experiment`."""
+    return RunSpec(data=experiment.data, model=experiment.model, recipe=experiment.recipe, arm=arm, seed=seed)
+
+
+def experiments_dir() -> Path:
+    """Where the bundled experiment files are: beside the package in a checkout, inside it in a wheel."""
+    inside = Path(__file__).parent / "experiments"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "experiments"
+
+
+def find_experiment(name_or_path: str) -> Path:
+    """The TOML file of a bundled experiment name or of a path.
+
+    Raises:
+        UserError: neither exists; the message lists the bundled ones.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or os.sep in name_or_path:
+        if not path.is_file():
+            raise UserError(f"experiment file {name_or_path} does not exist")
+        return path
+    known = sorted(p.stem for p in experiments_dir().glob("*.toml"))
+    if name_or_path not in known:
+        raise UserError(
+            f"unknown experiment '{name_or_path}'{did_you_mean(name_or_path, known)} Known: {', '.join(known)}; "
+            "or give the path of a .toml file"
+        )
+    return experiments_dir() / f"{name_or_path}.toml"
+
+
+def load_experiment(name_or_path: str, overrides: dict[str, dict[str, Any]] | None = None) -> Experiment:
+    """Parse an experiment file.
+
+    Args:
+        name_or_path: a bundled experiment's name or a .toml path.
+        overrides: values that replace those of the file, by section and key, as `--set` gives them.
+
+    Raises:
+        UserError: broken TOML, an unknown key, a wrong type or an impossible value; one line for each, with
+            the key's path, the value and what is allowed.
+    """
+    path = find_experiment(name_or_path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    for section, values in (overrides or {}).items():
+        target = tables.setdefault(section, {})
+        for key, value in values.items():
+            if isinstance(value, dict) and isinstance(target.get(key), dict):
+                target[key] = target[key] | value
+            else:
+                target[key] = value
+    try:
+        return Experiment.model_validate(tables)
+    except ValidationError as error:
+        raise UserError("\n".join(explain(error, Experiment, str(path)))) from None
+
+
+def explain(error: ValidationError, root: type[BaseModel], where: str) -> list[str]:
+    """One line for each thing wrong: the key's path, the value, and the rule."""
+    lines = []
+    for item in error.errors():
+        loc = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "constrained-", "tuple["))]
+        key = ".".join(loc)
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(root, loc[:-1])
+            lines.append(f"{where}: {key}: unknown key{did_you_mean(loc[-1], known)} Allowed: {', '.join(known)}")
+        elif item["type"] == "missing":
+            lines.append(f"{where}: {key}: missing, and it has no default")
+        else:
+            rule = item["msg"].removeprefix("Value error, ")
+            rule = rule[:1].lower() + rule[1:]
+            shown = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
+            lines.append(f"{where}: {key}{shown}: {rule}")
+    return lines
+
+
+def _fields_at(root: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names of the (nested) model at `path`."""
+    model = root
+    for part in path:
+        field = model.model_fields.get(part)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

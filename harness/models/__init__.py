@@ -1,0 +1,1 @@
+"""Baseline networks for small images and an adapter to timm, all behind one `Classifier`."""

@@ -1,0 +1,92 @@
+"""Residual networks for small images (He et al. 2015, 1512.03385, section 4.2): 3x3 stem, no max-pool.
+
+Convolutions have He-normal weights (fan out), norms start at one and zero, the head is uniform in
+±1/sqrt(features), torch's own. No zero-gamma, no stochastic depth, no other silent trick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    """3x3 convolution that keeps the size (or halves it), without bias."""
+    return nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+
+
+class Residual(nn.Module):
+    """conv-norm-relu-conv-norm plus shortcut, then relu. The shortcut is 1x1 where shapes change."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(channels_in, channels_out, stride)
+        self.norm1: nn.Module = nn.BatchNorm2d(channels_out)
+        self.act1: nn.Module = nn.ReLU()
+        self.conv2 = conv3x3(channels_out, channels_out)
+        self.norm2: nn.Module = nn.BatchNorm2d(channels_out)
+        self.act2: nn.Module = nn.ReLU()
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or channels_in != channels_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(channels_out),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C_in, H, W) to (N, C_out, H / stride, W / stride)."""
+        out = self.act1(self.norm1(self.conv1(x)))
+        out = self.norm2(self.conv2(out))
+        return self.act2(out + self.shortcut(x))  # type: ignore[no-any-return]
+
+
+class ResNet(nn.Module):
+    """Stem, stages of residual blocks, global average pooling and a linear head.
+
+    Args:
+        channels: of the input images.
+        classes: number of logits.
+        stages: (width, stride, blocks) of each stage.
+    """
+
+    def __init__(self, channels: int, classes: int, stages: Sequence[tuple[int, int, int]]) -> None:
+        super().__init__()
+        width = stages[0][0]
+        self.stem = nn.Sequential(conv3x3(channels, width), nn.BatchNorm2d(width), nn.ReLU())
+        self.stage_names: tuple[str, ...] = ("stem",)
+        for i, (out, stride, blocks) in enumerate(stages, start=1):
+            name = f"stage{i}"
+            self.add_module(
+                name,
+                nn.Sequential(
+                    *(Residual(width if b == 0 else out, out, stride if b == 0 else 1) for b in range(blocks))
+                ),
+            )
+            self.stage_names += (name,)
+            width = out
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head: nn.Module = nn.Linear(width, classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to logits (N, K)."""
+        for name in self.stage_names:
+            x = self.get_submodule(name)(x)
+        return self.head(self.pool(x).flatten(1))  # type: ignore[no-any-return]
+
+
+def _three_stages(blocks: int) -> tuple[tuple[int, int, int], ...]:
+    return ((1, 1, blocks), (2, 2, blocks), (4, 2, blocks))
+
+
+ARCHITECTURES: dict[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
+    # name: (default width, stages as (width factor, stride, blocks))
+    "digits_resnet": (16, ((1, 1, 1), (2, 2, 1))),
+    "resnet8": (16, _three_stages(1)),
+    "resnet20": (16, _three_stages(3)),
+    "resnet56": (16, _three_stages(9)),
+    "resnet18": (64, ((1, 1, 2), (2, 2, 2), (4, 2, 2), (8, 2, 2))),
+}

@@ -1,0 +1,1 @@
+"""Reports: tables, figures and self-contained HTML pages from stored runs. Nothing here imports torch."""

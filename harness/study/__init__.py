@@ -1,0 +1,1 @@
+"""Studies: which arms, which runs, and getting them done."""

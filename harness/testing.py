@@ -1,0 +1,184 @@
+"""The public test kit of tricks: fixtures and the suite that any trick, ours or a third party's, must pass.
+
+A plug-in author writes
+
+    class TestMine(TrickConformance):
+        trick = Mine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
+from harness.models.build import build
+from harness.rng import numpy_stream
+from harness.training.execute import Place, Result, execute, set_up
+from harness.training.loop import Clock, train
+from harness.tricks import registry
+from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Run, Search, TrainingSet, Trick
+
+
+def tiny_batch(n: int = 8, classes: int = 10, channels: int = 1, size: int = 8, seed: int = 0) -> Batch:
+    """Random pixels in [0, 1] and one-hot targets; labels cycle through the classes."""
+    g = torch.Generator().manual_seed(seed)
+    label = torch.arange(n) % classes
+    y = torch.nn.functional.one_hot(label, classes).float()
+    return Batch(torch.rand(n, channels, size, size, generator=g), y, label, torch.arange(n))
+
+
+def tiny_info(classes: int = 10, channels: int = 1, size: int = 8) -> DataInfo:
+    """A data set that allows everything: flips, shifts, rotations, colour."""
+    return DataInfo(
+        classes=tuple(f"class{i}" for i in range(classes)),
+        channels=channels,
+        size=size,
+        mean=(0.5,) * channels,
+        std=(0.29,) * channels,
+        invariances=Invariances(flip=True, shift=0.25, rotation=30.0, color=channels == 3),
+        train_counts=(8,) * classes,
+    )
+
+
+def tiny_run(
+    channels: int = 1,
+    size: int = 8,
+    seed: int = 0,
+    model: str = "digits_resnet",
+    width: int | None = 4,
+    info: DataInfo | None = None,
+    **recipe: Any,
+) -> Run:
+    """A run with a small network, an SGD optimizer and 80 random images, as a hook would find it."""
+    info = info or tiny_info(channels=channels, size=size)
+    spec = RunSpec(
+        data=Data(name="digits", train_size=80, val_size=20),
+        model=Model(name=model, width=width),
+        recipe=Recipe(**({"epochs": 10, "batch_size": 8, "lr": 0.1} | recipe)),
+        arm=Arm(),
+        seed=seed,
+    )
+
+    def no_other(_spec: RunSpec) -> Any:
+        raise AssertionError("this run has no way to train another one")
+
+    run = Run(spec=spec, recipe=spec.recipe, data=info, device=torch.device("cpu"), train_other=no_other)
+    run.model = build(spec.model, info, seed)
+    run.optimizer = torch.optim.SGD(run.model.parameters(), lr=spec.recipe.lr)
+    host = numpy_stream(seed, "tiny")
+    images = torch.from_numpy(host.integers(0, 256, (80, info.size, info.size, info.channels), dtype="uint8"))
+    label = torch.arange(80) % len(info.classes)
+    run.train = TrainingSet(images=images, label=label, index=torch.arange(80))
+    run.steps_per_epoch = 80 // spec.recipe.batch_size
+    run.backward = torch.autograd.backward
+    run.unscale = lambda: None
+    run.autocast = lambda: torch.autocast("cpu", enabled=False)
+    return run
+
+
+def tiny_spec(trick: Trick | None = None, seed: int = 0, model: str = "digits_resnet", **recipe: Any) -> RunSpec:
+    """A training of 10 updates on 40 real digits: small enough for hundreds of tests, real enough to trust."""
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 0.05, "augment": Augment(shift=0.125)}
+    return RunSpec(
+        data=Data(name="digits", train_size=40, val_size=40, test_size=100),
+        model=Model(name=model, width=4),
+        recipe=Recipe(**(settings | recipe)),
+        arm=Arm(tricks=() if trick is None else (trick.spec(),)),
+        seed=seed,
+    )
+
+
+class TrickConformance:
+    """Subclass it in a test file and set `trick` (a class) and, where defaults do not show an effect, `params`.
+
+    `inert` is for tricks that must change nothing on digits (the control arm, for one), and `unfit` for
+    those that must refuse digits with a reason. `recipe` changes the tiny recipe where the trick needs it.
+    """
+
+    trick: Any
+    params: dict[str, Any] = {}  # noqa: RUF012 (overridden, never written)
+    recipe: dict[str, Any] = {}  # noqa: RUF012
+    inert = False
+    unfit = False
+
+    @pytest.fixture(autouse=True)
+    def _known(self) -> Iterator[None]:
+        """Make the trick known to the registry while its tests run, as a plug-in would be."""
+        with registry.registered(self.trick):
+            yield
+
+    def execute(self, trick: Trick | None, seed: int = 0) -> Result:
+        """Train and evaluate the tiny spec, with every invariant checked at every step."""
+        place = Place(data_root=Path("unused-by-digits"), check=True)
+        return execute(tiny_spec(trick, seed, **self.recipe), "conformance", place)
+
+    def test_card_is_complete(self) -> None:
+        """The card says what it is, where it comes from, what to expect and what it costs."""
+        info = self.trick.info
+        for text in (
+            info.name,
+            info.family,
+            info.summary,
+            info.paper,
+            info.formula,
+            info.expect,
+            info.differs,
+        ):
+            assert text.strip()
+        assert info.cost > 0
+        assert info.version >= 1
+        assert all(reason.strip() for reason in info.excludes.values())
+        assert info.name not in info.excludes
+
+    def test_defaults_are_valid_and_inside_their_search_ranges(self) -> None:
+        """The search range lies in the valid domain, and the default in the search range."""
+        default = self.trick()
+        for key, field in self.trick.model_fields.items():
+            for mark in field.metadata:
+                if isinstance(mark, Search):
+                    value = getattr(default, key)
+                    assert value is None or mark.low <= value <= mark.high, f"{key} = {value} outside {mark}"
+                    for end in (mark.low, mark.high):
+                        self.trick(**{key: type(value)(end) if value is not None else end})
+                if isinstance(mark, Choice):
+                    for option in mark:
+                        self.trick(**{key: option})
+
+    def test_runs_and_keeps_the_contract(self) -> None:
+        """Targets stay probabilities, labels and indices stay, and no global generator is drawn from."""
+        row = self.execute(self.trick(**self.params)).row
+        assert row["status"] == ("skipped" if self.unfit else "ok"), row["reason"]
+        assert bool(row["reason"]) == self.unfit
+
+    def test_same_seed_gives_the_same_bits(self) -> None:
+        """Two runs of one seed predict identically, whatever ran between them."""
+        first = self.execute(self.trick(**self.params)).row
+        self.execute(None, seed=1)
+        second = self.execute(self.trick(**self.params)).row
+        assert first.get("test_digest") == second.get("test_digest")
+        assert first["train_loss"] == second["train_loss"]
+
+    def test_changes_something_and_nothing_when_inert(self) -> None:
+        """The arm differs from the baseline in its curves or predictions; an inert one is bit-identical."""
+        arm, base = self.execute(self.trick(**self.params)), self.execute(None)
+        same = arm.row.get("test_digest") == base.row["test_digest"] and arm.points == base.points
+        assert same == self.inert
+
+    def test_draws_only_from_its_own_stream(self) -> None:
+        """Switching the trick on shifts no other random stream."""
+        if self.unfit:
+            return
+        trick = self.trick(**self.params)
+        session = set_up(tiny_spec(trick, **self.recipe), Place(data_root=Path("unused-by-digits")))
+        steps = train(
+            session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock()
+        )  # fmt: skip
+        next(steps)
+        drawn = {*session.run.streams, *session.run.numpy_streams}
+        assert all(name == trick.name or name.startswith(f"{trick.name}/") for name in drawn)
+        assert set(session.run.state) <= {trick.name}

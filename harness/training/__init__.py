@@ -1,0 +1,1 @@
+"""Training: one readable loop, evaluation, and what turns a RunSpec into rows."""

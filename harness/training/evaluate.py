@@ -1,0 +1,64 @@
+"""Predictions on held-out images and the metrics that are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.data.batches import evaluation_batches
+from harness.data.splits import Held
+from harness.tricks.contract import Predict
+
+ECE_BINS = 15
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Float32 logits (N, K), labels (N,) and data set positions (N,), on the device."""
+
+    logits: Tensor
+    label: Tensor
+    index: Tensor
+
+
+@torch.inference_mode()
+def predict_all(predict: Predict, held: Held, device: torch.device, batch: int, channels_last: bool) -> Predictions:
+    """Predict every image of a split in batches of at most `batch`."""
+    out = [
+        (predict(x).float(), label, index) for x, label, index in evaluation_batches(held, device, batch, channels_last)
+    ]
+    logits, label, index = (torch.cat(parts) for parts in zip(*out, strict=True))
+    return Predictions(logits, label, index)
+
+
+def metrics(logits: Tensor, label: Tensor) -> dict[str, float]:
+    """Accuracy, top-5 accuracy, negative log-likelihood, ECE and Brier score, with one transfer to the host.
+
+    Accuracies are fractions. ECE is the expected calibration error over 15 bins of equal width (Guo et al.
+    2017, 1706.04599); Brier is the squared distance to the one-hot label, in [0, 2].
+    """
+    log_p = logits.log_softmax(-1)
+    p = log_p.exp()
+    confidence, predicted = p.max(-1)
+    right = (predicted == label).double()
+    top = logits.topk(min(5, logits.shape[1]), -1).indices
+    one_hot = torch.nn.functional.one_hot(label, logits.shape[1])
+    values = torch.stack(
+        [
+            right.mean(),
+            (top == label[:, None]).any(-1).double().mean(),
+            -log_p.gather(1, label[:, None]).double().mean(),
+            _ece(confidence.double(), right),
+            (p - one_hot).square().sum(-1).double().mean(),
+        ]
+    ).tolist()
+    return dict(zip(("accuracy", "top5", "nll", "ece", "brier"), values, strict=True))
+
+
+def _ece(confidence: Tensor, right: Tensor) -> Tensor:
+    bins = (confidence * ECE_BINS).long().clamp_(0, ECE_BINS - 1)
+    gap = torch.zeros(ECE_BINS, dtype=torch.float64, device=right.device)
+    gap.index_add_(0, bins, confidence - right)
+    return gap.abs().sum() / len(right)

@@ -1,0 +1,111 @@
+"""Where a number came from: what can change its bits, and who made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.experiment import Recipe
+
+PACKAGES = ("harness", "torch", "torchvision", "timm", "numpy", "scikit-learn")
+
+
+def resolve_device(device: str) -> str:
+    """The device that `auto` means here, or the one asked for.
+
+    Raises:
+        UserError: CUDA is asked for and there is none, or the name is unknown.
+    """
+    from harness.errors import UserError
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device {device}: this torch ({torch.__version__}) sees no CUDA device; use --device cpu")
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise UserError(f"--device {device}: not a torch device; use auto, cpu or cuda") from None
+    return device
+
+
+@lru_cache
+def device_name(device: str) -> str:
+    """The device in words: the card's name, or the processor's name and vector instructions."""
+    if device.startswith("cuda"):
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    except OSError:
+        pass
+    return f"cpu: {name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
+@lru_cache
+def fingerprint(recipe: Recipe, device: str, threads: int) -> dict[str, str]:
+    """What changes the bits of a result beside the spec: columns `fingerprint`, `fingerprint_json`, `device`.
+
+    Runs are compared only within one fingerprint. Thread count matters because it changes the order of sums.
+    """
+    name = device_name(device)
+    facts = {
+        "threads": threads,
+        "memory_format": "channels_last" if recipe.channels_last else "contiguous",
+        "dtype": recipe.precision,
+        "compile": recipe.compile,
+        "torch": torch.__version__,
+        "device": name,
+    }
+    text = json.dumps(facts, sort_keys=True)
+    return {
+        "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:8],
+        "fingerprint_json": text,
+        "device": name,
+    }
+
+
+@lru_cache
+def host_facts() -> dict[str, Any]:
+    """Columns `host`, `versions`, `git_commit` and `git_dirty`; the last two are null outside a checkout."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    commit, dirty = _git()
+    return {
+        "host": socket.gethostname(),
+        "versions": json.dumps(versions, sort_keys=True),
+        "git_commit": commit,
+        "git_dirty": dirty,
+    }
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit of the checkout that the package runs from, and whether its code differs from it."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None, None
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+
+    def git(*args: str) -> str:
+        command = ["git", "-C", str(root), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10, env=env).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "harness", "experiments"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None

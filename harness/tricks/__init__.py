@@ -1,0 +1,1 @@
+"""Tricks: one file each, in a folder per family. `contract` says what a trick is."""

@@ -1,0 +1,401 @@
+"""What a trick is: hyperparameters, a card, and hooks with a rule each.
+
+A trick is a frozen pydantic model whose fields are its hyperparameters and whose methods are hooks that it
+overrides. The hook's rule in `HOOKS`, not the trick, decides what happens when two tricks meet:
+
+* slot: one owner; two owners are refused before training;
+* pipeline: folded in the order of declared stages (`at`), ties by trick name, never by command line;
+* sum, product: order-free;
+* notify: called in name order; may write only the trick's own state.
+
+State that outlives a step lives in `run.state[name]`. Draws come from `run.rng(name)` (a torch generator on
+the run's device) or `run.numpy(name)` (host-side), both named after the trick, never from a global generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from harness import rng
+from harness.experiment import Recipe, RunSpec, TrickSpec, canonical
+
+if TYPE_CHECKING:
+    from harness.models.classifier import Classifier
+
+Schedule = Callable[[float], float]
+"""Maps progress, the fraction of updates done in [0, 1), to a factor on the peak learning rate."""
+
+Predict = Callable[[Tensor], Tensor]
+"""Maps pixels (N, C, H, W) in [0, 1] to logits (N, K)."""
+
+Groups = list[dict[str, Any]]
+"""Parameter groups as torch optimizers take them."""
+
+
+class RecipeStage(IntEnum):
+    """Order of `recipe` hooks: a rule that depends on the batch size comes after the batch size."""
+
+    SIZE, RATE = range(2)
+
+
+class ModelStage(IntEnum):
+    """Order of `model` hooks, from the input to the whole."""
+
+    STEM, BLOCK, NORM, ACT, HEAD, WRAP = range(6)
+
+
+class BatchStage(IntEnum):
+    """Order of `batch` hooks: hard labels first, then pixels, then mixing, then targets."""
+
+    SELECT, RESIZE, AUGMENT, NOISE, MIX, SOFTEN, ATTACK = range(7)
+
+
+class GradientStage(IntEnum):
+    """Order of `on_gradients` hooks."""
+
+    TRANSFORM, CLIP = range(2)
+
+
+Rule = Literal["slot", "pipeline", "sum", "product", "notify"]
+
+HOOKS: Mapping[str, Rule] = {
+    "stream_seed": "slot",
+    "recipe": "pipeline",
+    "prepare": "notify",
+    "dataset": "pipeline",
+    "sampler": "slot",
+    "sample_transform": "pipeline",
+    "model": "pipeline",
+    "init": "pipeline",
+    "param_groups": "pipeline",
+    "optimizer": "slot",
+    "wrap_optimizer": "pipeline",
+    "schedule": "slot",
+    "wrap_schedule": "pipeline",
+    "precision": "slot",
+    "epoch_start": "notify",
+    "batch": "pipeline",
+    "criterion": "slot",
+    "example_weights": "product",
+    "reduce_loss": "pipeline",
+    "loss_terms": "sum",
+    "gradient": "slot",
+    "on_gradients": "pipeline",
+    "after_step": "notify",
+    "epoch_end": "notify",
+    "evaluation_weights": "slot",
+    "predictor": "pipeline",
+    "finalize": "pipeline",
+}
+
+
+def at(stage: IntEnum) -> Callable[[Any], Any]:
+    """Declare the stage of a pipeline hook, beside its code."""
+
+    def mark(hook: Any) -> Any:
+        hook.stage = stage
+        return hook
+
+    return mark
+
+
+class Search(NamedTuple):
+    """The range that a hyperparameter search may try, which is not the domain in which values are valid."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+class Choice(tuple[Any, ...]):
+    """The values that a search may try for a categorical hyperparameter: `Choice(("a", "b"))`."""
+
+
+class Info(NamedTuple):
+    """A trick's card.
+
+    `differs` says what this code does otherwise than the paper. `cost` is the expected time of a training
+    step in multiples of the baseline's. `excludes` maps the names of tricks that cannot be combined with
+    this one to the reason. `version` is bumped when the trick's numbers change; it enters the run id.
+    """
+
+    name: str
+    family: str
+    summary: str
+    paper: str
+    formula: str
+    expect: str
+    differs: str = "nothing"
+    cost: float = 1.0
+    excludes: Mapping[str, str] = {}
+    version: int = 1
+
+
+class NotApplicable(Exception):
+    """A trick cannot act on this data set, model or recipe. The run is stored as skipped, with the reason."""
+
+
+class NoEffect(NotApplicable):
+    """A surgery or initialisation matched nothing, so the arm would silently be the baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images and targets that travel together.
+
+    x: pixels (N, C, H, W), float in [0, 1], before normalisation (which is the model's first layer).
+    y: targets (N, K), rows are probabilities. label (N,) and index (N,), the integer labels and the
+    positions in the source data set, are never changed by a trick.
+    """
+
+    x: Tensor
+    y: Tensor
+    label: Tensor
+    index: Tensor
+
+
+class Invariances(NamedTuple):
+    """What may be done to an image of a data set without changing its class."""
+
+    flip: bool
+    """Horizontal mirror."""
+    shift: float
+    """Largest translation, as a fraction of the side."""
+    rotation: float
+    """Largest rotation in degrees."""
+    color: bool
+    """Hue and saturation changes; False for grey images."""
+
+
+class DataInfo(NamedTuple):
+    """What tricks may know of a data set. `mean` and `std` are per channel, of the training split, in [0, 1]."""
+
+    classes: tuple[str, ...]
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    invariances: Invariances
+    train_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The training split as tricks may rewrite it.
+
+    images: uint8 (N, H, W, C), where `peak` is white. label, index: (N,). y: (N, K) probabilities, or None
+    for the one-hot rows of `label`.
+    """
+
+    images: Tensor
+    label: Tensor
+    index: Tensor
+    peak: int = 255
+    y: Tensor | None = None
+
+
+class Precision(NamedTuple):
+    """Autocast dtype (None is float32) and, for float16, the initial scale of the gradient scaler."""
+
+    dtype: torch.dtype | None = None
+    init_scale: float | None = None
+
+
+@dataclass
+class Run:
+    """One training as its tricks see it. Only the loop writes here; tricks write `state[their name]`."""
+
+    spec: RunSpec
+    recipe: Recipe
+    data: DataInfo
+    device: torch.device
+    train_other: Callable[[RunSpec], Classifier]
+    """Trains another run, or fetches it when it is stored; its cost is added to this run's."""
+    seed_of: Callable[[int, str], int] = field(default=lambda seed, purpose: seed)
+    state: dict[str, Any] = field(default_factory=dict)
+    model: Classifier = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    train: TrainingSet = field(init=False)
+    step: int = 0
+    epoch: int = 0
+    steps_per_epoch: int = 0
+    autocast: Callable[[], Any] = field(init=False)
+    backward: Callable[[Tensor], None] = field(init=False)
+    """Back-propagates a loss, scaled where the precision needs it."""
+    unscale: Callable[[], None] = field(init=False)
+    """Brings gradients to their true scale; safe to call more than once a step."""
+    streams: dict[str, torch.Generator] = field(default_factory=dict)
+    numpy_streams: dict[str, np.random.Generator] = field(default_factory=dict)
+    logged: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer updates in the whole training."""
+        return self.steps_per_epoch * self.recipe.epochs
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the updates done, in [0, 1]."""
+        return self.step / self.total_steps
+
+    def rng(self, name: str) -> torch.Generator:
+        """The torch generator of one purpose, on the run's device; the same object all through the run."""
+        if name not in self.streams:
+            seed = self.seed_of(self.spec.seed, name)
+            self.streams[name] = rng.torch_stream(seed, name, self.device)
+        return self.streams[name]
+
+    def numpy(self, name: str) -> np.random.Generator:
+        """The NumPy generator of one purpose, for draws that stay on the host."""
+        if name not in self.numpy_streams:
+            self.numpy_streams[name] = rng.numpy_stream(self.seed_of(self.spec.seed, name), name)
+        return self.numpy_streams[name]
+
+    def log(self, name: str, value: Tensor) -> None:
+        """Add a scalar to the epoch's mean of `name`, without leaving the device."""
+        total, count = self.logged.get(name, (None, 0))
+        value = value.detach()
+        self.logged[name] = (value.clone() if total is None else total + value, count + 1)
+
+
+class Trick(BaseModel):
+    """Base of all tricks: subclass it, declare `info` and fields, override the hooks that are needed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    info: ClassVar[Info]
+
+    @property
+    def name(self) -> str:
+        """The catalogue's id, which is also the file name."""
+        return self.info.name
+
+    def spec(self) -> TrickSpec:
+        """The trick as part of a run's identity."""
+        return TrickSpec(name=self.name, version=self.info.version, params=canonical(self))
+
+    # Before training -------------------------------------------------------------------------------
+
+    def stream_seed(self, seed: int, purpose: str) -> int:
+        """The seed from which the block's stream `purpose` is drawn (slot). Only the placebo changes it."""
+        return seed
+
+    def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
+        """Change values of the recipe (pipeline over `RecipeStage`)."""
+        return recipe
+
+    def prepare(self, run: Run) -> None:
+        """Get what training needs: teachers, indices, probes (notify). Called when `run.model` exists."""
+
+    def dataset(self, train: TrainingSet, run: Run) -> TrainingSet:
+        """Relabel, drop or reorder the training split, and only that (pipeline)."""
+        return train
+
+    def sampler(self, train: TrainingSet, run: Run) -> Tensor:
+        """Positions in the training split that the coming epoch visits, (M,), on the CPU (slot)."""
+        raise NotImplementedError
+
+    def sample_transform(self, image: Tensor, run: Run) -> Tensor:
+        """Change one uint8 image (C, H, W) on the host, before batching (pipeline). Slow; prefer `batch`."""
+        return image
+
+    # Set-up ----------------------------------------------------------------------------------------
+
+    def model(self, model: Classifier, run: Run) -> Classifier:
+        """Replace modules (pipeline over `ModelStage`). The baseline's weights are drawn before."""
+        return model
+
+    def init(self, model: Classifier, run: Run) -> None:
+        """Set initial weights in place, after all surgery (pipeline)."""
+
+    def param_groups(self, groups: Groups, run: Run) -> Groups:
+        """Split or change parameter groups (pipeline)."""
+        return groups
+
+    def optimizer(self, groups: Groups, run: Run) -> torch.optim.Optimizer:
+        """Build the optimizer (slot). A key that a group already has must win over the trick's own value."""
+        raise NotImplementedError
+
+    def wrap_optimizer(self, optimizer: torch.optim.Optimizer, run: Run) -> torch.optim.Optimizer:
+        """Wrap or hook the optimizer (pipeline)."""
+        return optimizer
+
+    def schedule(self, run: Run) -> Schedule:
+        """The learning-rate factor over training (slot)."""
+        raise NotImplementedError
+
+    def wrap_schedule(self, schedule: Schedule, run: Run) -> Schedule:
+        """Change the schedule (pipeline)."""
+        return schedule
+
+    def precision(self, run: Run) -> Precision:
+        """Numeric precision of forward and backward (slot)."""
+        raise NotImplementedError
+
+    # Each step -------------------------------------------------------------------------------------
+
+    def epoch_start(self, run: Run) -> None:
+        """Before an epoch's first batch (notify)."""
+
+    def batch(self, batch: Batch, run: Run) -> Batch:
+        """Change images and targets together (pipeline over `BatchStage`)."""
+        return batch
+
+    def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:
+        """The loss of each example, (N,), for logits (N, K) in float32 and soft targets y (N, K) (slot)."""
+        raise NotImplementedError
+
+    def example_weights(self, batch: Batch, logits: Tensor, run: Run) -> Tensor:
+        """Factors on the examples' losses, (N,) (product)."""
+        raise NotImplementedError
+
+    def reduce_loss(self, loss: Tensor, run: Run) -> Tensor:
+        """Change the mean loss of the batch, before loss terms are added (pipeline)."""
+        return loss
+
+    def loss_terms(self, batch: Batch, logits: Tensor, run: Run) -> dict[str, Tensor]:
+        """Scalars that are added to the loss and logged by name (sum)."""
+        return {}
+
+    def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
+        """Own forward and backward (slot): leave gradients in `.grad`, return the loss.
+
+        `closure(batch)` runs the forward pass and returns the total loss; `run.backward` and `run.unscale`
+        hide the gradient scaler. Gradients are None on entry.
+        """
+        raise NotImplementedError
+
+    def on_gradients(self, parameters: list[nn.Parameter], run: Run) -> None:
+        """Change gradients in place, at their true scale (pipeline over `GradientStage`)."""
+
+    def after_step(self, run: Run) -> None:
+        """After the optimizer's update (notify)."""
+
+    def epoch_end(self, run: Run) -> None:
+        """After an epoch's last batch, before its validation (notify)."""
+
+    # After training --------------------------------------------------------------------------------
+
+    def evaluation_weights(self, run: Run) -> Classifier:
+        """The network that is evaluated, at every evaluation and at the end (slot)."""
+        raise NotImplementedError
+
+    def predictor(self, predict: Predict, run: Run) -> Predict:
+        """Change how a prediction is made from the network, at every evaluation (pipeline)."""
+        return predict
+
+    def finalize(self, model: Classifier, run: Run) -> Classifier:
+        """Rewrite the trained network before the test is read; its outputs must stay equal (pipeline)."""
+        return model
+
+
+def overrides(trick: Trick, hook: str) -> bool:
+    """Whether the trick's class implements the hook."""
+    return getattr(type(trick), hook) is not getattr(Trick, hook)

@@ -1,0 +1,156 @@
+"""Which tricks there are: built-ins by file name, entry points of other packages, and plug-in files.
+
+Names are known without importing anything, so a typing error is answered at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.errors import UserError, did_you_mean
+from harness.experiment import explain
+
+if TYPE_CHECKING:
+    from harness.tricks.contract import Trick
+
+GROUP = "harness.tricks"
+_plugins: dict[str, type[Trick]] = {}
+
+
+@lru_cache(maxsize=1)
+def builtin() -> Mapping[str, str]:
+    """Built-in trick names and their modules, from the file names of the family folders."""
+    root = Path(__file__).parent
+    return {
+        path.stem: f"harness.tricks.{path.parent.name}.{path.stem}"
+        for path in sorted(root.glob("*/*.py"))
+        if not path.stem.startswith("_")
+    }
+
+
+@lru_cache(maxsize=1)
+def installed() -> Mapping[str, EntryPoint]:
+    """Tricks of other installed packages, through the entry point group `harness.tricks`.
+
+    Raises:
+        UserError: a name is taken twice; both owners are named.
+    """
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        if point.name in builtin() or point.name in found:
+            other = found[point.name].value if point.name in found else builtin()[point.name]
+            raise UserError(f"trick '{point.name}' is defined by {point.value} and by {other}; uninstall or rename one")
+        found[point.name] = point
+    return found
+
+
+def names() -> list[str]:
+    """All known trick names, sorted."""
+    return sorted({*builtin(), *installed(), *_plugins})
+
+
+def check(name: str) -> None:
+    """Refuse an unknown name, without importing any trick.
+
+    Raises:
+        UserError: with the nearest name and where the list is.
+    """
+    if name not in builtin() and name not in names():
+        raise UserError(f"unknown trick '{name}'{did_you_mean(name, names())} Known: {', '.join(names())}")
+
+
+def load(name: str) -> type[Trick]:
+    """The class of a trick.
+
+    Raises:
+        UserError: the name is unknown, or the file or package that holds it is broken.
+    """
+    check(name)
+    if name in _plugins:
+        return _plugins[name]
+    try:
+        if name in builtin():
+            return _tricks_in(importlib.import_module(builtin()[name]))[0]
+        loaded: type[Trick] = installed()[name].load()
+        return loaded
+    except UserError:
+        raise
+    except Exception as error:
+        source = builtin().get(name) or installed()[name].value
+        raise UserError(f"trick '{name}' ({source}) cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _tricks_in(module: Any) -> list[type[Trick]]:
+    from harness.tricks.contract import Trick
+
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Trick) and value.__module__ == module.__name__
+    ]
+
+
+def add_plugin(path: Path) -> list[str]:
+    """Register the tricks of a Python file, which runs its code; returns their names.
+
+    Raises:
+        UserError: no such file, broken code, no trick inside, or a name that is taken.
+    """
+    if not path.is_file():
+        raise UserError(f"plug-in {path} does not exist; --plugin takes the path of a Python file")
+    module_name = f"harness_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"plug-in {path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
+    tricks = _tricks_in(module)
+    if not tricks:
+        raise UserError(f"plug-in {path} defines no subclass of harness.tricks.contract.Trick")
+    for trick in tricks:
+        name = trick.info.name
+        if name in builtin() or name in installed():
+            raise UserError(f"plug-in {path}: trick '{name}' exists already; choose another info.name")
+        _plugins[name] = trick
+    return [t.info.name for t in tricks]
+
+
+@contextmanager
+def registered(trick: type[Trick]) -> Iterator[None]:
+    """Know a trick that is no file of ours for the time of a test; built-in tricks are known anyway."""
+    name = trick.info.name
+    if name in builtin():
+        yield
+        return
+    _plugins[name] = trick
+    try:
+        yield
+    finally:
+        del _plugins[name]
+
+
+def make(name: str, params: Mapping[str, Any] | None = None, where: str = "") -> Trick:
+    """A trick with its hyperparameters, validated.
+
+    Raises:
+        UserError: unknown trick or parameter, or a value outside its domain; one line each.
+    """
+    cls = load(name)
+    try:
+        return cls(**(params or {}))
+    except ValidationError as error:
+        raise UserError("\n".join(explain(error, cls, where or f"tricks.{name}"))) from None

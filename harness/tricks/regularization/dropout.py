@@ -1,0 +1,82 @@
+"""Dropout before the head or inside residual blocks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from harness.tricks.contract import Choice, Info, ModelStage, NoEffect, Run, Search, Trick, at
+
+if TYPE_CHECKING:
+    from harness.models.classifier import Classifier
+
+
+def dropout(x: Tensor, p: float, generator: torch.Generator, whole_channels: bool = False) -> Tensor:
+    """Zero each unit, or each channel (N, C), with probability p and scale the rest by 1 / (1 - p)."""
+    shape = (*x.shape[:2], *[1] * (x.ndim - 2)) if whole_channels else x.shape
+    kept = torch.rand(shape, generator=generator, device=x.device) >= p
+    return x * kept.to(x.dtype) / (1 - p)
+
+
+class DropInput:
+    """Forward pre-hook that drops the input of a module while that module trains.
+
+    A hook leaves module paths and `model.head` as other tricks and stored weights know them. It holds no
+    state but the run's generator, which copies of the network share.
+    """
+
+    def __init__(self, p: float, generator: torch.Generator, whole_channels: bool) -> None:
+        self.p, self.generator, self.whole_channels = p, generator, whole_channels
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        """The module's new arguments; None keeps them."""
+        return (dropout(args[0], self.p, self.generator, self.whole_channels),) if module.training else None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DropInput:
+        return self
+
+
+class Dropout(Trick):
+    """Srivastava et al. 2014; inside blocks Zagoruyko & Komodakis 2016, 1605.07146, section 2.4."""
+
+    info: ClassVar = Info(
+        name="dropout",
+        family="regularization",
+        summary="zero random units in training",
+        paper=(
+            "Hinton et al. 2012, arXiv:1207.0580; Srivastava et al. 2014, JMLR 15; in residual blocks "
+            "Zagoruyko, Komodakis 2016, arXiv:1605.07146"
+        ),
+        formula="x = x m / (1 - p), m ~ Bernoulli(1 - p) per unit or per channel, in training only",
+        expect=(
+            "Helps wide heads, small training sets, long training and noisy labels (then p 0.5 and more, in "
+            "blocks). Near nothing before the head of nets that end in global pooling; slows down short "
+            "training."
+        ),
+        differs=(
+            "`place = 'head'` drops the features before the last layer; 'block' drops the input of the "
+            "second convolution of each residual block, the place of wide residual nets. `kind = 'channel'` "
+            "on maps is Tompson et al. 2014, arXiv:1411.4280; on pooled features both kinds are the same."
+        ),
+    )
+    p: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.7)] = 0.2
+    place: Annotated[Literal["head", "block"], Choice(("head", "block"))] = "head"
+    kind: Annotated[Literal["unit", "channel"], Choice(("unit", "channel"))] = "unit"
+
+    @at(ModelStage.WRAP)  # after surgery on blocks and head, which would lose the hook
+    def model(self, model: Classifier, run: Run) -> Classifier:
+        """Hook the head, or the second convolution of every residual block."""
+        targets = [model.head]
+        if self.place == "block":
+            blocks = [m for m in model.modules() if hasattr(m, "shortcut") or hasattr(m, "downsample")]
+            second = [getattr(block, "conv2", None) for block in blocks]
+            targets = [conv for conv in second if isinstance(conv, nn.Module)]
+        if not targets:
+            raise NoEffect("needs residual blocks with a second convolution, and the model has none")
+        drop = DropInput(self.p, run.rng(self.name), self.kind == "channel")
+        for target in targets:
+            target.register_forward_pre_hook(drop)
+        return model

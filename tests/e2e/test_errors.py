@@ -1,0 +1,64 @@
+"""Bad input ends with exit code 2 and one clear line for each thing wrong, never a traceback."""
+
+import pytest
+
+from harness.cli import main
+
+CASES = {
+    "unknown trick": (["ablate", "mixpu"], "unknown trick 'mixpu'; did you mean 'mixup'?"),
+    "no trick": (["ablate"], "name at least one trick. Known: "),
+    "clash": (["ablate", "cutmix+mixup"], "cutmix + mixup: "),
+    "unknown experiment": (["ablate", "mixup", "-e", "digts"], "did you mean 'digits'"),
+    "missing file": (["ablate", "mixup", "-e", "none.toml"], "none.toml does not exist"),
+    "broken TOML": (["ablate", "mixup", "-e", "broken.toml"], "broken.toml: not valid TOML"),
+    "unknown key": (["ablate", "mixup", "--set", "recipe.epohcs=3"], "did you mean 'epochs'"),
+    "negative epochs": (["ablate", "mixup", "--set", "recipe.epochs=-1"], "recipe.epochs = -1"),
+    "bad hyperparameter": (["ablate", "mixup", "--set", "mixup.alpha=-1"], "alpha = -1"),
+    "malformed set": (["ablate", "mixup", "--set", "alpha"], "write NAME.KEY=VALUE"),
+    "unknown design": (["ablate", "mixup", "--design", "latin"], "unknown design 'latin'"),
+    "unwritable results": (["ablate", "mixup", "--results", "broken.toml/x"], "broken.toml/x"),
+    "missing data root": (["ablate", "mixup", "--data-root", "nowhere"], "nowhere: no such folder"),
+    "no folder of images": (["ablate", "mixup", "-e", "imagenette"], "imagenette2"),
+    "bad study name": (["ablate", "mixup", "--name", "../up"], "'../up'"),
+    "no study": (["report"], "no study in results"),
+    "unknown format": (["report", "--format", "docx"], "--format docx"),
+    "unknown card": (["tricks", "mixpu"], "did you mean 'mixup'"),
+    "unknown family": (["tricks", "--family", "none"], "no such family"),
+    "run without tricks": (["run", "digits"], "names no tricks"),
+    "too much data": (["ablate", "mixup", "--set", "data.train_size=5000"], "5000"),
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process, which has torch loaded already; returns exit code and stderr."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.toml").write_text("[recipe\n")
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_is_refused_in_a_clear_line(case, here):
+    arguments, expected = CASES[case]
+    code, err = here(*arguments)
+
+    assert code == 2
+    assert expected in err
+    assert all(line.startswith("error: ") for line in err.splitlines())
+
+
+def test_a_missing_data_set_names_the_file_and_the_offline_default(here, monkeypatch):
+    for proxy in ("https_proxy", "http_proxy"):
+        monkeypatch.setenv(proxy, "http://127.0.0.1:9")
+    code, err = here("ablate", "mixup", "-e", "cifar10-small")
+
+    assert code == 2
+    assert "cifar-10-batches-py" in err
+    assert "digits" in err

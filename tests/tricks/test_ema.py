@@ -1,0 +1,81 @@
+import copy
+
+import torch
+
+from harness.testing import TrickConformance, tiny_batch, tiny_run
+from harness.tricks.functional import WeightAverage
+from harness.tricks.regularization.ema import Ema, ramped
+
+
+class TestEma(TrickConformance):
+    trick = Ema
+
+
+def fill(model, value):
+    with torch.no_grad():
+        for t in (*model.parameters(), *model.buffers()):
+            t.fill_(value)
+
+
+def test_ramp_by_hand():
+    assert ramped(0.999, 2) == 3 / 12
+    assert ramped(0.999, 90) == 91 / 100
+    assert ramped(0.9, 10_000) == 0.9
+    assert ramped(0.0, 5) == 0.0
+
+
+def test_closed_form_after_constant_steps():
+    """From 0 towards a constant 2: the average is 2 (1 - product of decays), in weights and float buffers."""
+    run, trick = tiny_run(), Ema(decay=0.3)
+    fill(run.model, 0)
+    trick.after_step(run)
+    fill(run.model, 2)
+    for _ in range(5):
+        trick.after_step(run)
+    left = 3 / 12 * 0.3**4  # the ramp at t = 2, then min(0.3, 4/13, ...) = 0.3
+    averaged = trick.evaluation_weights(run)
+
+    for p in averaged.parameters():
+        torch.testing.assert_close(p, torch.full_like(p, 2 * (1 - left)))
+    for b in averaged.buffers():
+        torch.testing.assert_close(b, torch.full_like(b, 2 * (1 - left) if b.is_floating_point() else 2))
+
+
+def test_decay_zero_is_a_copy():
+    run, trick = tiny_run(), Ema(decay=0.0)
+    trick.after_step(run)
+    with torch.no_grad():
+        for p in run.model.parameters():
+            p.add_(1.0)
+    trick.after_step(run)
+
+    for a, b in zip(trick.evaluation_weights(run).parameters(), run.model.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_average_is_apart_from_the_live_network_and_in_evaluation_mode():
+    run, trick = tiny_run(), Ema()
+    assert trick.evaluation_weights(run) is run.model  # nothing averaged yet
+    trick.after_step(run)
+    averaged = trick.evaluation_weights(run)
+    before = copy.deepcopy(averaged.state_dict())
+    run.model.train()(tiny_batch().x).sum().backward()
+    run.optimizer.step()
+
+    assert not any(m.training for m in averaged.modules())
+    assert not any(p.requires_grad for p in averaged.parameters())
+    for name, value in averaged.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_state_survives_a_round_trip():
+    run, trick = tiny_run(), Ema()
+    for value in (0.0, 1.0, 3.0):
+        fill(run.model, value)
+        trick.after_step(run)
+    other = WeightAverage(run.model)
+    other.load_state_dict(copy.deepcopy(run.state["ema"].state_dict()))
+
+    assert other.count == 3
+    for a, b in zip(other.model.parameters(), trick.evaluation_weights(run).parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -1,0 +1,367 @@
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from statsmodels.stats.multitest import multipletests
+
+from harness.analysis.effects import analyse, holm, sign_flip_test, signed_ranks, t_interval, t_test, tost
+from harness.analysis.types import Analysis, Effect
+from harness.errors import UserError
+from harness.store.schema import RUNS, ArmPlan, Manifest
+
+SAME = [0.90, 0.91, 0.89, 0.92, 0.90]
+SCOPE = "digits, 100 training images"
+
+
+def make_manifest(arms: dict[str, str | None], seeds: int = 5, **changes: Any) -> Manifest:
+    """A study of a baseline and `arms`, given as label -> reason for skipping or None."""
+    plans = [ArmPlan(label="baseline", run_ids={s: f"baseline-{s}" for s in range(seeds)})]
+    for label, skipped in arms.items():
+        ids = {} if skipped else {s: f"{label}-{s}" for s in range(seeds)}
+        plans.append(ArmPlan(label=label, tricks={t: {} for t in label.split("+")}, run_ids=ids, skipped=skipped))
+    values: dict[str, Any] = {
+        "study": "s",
+        "experiment": "digits",
+        "question": "",
+        "metric": "test_accuracy",
+        "margin": 0.5,
+        "alpha": 0.05,
+        "design": "one_at_a_time",
+        "seeds": tuple(range(seeds)),
+        "arms": tuple(plans),
+        "fingerprint": "here",
+        "scope": SCOPE,
+        "command": "",
+        "toml": "",
+        "harness_version": "0",
+        "created": "",
+    }
+    return Manifest(**(values | changes))
+
+
+def row(label: str, seed: int, accuracy: float = 0.9, **changes: Any) -> dict[str, Any]:
+    values: dict[str, Any] = dict.fromkeys(RUNS.names)
+    values |= {
+        "run_id": f"{label}-{seed}",
+        "fingerprint": "here",
+        "arm": label,
+        "seed": seed,
+        "status": "ok",
+        "reason": "",
+        "test_accuracy": accuracy,
+        "test_digest": f"{label}-{seed}",
+        "cpu_seconds_train": 1.0,
+        "seconds_train": 10.0,
+        "seconds_other": 0.0,
+        "peak_memory_bytes": 100,
+        "device": "cpu",
+        "versions": "{}",
+        "data_hash": "d",
+        "git_commit": "c" * 40,
+        "git_dirty": False,
+        "finished": pd.Timestamp("2025-01-01", tz="UTC"),
+    }
+    return values | changes
+
+
+def frame(*groups: list[dict[str, Any]]) -> pd.DataFrame:
+    return pd.DataFrame([r for group in groups for r in group])
+
+
+def arm(label: str, accuracies: list[float], **changes: Any) -> list[dict[str, Any]]:
+    return [row(label, s, a, **changes) for s, a in enumerate(accuracies)]
+
+
+def only(analysis: Analysis) -> Effect:
+    (effect,) = analysis.effects
+    return effect
+
+
+BASE = arm("baseline", SAME)
+# Differences of 1, 2, 3, 4 and 0 points: mean 2, sd sqrt(2.5), standard error sqrt(0.5), t = 2 sqrt(2).
+MIXUP = arm("mixup", [0.91, 0.93, 0.92, 0.96, 0.90])
+ONE = make_manifest({"mixup": None})
+
+
+def test_an_effect_has_the_hand_computed_mean_interval_and_tests() -> None:
+    effect = only(analyse(frame(BASE, MIXUP), ONE))
+    assert effect.n == effect.n_planned == 5
+    assert effect.mean_base == pytest.approx(90.4)
+    assert effect.mean_arm == pytest.approx(92.4)
+    assert effect.mean == pytest.approx(2.0)
+    assert effect.sd == pytest.approx(math.sqrt(2.5))
+    half = 2.7764451 * math.sqrt(0.5)  # the tabled 97.5 % quantile of t with 4 degrees of freedom
+    assert (effect.low, effect.high) == pytest.approx((2 - half, 2 + half))
+    # With 4 degrees of freedom F(t) = 1/2 + 3/8 s (1 - s^2 / 12), where s = t / sqrt(1 + t^2 / 4).
+    s = math.sqrt(8) / math.sqrt(3)
+    assert effect.p == pytest.approx(1 - 3 / 4 * s * (1 - s**2 / 12))
+    assert effect.p_holm == effect.p
+    assert effect.p_permutation == pytest.approx(4 / 32)  # both extremes, with either sign of the zero
+    assert effect.p_wilcoxon == pytest.approx(2 / 16)
+    assert effect.dz == pytest.approx(2 / math.sqrt(2.5))
+    assert (effect.wins, effect.ties) == (4, 1)
+    assert effect.differences == pytest.approx((1, 2, 3, 4, 0))
+    assert effect.mde == pytest.approx(1.68 * math.sqrt(2.5), abs=0.01)
+
+
+def test_pairing_gain_and_correlation_come_from_the_same_seeds() -> None:
+    effect = only(analyse(frame(BASE, MIXUP), ONE))
+    # Variances 1.3 and 5.3; the variance of the difference is their sum less twice the covariance.
+    assert effect.pairing_gain == pytest.approx((1.3 + 5.3) / 2.5)
+    assert effect.correlation == pytest.approx((1.3 + 5.3 - 2.5) / 2 / math.sqrt(1.3 * 5.3))
+
+
+def test_lower_is_better_for_losses_which_keep_their_unit_and_have_no_margin() -> None:
+    runs = frame(
+        [row("baseline", s, test_nll=0.5 + s / 100) for s in range(5)],
+        [row("mixup", s, test_nll=0.4 + s / 100 + (-1) ** s / 100) for s in range(5)],
+    )
+    analysis = analyse(runs, ONE, metric="test_nll")
+    effect = only(analysis)
+    assert (analysis.unit, analysis.higher_is_better) == ("nats", False)
+    assert effect.mean == pytest.approx(-0.098)
+    assert effect.wins == 5
+    assert effect.verdict.kind == "helps"
+    assert "nats of test_nll" in effect.verdict.sentence
+    assert math.isnan(analysis.margin)
+    assert math.isnan(effect.p_tost)
+    assert effect.more_seeds is None
+
+
+def test_an_unknown_metric_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match=r"'test_acuracy'.*'test_accuracy'\? Known: "):
+        analyse(frame(BASE, MIXUP), ONE, metric="test_acuracy")
+
+
+def test_a_study_without_a_baseline_is_refused() -> None:
+    with pytest.raises(UserError, match="no baseline"):
+        analyse(frame(MIXUP), ONE.model_copy(update={"arms": ONE.arms[1:]}))
+
+
+def test_rows_of_other_studies_and_fingerprints_do_not_count() -> None:
+    others = [row("mixup", s, 0.1, fingerprint="elsewhere") for s in range(5)]
+    foreign = [row("cutmix", s, 0.1) for s in range(5)]
+    analysis = analyse(frame(others, foreign, BASE, MIXUP), ONE)
+    assert only(analysis).mean == pytest.approx(2.0)
+    detail = next(text for what, _, text in analysis.checks if what == "one fingerprint")
+    assert "10 runs of here; 5 rows of other fingerprints left out" in detail
+
+
+def test_of_repeated_rows_a_finished_one_counts_before_a_later_failure() -> None:
+    late = pd.Timestamp("2026-01-01", tz="UTC")
+    again = [row("mixup", 0, math.nan, status="failed", reason="killed", finished=late)]
+    effect = only(analyse(frame(BASE, MIXUP, again, MIXUP[:1]), ONE))
+    assert (effect.n, effect.n_failed) == (5, 0)
+    assert effect.mean == pytest.approx(2.0)
+
+
+def test_no_differences_give_p_one_and_an_empty_interval_without_warnings() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        effect = only(analyse(frame(BASE, arm("mixup", SAME)), ONE))
+    assert (effect.mean, effect.low, effect.high, effect.sd, effect.dz, effect.mde) == (0, 0, 0, 0, 0, 0)
+    assert (effect.p, effect.p_holm, effect.p_permutation, effect.p_wilcoxon, effect.p_tost) == (
+        1,
+        1,
+        1,
+        1,
+        0,
+    )
+    assert (effect.wins, effect.ties, effect.more_seeds) == (0, 5, None)
+    assert math.isnan(effect.pairing_gain)
+    assert effect.verdict.kind == "equivalent"  # the digests differ
+
+
+def test_a_constant_difference_gives_p_zero_without_warnings() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        effect = only(analyse(frame(BASE, arm("mixup", [0.93, 0.94, 0.92, 0.95, 0.93])), ONE))
+    assert (effect.mean, effect.low, effect.high) == pytest.approx((3, 3, 3))
+    assert (effect.sd, effect.p, effect.p_holm, effect.p_tost, effect.dz) == (0, 0, 0, 1, math.inf)
+    assert effect.verdict.kind == "helps"
+
+
+def test_equal_digests_and_results_are_inactive() -> None:
+    same = [r | {"test_digest": f"baseline-{r['seed']}"} for r in arm("mixup", SAME)]
+    assert only(analyse(frame(BASE, same), ONE)).verdict.kind == "inactive"
+
+
+def test_missing_digests_are_not_taken_for_identical_predictions() -> None:
+    runs = frame(BASE, arm("mixup", SAME)).assign(test_digest="")
+    assert only(analyse(runs, ONE)).verdict.kind == "equivalent"
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_pairs_give_nan_without_warnings(n: int) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        effect = only(analyse(frame(BASE, MIXUP[:n], [row("other", 0)]), ONE))
+    assert effect.n == n
+    assert all(math.isnan(v) for v in (effect.low, effect.sd, effect.p, effect.p_holm, effect.mde))
+    assert effect.verdict.label == f"no verdict (n={n}; need 5)"
+
+
+def test_p_values_of_a_family_are_corrected_together_and_both_are_kept() -> None:
+    manifest = make_manifest({"mixup": None, "ema": None, "sam": "needs another optimizer"})
+    ema = arm("ema", [0.92, 0.91, 0.90, 0.94, 0.91])
+    analysis = analyse(frame(BASE, MIXUP, ema), manifest)
+    by_arm = {e.arm: e for e in analysis.effects}
+    low, high = sorted([by_arm["mixup"].p, by_arm["ema"].p])
+    assert sorted([by_arm["mixup"].p_holm, by_arm["ema"].p_holm]) == pytest.approx([2 * low, max(2 * low, high)])
+    assert by_arm["mixup"].mde > only(analyse(frame(BASE, MIXUP), ONE)).mde
+    assert by_arm["sam"].verdict.kind == "skipped"
+    assert "needs another optimizer" in by_arm["sam"].verdict.sentence
+    assert math.isnan(by_arm["sam"].p_holm)
+
+
+def test_diverged_seeds_are_counted_and_the_wilcoxon_test_decides() -> None:
+    manifest = make_manifest({"mixup": None}, seeds=8)
+    base = arm("baseline", [0.90] * 8)
+    mixup = arm("mixup", [0.91, 0.92, 0.93, 0.94, 0.95, 0.96])
+    lost = [row("mixup", s, math.nan, status="diverged", reason="loss is NaN") for s in (6, 7)]
+    effect = only(analyse(frame(base, mixup, lost), manifest))
+    assert (effect.n, effect.n_diverged, effect.reasons) == (6, 2, ("loss is NaN",))
+    assert effect.p_wilcoxon == pytest.approx(2 / 64)
+    assert effect.p_holm == effect.p_wilcoxon
+    assert effect.verdict.unstable
+    assert effect.verdict.label.startswith("unstable (2 of 8 diverged): helps")
+
+
+def test_failed_seeds_leave_no_verdict_and_name_the_gap() -> None:
+    runs = frame(BASE, MIXUP[:4], [row("mixup", 4, math.nan, status="failed", reason="out of memory")])
+    effect = only(analyse(runs, make_manifest({"mixup": None})))
+    assert effect.n_failed == 1
+    assert effect.verdict.kind == "no verdict"
+    assert "1 failed" in effect.verdict.sentence
+
+
+def test_an_infinite_loss_is_a_divergence_and_an_unmeasured_one_is_a_gap() -> None:
+    runs = frame(
+        [row("baseline", s, test_nll=0.5) for s in range(8)],
+        [row("mixup", s, test_nll=0.4) for s in range(6)],
+        [row("mixup", 6, test_nll=math.inf), row("mixup", 7, test_nll=None)],
+    )
+    effect = only(analyse(runs, make_manifest({"mixup": None}, seeds=8), metric="test_nll"))
+    assert (effect.n, effect.n_diverged) == (6, 1)
+    assert "1 of 8 seeds missing: 1 not measured" in effect.verdict.sentence
+
+
+def test_an_arm_whose_runs_all_failed_is_failed_with_the_reason_once() -> None:
+    lost = [row("mixup", s, math.nan, status="failed", reason="out of memory") for s in range(5)]
+    effect = only(analyse(frame(BASE, lost), ONE))
+    assert effect.reasons == ("out of memory",)
+    assert effect.verdict.kind == "failed"
+    assert "out of memory" in effect.verdict.sentence
+
+
+def test_time_is_cpu_time_on_a_cpu_and_includes_the_runs_that_the_arm_asked_for() -> None:
+    mixup = [
+        r | {"cpu_seconds_train": 1.0 if r["seed"] % 2 else 3.0, "seconds_other": 1.0, "peak_memory_bytes": 200}
+        for r in MIXUP[:4]
+    ]
+    effect = only(analyse(frame(BASE[:4], mixup), make_manifest({"mixup": None}, seeds=4)))
+    assert effect.time is not None
+    # Ratios 4, 2, 4, 2: powers of two 1.5 ± 3.182446 × 0.57735 / 2, with the tabled quantile of t.
+    assert effect.time.value == pytest.approx(2**1.5)
+    assert effect.time.low == pytest.approx(2 ** (1.5 - 3.182446 * 0.57735 / 2), rel=1e-5)
+    assert effect.time.n == 4
+    assert effect.memory is not None
+    assert (effect.memory.value, effect.memory.low, effect.memory.high) == pytest.approx((2, 2, 2))
+
+
+def test_time_is_wall_time_on_an_accelerator_and_none_where_nothing_was_recorded() -> None:
+    runs = frame(BASE, [r | {"seconds_train": 15.0} for r in MIXUP]).assign(device="cuda: H100", peak_memory_bytes=None)
+    effect = only(analyse(runs, ONE))
+    assert effect.time is not None
+    assert effect.time.value == pytest.approx(1.5)
+    assert effect.memory is None
+
+
+def test_noise_share_is_the_variance_of_the_test_images_over_that_of_the_seeds() -> None:
+    # Of 100 images the arm gains 2 + k and loses 2: discordance variance (4 + k) / 100 - (k / 100)^2.
+    correct, noise = {}, []
+    for s, k in enumerate([1, 2, 3, 4, 0]):
+        base, treated = np.zeros(100, bool), np.zeros(100, bool)
+        base[:2] = True
+        treated[2 : 4 + k] = True
+        correct[f"baseline-{s}"], correct[f"mixup-{s}"] = base, treated
+        noise.append(((4 + k) / 100 - (k / 100) ** 2) / 100 * 100**2)
+    share = only(analyse(frame(BASE, MIXUP), ONE, correct=correct)).noise_share
+    assert share == pytest.approx(min(1.0, np.mean(noise) / 2.5))
+    large = {k: np.repeat(v, 100) for k, v in correct.items()}
+    share = only(analyse(frame(BASE, MIXUP), ONE, correct=large)).noise_share
+    assert share == pytest.approx(np.mean(noise) / 100 / 2.5)
+    assert math.isnan(only(analyse(frame(BASE, MIXUP), ONE)).noise_share)
+
+
+def test_the_baseline_is_summarised_over_its_own_finished_runs() -> None:
+    lost = [row("baseline", 4, math.nan, status="failed", reason="killed")]
+    analysis = analyse(frame(BASE[:4], lost, MIXUP), ONE)
+    assert (analysis.baseline_n, analysis.baseline_failed) == (4, 1)
+    assert analysis.baseline_mean == pytest.approx(90.5)
+    assert analysis.baseline_sd == pytest.approx(math.sqrt(5 / 3))
+    assert "1 baseline failed" in only(analysis).verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("changes", "broken"),
+    [
+        ({}, set()),
+        ({"git_dirty": True}, {"one clean git commit"}),
+        ({"git_commit": "other"}, {"one clean git commit"}),
+        ({"versions": '{"torch": "1"}'}, {"equal package versions"}),
+        ({"data_hash": "other"}, {"one data set"}),
+        ({"status": "failed"}, {"paired seeds complete"}),
+        ({"fingerprint": "elsewhere"}, {"paired seeds complete"}),
+    ],
+)
+def test_checks_name_what_differs_in_one_row(changes: dict[str, Any], broken: set[str]) -> None:
+    analysis = analyse(frame(BASE, MIXUP[:4], [MIXUP[4] | changes]), ONE)
+    assert {what for what, passed, _ in analysis.checks if not passed} == broken
+
+
+def test_repeated_seeds_fail_the_fresh_split_check() -> None:
+    manifest = make_manifest({"mixup": None}, seeds=5).model_copy(update={"seeds": (0, 1, 2, 3, 3)})
+    checks = {what: passed for what, passed, _ in analyse(frame(BASE, MIXUP), manifest).checks}
+    assert not checks["fresh split for each seed"]
+
+
+def test_helpers_work_along_the_last_axis() -> None:
+    x = np.array([[1.0, 2, 3, 4, 0], [0, 0, 0, 0, 0]])
+    mean, low, high = t_interval(x)
+    assert mean.tolist() == [2, 0]
+    assert high[0] - low[0] == pytest.approx(2 * 2.7764451 * math.sqrt(0.5))
+    assert t_test(x)[1] == 1
+    # Standardised distances to the margins ±4: 6 / sqrt(.5) above and 2 / sqrt(.5) below; the nearer decides.
+    assert tost(x, 4.0)[0] == pytest.approx(t_test(x)[0] / 2)
+    assert tost(x, 4.0)[1] == 0
+
+
+def test_sign_flips_are_exact_below_fifteen_pairs_and_repeatable_above() -> None:
+    assert sign_flip_test(np.ones(14)) == pytest.approx(2 / 2**14)
+    x = np.random.default_rng(0).normal(0.4, 1, 20)
+    assert sign_flip_test(x) == sign_flip_test(x)
+    assert sign_flip_test(x) == pytest.approx(float(t_test(x)), abs=0.02)
+
+
+def test_signed_ranks_drop_zeros_and_share_ties() -> None:
+    assert signed_ranks([0, 2, -2, 5, -1]).tolist() == [2.5, -2.5, 4, -1]
+
+
+def test_holm_steps_down_and_ignores_unknown_values() -> None:
+    p = [0.01, math.nan, 0.04, 0.03]
+    assert holm(p).tolist() == pytest.approx([0.03, math.nan, 0.06, 0.06], nan_ok=True)
+    assert holm([0.02]).tolist() == [0.02]
+    assert holm([]).tolist() == []
+    assert holm([math.nan, math.nan]).tolist() == pytest.approx([math.nan, math.nan], nan_ok=True)
+
+
+def test_holm_agrees_with_statsmodels_along_the_last_axis() -> None:
+    p = np.random.default_rng(0).uniform(0, 0.4, (3, 7))
+    expected = [multipletests(row, method="holm")[1] for row in p]
+    np.testing.assert_allclose(holm(p), expected)

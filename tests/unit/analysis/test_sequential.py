@@ -1,0 +1,53 @@
+import math
+
+import numpy as np
+import pytest
+
+from harness.analysis.sequential import LEVEL, LOOKS, calibrate, e_value
+from harness.errors import UserError
+
+
+def test_one_look_needs_no_correction() -> None:
+    assert calibrate([10], paths=20_000) == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 20_000))
+
+
+def test_the_stated_level_belongs_to_the_stated_looks() -> None:
+    # The standard error of the overall rate, 0.0015, is that of the nominal level times about 2.5.
+    assert calibrate(LOOKS, paths=20_000, seed=1) == pytest.approx(LEVEL, abs=0.0025)
+
+
+def test_more_looks_need_a_stricter_level() -> None:
+    assert calibrate(range(5, 21), paths=5_000) < calibrate(LOOKS, paths=5_000) < calibrate([20], paths=5_000)
+
+
+@pytest.mark.parametrize("looks", [[], [1, 5], [5, 5], [10, 5]])
+def test_impossible_looks_are_refused(looks: list[int]) -> None:
+    with pytest.raises(UserError, match="increase"):
+        calibrate(looks)
+
+
+def test_e_values_match_the_closed_form_by_hand() -> None:
+    # n = 4, g = 1, t = 3: (1 + 9 / 3) / (1 + 9 / 15) = 2.5, squared 6.25, over sqrt(5).
+    assert e_value(3.0, 4) == pytest.approx(6.25 / math.sqrt(5))
+    assert e_value(0.0, 4) == pytest.approx(1 / math.sqrt(5))
+    assert e_value([3.0, -3.0], [4, 4]).tolist() == pytest.approx([6.25 / math.sqrt(5)] * 2)
+
+
+def test_e_values_average_one_without_an_effect() -> None:
+    t = np.random.default_rng(0).standard_t(9, 400_000)
+    assert e_value(t, 10).mean() == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.slow
+def test_calibration_holds_with_many_paths() -> None:
+    assert calibrate(LOOKS, paths=400_000) == pytest.approx(LEVEL, abs=0.0006)
+
+
+@pytest.mark.slow
+def test_an_endless_study_rarely_reaches_twenty_without_an_effect() -> None:
+    draws = np.random.default_rng(0).standard_normal((20_000, 200))
+    n = np.arange(1, 201)
+    mean = draws.cumsum(axis=1) / n
+    sd = np.sqrt((np.square(draws).cumsum(axis=1) - n * mean**2)[:, 1:] / (n[1:] - 1))
+    ever = (e_value(mean[:, 1:] / sd * np.sqrt(n[1:]), n[1:]) >= 20).any(axis=1).mean()
+    assert ever <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 20_000)

@@ -1,0 +1,160 @@
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from harness.errors import UserError
+from harness.store.reader import adopt, find_runs, read_kind, read_manifest, read_study
+from harness.store.schema import RUNS, SCHEMA_VERSION
+from harness.store.writer import consolidate, prepare, write_run
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def store(study_dir, run_id="a" * 16, fingerprint="f0", accuracy=0.9, status="ok", finished=T0, seed=0):
+    prepare(study_dir)
+    row = {
+        "run_id": run_id, "fingerprint": fingerprint, "arm": "baseline", "seed": seed, "status": status, "reason": "",
+        "test_accuracy": accuracy, "started": T0, "finished": finished,
+    }  # fmt: skip
+    points = [{"epoch": e, "step": 3 * e, "split": "val", "metric": "accuracy", "value": 0.1 * e} for e in (1, 2)]
+    logits = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]], dtype=np.float32)
+    write_run(study_dir, row, points, (np.array([7, 3]), np.array([1, 1]), logits))
+
+
+def test_a_run_comes_back_as_it_was_written(tmp_path):
+    store(tmp_path, accuracy=0.875)
+    data = read_study(tmp_path)
+
+    assert data.problems == []
+    assert data.runs.loc[0, "test_accuracy"] == 0.875
+    assert data.curves["value"].tolist() == [0.1, 0.2]
+    assert data.predictions.schema.field("logits").type == pa.list_(pa.float16(), 3)
+    assert data.correct()["a" * 16].tolist() == [False, True], "in the order of the data set index"
+
+
+def test_schema_holds_no_object_columns_and_says_its_version(tmp_path):
+    store(tmp_path)
+    table, _, _ = read_kind(tmp_path, "runs")
+
+    assert table.schema.equals(RUNS)
+    assert table["schema_version"].to_pylist() == [SCHEMA_VERSION]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.parquet", b"", "not readable as parquet"),
+        ("text.parquet", b"hello", "not readable as parquet"),
+        ("truncated.parquet", None, "not readable as parquet"),
+        ("foreign.parquet", {"x": [1]}, "not a runs file"),
+        ("wrong_type.parquet", "wrong type", "column seed is"),
+        ("future.parquet", "future", "newer than"),
+    ],
+)
+def test_what_is_no_row_of_ours_is_named_and_left_out(tmp_path, name, content, expected):
+    store(tmp_path)
+    good = next((tmp_path / "runs").glob("*.parquet"))
+    path = tmp_path / "runs" / name
+    if content is None:
+        path.write_bytes(good.read_bytes()[:-200])
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        pq.write_table(pa.table(content), path)
+    else:
+        table = pq.read_table(good)
+        column = "seed" if content == "wrong type" else "schema_version"
+        value = pa.array(["0"]) if content == "wrong type" else pa.array([SCHEMA_VERSION + 1])
+        pq.write_table(table.set_column(table.schema.get_field_index(column), column, value), path)
+    data = read_study(tmp_path)
+
+    assert len(data.runs) == 1
+    assert len(data.problems) == 1
+    assert str(path) in data.problems[0]
+    assert expected in data.problems[0]
+
+
+def test_consolidation_keeps_every_row_and_leaves_one_file(tmp_path):
+    for i in range(5):
+        store(tmp_path, run_id=f"{i:016x}", seed=i)
+    (tmp_path / "runs" / "bad.parquet").write_bytes(b"x")
+    before = read_study(tmp_path)
+    consolidate(tmp_path)
+    after = read_study(tmp_path)
+
+    assert [len(list((tmp_path / k).glob("*.parquet"))) for k in ("runs", "curves", "predictions")] == [
+        2,
+        1,
+        1,
+    ]
+    assert (tmp_path / "runs" / "bad.parquet").exists(), "what could not be read is not thrown away"
+    by = ["run_id"]
+    assert before.runs.sort_values(by).reset_index(drop=True).equals(after.runs.sort_values(by).reset_index(drop=True))
+    assert len(after.curves) == 10
+    assert after.correct().keys() == before.correct().keys()
+
+
+def test_stragglers_written_after_consolidation_are_read_and_duplicates_are_not(tmp_path):
+    store(tmp_path, accuracy=0.5)
+    store(tmp_path, run_id="b" * 16)
+    consolidate(tmp_path)
+    store(tmp_path, accuracy=0.6, finished=T0 + timedelta(hours=1))
+    runs = read_study(tmp_path).runs
+
+    assert sorted(runs["run_id"]) == ["a" * 16, "b" * 16]
+    assert runs.set_index("run_id").loc["a" * 16, "test_accuracy"] == 0.6, "the last one written counts"
+
+
+def test_a_failed_run_counts_as_missing_and_others_are_found_across_studies(tmp_path):
+    store(tmp_path / "one", run_id="a" * 16)
+    store(tmp_path / "one", run_id="b" * 16, status="failed")
+    store(tmp_path / "two", run_id="c" * 16, status="diverged")
+    wanted = {(c * 16, "f0") for c in "abcd"} | {("a" * 16, "other fingerprint")}
+    found, _ = find_runs(tmp_path, wanted)
+
+    assert found == {("a" * 16, "f0"): tmp_path / "one", ("c" * 16, "f0"): tmp_path / "two"}
+
+
+def test_adopted_runs_are_whole(tmp_path):
+    store(tmp_path / "one", run_id="a" * 16)
+    store(tmp_path / "one", run_id="b" * 16)
+    consolidate(tmp_path / "one")
+    prepare(tmp_path / "two")
+    adopt(tmp_path / "two", tmp_path / "one", {("b" * 16, "f0")})
+    data = read_study(tmp_path / "two")
+
+    assert data.runs["run_id"].tolist() == ["b" * 16]
+    assert len(data.curves) == 2
+    assert list(data.correct()) == ["b" * 16]
+
+
+def test_a_failing_write_leaves_nothing_partial(tmp_path, monkeypatch):
+    prepare(tmp_path)
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store(tmp_path)
+
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_an_unwritable_folder_is_refused_with_its_name(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UserError, match=r"file/study cannot be written: .*--results"):
+        prepare(tmp_path / "file" / "study")
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"study": 3}'])
+def test_a_missing_or_broken_manifest_is_one_clear_error(tmp_path, content):
+    if content is not None:
+        (tmp_path / "study.json").write_text(content)
+
+    with pytest.raises(UserError, match=r"study\.json"):
+        read_manifest(tmp_path)
