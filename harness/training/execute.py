@@ -28,7 +28,7 @@ from harness.experiment import Recipe, RunSpec
 from harness.models.build import build
 from harness.models.classifier import Classifier
 from harness.training.evaluate import Predictions, metrics, predict_all
-from harness.training.loop import Clock, Diverged, Point, train
+from harness.training.loop import Clock, Diverged, Point, total_loss, train
 from harness.training.precision import DTYPES, Amp
 from harness.training.provenance import fingerprint, host_facts
 from harness.tricks import functional, registry
@@ -133,7 +133,6 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     )
     run.steps_per_epoch = loader.steps_per_epoch
     run.model.to(device)
-    stack.notify("prepare", run)
     run.model = stack.fold("model", run.model, run)
     for hook in stack.hooks("init"):
         before = [p.detach().clone() for p in run.model.parameters()]
@@ -156,6 +155,8 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     amp = Amp(precision, device)
     run.autocast, run.backward = amp.autocast, amp.backward
     run.unscale = lambda: amp.unscale(run.optimizer)
+    run.loss = total_loss(run, stack, amp)
+    stack.notify("prepare", run)
     return Session(run, stack, splits, loader, amp, lr_factors, other_seconds[0])
 
 

@@ -52,6 +52,22 @@ class Point:
     value: float
 
 
+def total_loss(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
+    """The function from a batch to the loss that is minimised: forward pass, criterion, weights, mean, terms."""
+    criterion = stack.slot("criterion", lambda logits, y, run: soft_cross_entropy(logits, y))
+    forward = torch.compile(run.model) if run.recipe.compile else run.model
+
+    def loss_of(batch: Batch) -> Tensor:
+        with amp.autocast():
+            logits = forward(batch.x)
+        logits = logits.float()
+        losses = stack.weigh(criterion(logits, batch.y, run), batch, logits, run)
+        loss = stack.fold("reduce_loss", losses.mean(), run)
+        return stack.add_terms(loss, batch, logits, run)
+
+    return loss_of
+
+
 def default_gradient(closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
     """One forward and one backward pass."""
     loss = closure(batch)
@@ -84,21 +100,10 @@ def train(
     Raises:
         Diverged: the mean loss of an epoch is not finite.
     """
-    criterion = stack.slot("criterion", lambda logits, y, run: soft_cross_entropy(logits, y))
     gradient = stack.slot("gradient", default_gradient)
     on_gradients, after_step = stack.hooks("on_gradients"), stack.hooks("after_step")
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
-    forward = torch.compile(run.model) if run.recipe.compile else run.model
     evaluate_after = evaluation_epochs(run.recipe.epochs, run.recipe.evaluations)
-
-    def closure(batch: Batch) -> Tensor:
-        with amp.autocast():
-            logits = forward(batch.x)
-        logits = logits.float()
-        losses = stack.weigh(criterion(logits, batch.y, run), batch, logits, run)
-        loss = stack.fold("reduce_loss", losses.mean(), run)
-        return stack.add_terms(loss, batch, logits, run)
-
     sampler = stack.slot("sampler", lambda train, run: None)
     while run.epoch < run.recipe.epochs:
         wall, cpu = time.perf_counter(), time.process_time()
@@ -112,7 +117,7 @@ def train(
             if check:
                 verify(batch, changed)
             run.optimizer.zero_grad(set_to_none=True)
-            loss = gradient(closure, changed, run)
+            loss = gradient(run.loss, changed, run)
             if on_gradients:
                 run.unscale()
                 for hook in on_gradients:

@@ -69,7 +69,6 @@ Rule = Literal["slot", "pipeline", "sum", "product", "notify"]
 HOOKS: Mapping[str, Rule] = {
     "stream_seed": "slot",
     "recipe": "pipeline",
-    "prepare": "notify",
     "dataset": "pipeline",
     "sampler": "slot",
     "sample_transform": "pipeline",
@@ -81,6 +80,7 @@ HOOKS: Mapping[str, Rule] = {
     "schedule": "slot",
     "wrap_schedule": "pipeline",
     "precision": "slot",
+    "prepare": "notify",
     "epoch_start": "notify",
     "batch": "pipeline",
     "criterion": "slot",
@@ -227,6 +227,8 @@ class Run:
     step: int = 0
     epoch: int = 0
     steps_per_epoch: int = 0
+    loss: Callable[[Batch], Tensor] = field(init=False)
+    """The total loss of a batch: forward pass, criterion, weights, mean and all tricks' terms."""
     autocast: Callable[[], Any] = field(init=False)
     backward: Callable[[Tensor], None] = field(init=False)
     """Back-propagates a loss, scaled where the precision needs it."""
@@ -291,9 +293,6 @@ class Trick(BaseModel):
         """Change values of the recipe (pipeline over `RecipeStage`)."""
         return recipe
 
-    def prepare(self, run: Run) -> None:
-        """Get what training needs: teachers, indices, probes (notify). Called when `run.model` exists."""
-
     def dataset(self, train: TrainingSet, run: Run) -> TrainingSet:
         """Relabel, drop or reorder the training split, and only that (pipeline)."""
         return train
@@ -338,6 +337,13 @@ class Trick(BaseModel):
     def precision(self, run: Run) -> Precision:
         """Numeric precision of forward and backward (slot)."""
         raise NotImplementedError
+
+    def prepare(self, run: Run) -> None:
+        """Get what training needs: teachers, indices, probes (notify). Called last before training.
+
+        A probe such as a learning-rate finder may train, if it then restores weights, buffers, optimizer and
+        the other tricks' state, and draws batches from `run.train` rather than from the loader.
+        """
 
     # Each step -------------------------------------------------------------------------------------
 
