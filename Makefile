@@ -13,7 +13,7 @@ OPTIONS = $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) $(if $(SEEDS),--seeds $
 	$(if $(RESULTS),--results $(RESULTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate report tricks doctor test test-slow lint format new-trick clean
+.PHONY: help setup ablate plan report tricks doctor bench test test-slow lint format new-trick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,6 +29,9 @@ setup: $(STAMP)  ## make .venv and install the harness into it
 ablate: $(STAMP)  ## TRICK=mixup [EXPERIMENT= SEEDS= DESIGN= DEVICE= WORKERS=]: what does the trick do to the baseline?
 	@$(HARNESS) ablate $(TRICK) $(OPTIONS)
 
+plan: $(STAMP)  ## TRICK=mixup [as ablate]: how long would it take, and what could it find?
+	@$(HARNESS) plan $(TRICK) $(OPTIONS)
+
 report: $(STAMP)  ## write all reports again [STUDY=name]
 	@$(HARNESS) report $(STUDY) $(ARGS)
 
@@ -37,6 +40,10 @@ tricks: $(STAMP)  ## list the tricks [NAME=mixup for one card]
 
 doctor: $(STAMP)  ## what this machine offers and what is missing
 	@$(HARNESS) doctor $(ARGS)
+
+bench: $(STAMP)  ## measure the engine against hand-written loops [ARGS=--quick]
+	@$(BIN)/python -c "import lightning" 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@$(HARNESS) bench $(ARGS)
 
 test: $(STAMP)  ## the tests, a few minutes
 	$(BIN)/python -m pytest -n auto $(ARGS)

@@ -5,10 +5,14 @@ Imports are inside the commands, so that help, argument errors and reports start
 
 from __future__ import annotations
 
+import inspect
 import json
+import math
 import os
 import shlex
 import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +21,13 @@ import typer
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
     from harness.analysis.types import Analysis
     from harness.experiment import Experiment
+    from harness.study.forecast import Forecast
     from harness.study.plan import Plan
-    from harness.training.execute import Place
+    from harness.training.session import Place
 
 app = typer.Typer(
     name="harness",
@@ -34,28 +37,45 @@ app = typer.Typer(
     help="Does this training trick help my image classifier, by how much, how sure are we, and what does it cost?",
 )
 
-ExperimentOption = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")]
-DesignOption = Annotated[str | None, typer.Option(help="Which arms to make of the tricks: one_at_a_time.")]
-SeedsOption = Annotated[int | None, typer.Option(min=1, help="Number of seeds (blocks); default from the experiment.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-WorkersOption = Annotated[int | None, typer.Option(min=1, help="Runs at a time; default: CPU cores, or 1 on a GPU.")]
-ThreadsOption = Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")]
-ResultsOption = Annotated[Path, typer.Option(help="Folder of all studies' rows.")]
-ReportsOption = Annotated[Path, typer.Option(help="Folder of the HTML reports.")]
-DataRootOption = Annotated[
-    Path | None, typer.Option(help="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
-]
-NameOption = Annotated[str | None, typer.Option(help="Name of the study; made from experiment and tricks by default.")]
-PluginOption = Annotated[
+Plugins = Annotated[
     list[Path] | None,
     typer.Option("--plugin", help="Python file with tricks of your own. Runs its code: use files you trust."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")]
-CheckOption = Annotated[bool, typer.Option("--check", help="Verify the tricks' contract at every step (slower).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+Results = Annotated[Path, typer.Option(help="Folder of all studies' rows.")]
+Reports = Annotated[Path, typer.Option(help="Folder of the HTML reports.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DataRoot = Annotated[
+    Path | None, typer.Option(help="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `ablate`, `run` and `plan` have in common; the fields are the parameters of `ablate`."""
+
+    tricks: list[str] | None
+    experiment: str
+    design: str | None
+    seeds: str | None
+    until_decided: bool
+    max_seeds: int
+    max_arms: int | None
+    cross: str | None
+    margin: float | None
+    budget: str | None
+    settings: list[str] | None
+    device: str
+    workers: str | None
+    threads: int
+    results: Path
+    reports: Path
+    data_root: Path | None
+    name: str | None
+    plugins: list[Path] | None
+    as_json: bool
+    dry_run: bool
+    check: bool
 
 
 @app.command()
@@ -63,127 +83,202 @@ def ablate(
     tricks: Annotated[
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
-    experiment: ExperimentOption = "digits",
-    design: DesignOption = None,
-    seeds: SeedsOption = None,
-    settings: SetOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    threads: ThreadsOption = 1,
-    results: ResultsOption = Path("results"),
-    reports: ReportsOption = Path("reports"),
-    data_root: DataRootOption = None,
-    name: NameOption = None,
-    plugin: PluginOption = None,
-    as_json: JsonOption = False,
-    dry_run: DryRunOption = False,
-    check: CheckOption = False,
+    experiment: Annotated[
+        str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")
+    ] = "digits",
+    design: Annotated[
+        str | None,
+        typer.Option(
+            help="Which arms to make: one_at_a_time, leave_one_out, cumulative, pairs, factorial, fractional, "
+            "sweep (mixup.alpha=0.2,1) or aa (the baseline against itself)."
+        ),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Number of seeds (blocks), or auto: enough to find the margin.")
+    ] = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Look at 5, 10, 20, ... seeds and stop when every arm is decided.")
+    ] = False,
+    max_seeds: Annotated[int, typer.Option(min=5, help="Most seeds of --until-decided and --seeds auto.")] = 20,
+    max_arms: Annotated[int | None, typer.Option(min=2, help="Most arms of a factorial or fractional design.")] = None,
+    cross: Annotated[
+        str | None, typer.Option(help="Repeat the study under conditions: data.label_noise=0,0.2,0.5.")
+    ] = None,
+    margin: Annotated[float | None, typer.Option(help="Smallest effect that matters, in points.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Most time for --seeds auto, for example 20m.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
+    ] = None,
+    device: Device = "auto",
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Runs at a time (default: CPU cores, or 1 on a GPU), ray, or ray://HOST:PORT."),
+    ] = None,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")] = 1,
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    data_root: DataRoot = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the study; made from experiment and tricks by default.")
+    ] = None,
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop: `harness plan`.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Verify the tricks' contract at every step (slower).")] = False,
 ) -> None:
     """Train the baseline and the baseline plus each trick over paired seeds, and report the difference."""
-    from harness.tricks import registry
-
-    for path in plugin or []:
-        registry.add_plugin(path)
-    if not tricks:
-        raise UserError(f"name at least one trick. Known: {', '.join(registry.names())}")
-    for arm in tricks:
-        for trick in arm.split("+"):
-            registry.check(trick)
-    study(
-        experiment, tricks, design, seeds, settings, device, workers, threads, results, reports, data_root, name,
-        plugin, as_json, dry_run, check,
-    )  # fmt: skip
+    _study(Options(**locals()))
 
 
-@app.command()
-def run(
-    experiment: Annotated[str, typer.Argument(help="Experiment name or .toml path; its [study] says what to run.")],
-    seeds: SeedsOption = None,
-    settings: SetOption = None,
-    device: DeviceOption = "auto",
-    workers: WorkersOption = None,
-    threads: ThreadsOption = 1,
-    results: ResultsOption = Path("results"),
-    reports: ReportsOption = Path("reports"),
-    data_root: DataRootOption = None,
-    name: NameOption = None,
-    plugin: PluginOption = None,
-    as_json: JsonOption = False,
-    dry_run: DryRunOption = False,
-    check: CheckOption = False,
-) -> None:
-    """Run the study that an experiment file declares in its [study] section."""
+def _variant(text: str, annotations: dict[str, Any], **fixed: Any) -> Callable[..., None]:
+    """`ablate` under another name: with some parameters fixed and some declared otherwise."""
+    signature = inspect.signature(ablate, eval_str=True)
+    kept = {n: p for n, p in signature.parameters.items() if n not in fixed}
+    for parameter, annotation in annotations.items():
+        kept[parameter] = kept[parameter].replace(annotation=annotation, default=inspect.Parameter.empty)
+
+    def command(**options: Any) -> None:
+        _study(Options(**options, **fixed))
+
+    parameters = sorted(kept.values(), key=lambda p: p.default is not inspect.Parameter.empty)
+    command.__doc__ = text
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+app.command("plan")(_variant("Say what a study would run, how long it takes and what it could find.", {}, dry_run=True))
+app.command("run")(
+    _variant(
+        "Run the study that an experiment file declares under study.",
+        {"experiment": Annotated[str, typer.Argument(help="Experiment name or .toml path.")]},
+        tricks=[],
+    )
+)
+
+
+def _study(o: Options) -> None:
+    """Plan, run and report a study, or one for each condition."""
+    from rich.console import Console
+
     from harness.experiment import load_experiment
     from harness.tricks import registry
 
-    for path in plugin or []:
+    for path in o.plugins or []:
         registry.add_plugin(path)
-    declared = load_experiment(experiment).study
-    if not declared.tricks:
-        raise UserError(f"{experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
-    study(
-        experiment, list(declared.tricks), declared.design, seeds, settings, device, workers, threads, results,
-        reports, data_root, name, plugin, as_json, dry_run, check,
-    )  # fmt: skip
+    if o.tricks is None and o.design != "aa":
+        raise UserError(f"name at least one trick. Known: {', '.join(registry.names())}")
+    for arm in o.tricks or []:
+        for trick in arm.split("+"):
+            registry.check(trick.split(".")[0].split("=")[0])
+    overrides = _overrides(o.settings or [])
+    if o.margin is not None:
+        overrides.setdefault("experiment", {})["margin"] = o.margin
+    loaded = load_experiment(o.experiment, overrides)
+    tricks = o.tricks or list(loaded.study.tricks)
+    if not tricks and o.design != "aa":
+        raise UserError(f"{o.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
+    if o.seeds not in (None, "auto") and not (o.seeds or "").isdigit():
+        raise UserError(f"--seeds {o.seeds}: a number of seeds, or auto")
 
-
-def study(
-    experiment: str,
-    tricks: list[str],
-    design: str | None,
-    seeds: int | None,
-    settings: list[str] | None,
-    device: str,
-    workers: int | None,
-    threads: int,
-    results: Path,
-    reports: Path,
-    data_root: Path | None,
-    name: str | None,
-    plugins: list[Path] | None,
-    as_json: bool,
-    dry_run: bool,
-    check: bool,
-) -> None:
-    """Plan, run and report one study: what `ablate` and `run` have in common."""
-    from rich.console import Console
-
-    from harness.experiment import find_experiment, load_experiment
-
+    # Everything below imports torch, so it comes when the input is known to be good.
     log = Console(stderr=True, highlight=False)
-    loaded = load_experiment(experiment, _overrides(settings or []))
-    from harness.study.plan import make_plan  # imports torch, so only when the input is known to be good
+    place = _place(o.device, o.threads, o.data_root, o.check)
+    if o.cross is None:
+        done = [_one_study(o, tricks, loaded, o.name, place, log)]
+    else:
+        from harness.study.conditions import cross
 
-    design = design or loaded.study.design
-    seed_list = range(seeds or loaded.study.seeds)
-    command = ["harness", "ablate", *tricks, "--experiment", experiment, "--seeds", str(len(seed_list))]
-    command += ["--design", design] if design != "one_at_a_time" else []
-    command += [word for text in settings or [] for word in ("--set", text)]
-    command += [word for path in plugins or [] for word in ("--plugin", str(path))]
-    place = _place(device, threads, data_root, check)
-    plan = make_plan(
-        loaded,
-        tricks,
-        design=design,
-        seeds=seed_list,
-        place=place,
-        results=results,
-        command=shlex.join(command),
-        toml=find_experiment(experiment).read_text(encoding="utf-8"),
-        name=name,
-    )
+        done = []
+        for label, condition in cross(loaded, o.cross):
+            done.append(_one_study(o, tricks, condition, label, place, log))
+    if o.dry_run:
+        shown = [facts for _, facts in done]
+        if o.as_json:
+            typer.echo(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2))
+        return
+    if len(done) > 1:
+        _print_comparison([name for name, _ in done], o.results, o.as_json)
+    elif o.as_json:
+        typer.echo(json.dumps(done[0][1], indent=2))
+
+
+def _one_study(
+    o: Options, tricks: list[str], loaded: Experiment, name: str | None, place: Place, log: Console
+) -> tuple[str, dict[str, Any]]:
+    """One study from plan to page; returns its name and, for --json, everything about it."""
+    from harness.analysis.sequential import calibrate, looks_until
+    from harness.report.build import write_report
+    from harness.study.forecast import affordable, choose_seeds, forecast
+    from harness.study.plan import make_plan, study_name
+
+    workers = _workers(o.workers, place)
+    design = o.design or loaded.study.design
+    if o.cross is not None:
+        name = f"{o.name or study_name(loaded.experiment.name, design, tricks)}-{name}"
+    looks = looks_until(o.max_seeds) if o.until_decided else ()
+    if looks:
+        study = loaded.study.model_copy(update={"alpha": calibrate(looks, loaded.study.alpha)})
+        loaded = loaded.model_copy(update={"study": study})
+
+    def planned(seeds: int, note: str = "") -> Plan:
+        return make_plan(
+            loaded, tricks, design=design, seeds=range(seeds), place=place, results=o.results,
+            command=_command(o, tricks), toml=_toml(o.experiment), name=name, max_arms=o.max_arms, note=note,
+        )  # fmt: skip
+
+    seeds = int(o.seeds) if o.seeds not in (None, "auto") else loaded.study.seeds
+    plan = planned(looks[0] if looks else seeds)
+    if o.seeds == "auto":
+        ahead = forecast(plan, loaded, place, o.results, _slots(workers))
+        seeds = choose_seeds(ahead, affordable(ahead, o.budget, o.max_seeds))
+        plan = planned(seeds)
     for problem in plan.problems:
         log.print(f"warning: {problem}", style="yellow", markup=False, soft_wrap=True)
-    workers = workers or (1 if place.device.startswith("cuda") else os.cpu_count() or 1)
-    if dry_run:
-        _print_plan(plan, as_json)
-        return
-    _train(plan, loaded, place, results, workers, plugins or [], log)
+    if o.dry_run:
+        ahead = forecast(plan, loaded, place, o.results, _slots(workers))
+        if not o.as_json:
+            _print_plan(plan, ahead)
+        return plan.manifest.study, {"study": plan.manifest.study, "arms": _arms(plan), **asdict(ahead)}
+    for i, n in enumerate(looks or (seeds,)):
+        if looks:
+            plan = planned(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
+                              f"{loaded.study.alpha:.4f}, which keep the declared level over all looks; "
+                              f"this is look {i + 1}.")  # fmt: skip
+        _train(plan, loaded, place, o.results, workers, o.plugins or [], log)
+        page, analysis = write_report(o.results / plan.manifest.study, o.reports)
+        undecided = [e.arm for e in analysis.effects if e.verdict.kind in ("undecided", "no verdict")]
+        if looks and undecided:
+            log.print(f"after {n} seeds undecided: {', '.join(undecided)}", markup=False, soft_wrap=True)
+        if not undecided:
+            break
+    if not o.as_json:
+        for effect in analysis.effects:
+            typer.echo(effect.verdict.sentence)
+        typer.echo(f"report: {page}")
+    return plan.manifest.study, _as_json(analysis, page, plan.manifest.study)
 
-    from harness.report.build import write_report
 
-    page, analysis = write_report(results / plan.manifest.study, reports)
-    _print_verdicts(analysis, page, plan.manifest.study, as_json)
+def _command(o: Options, tricks: list[str]) -> str:
+    """What reproduces the study: the options that change its numbers, and no others."""
+    words = ["harness", "ablate", *tricks, "--experiment", o.experiment]
+    for flag, value in (
+        ("--design", o.design), ("--seeds", o.seeds), ("--max-arms", o.max_arms), ("--margin", o.margin),
+        ("--cross", o.cross), ("--budget", o.budget),
+    ):  # fmt: skip
+        words += [flag, str(value)] if value is not None else []
+    if o.until_decided:
+        words += ["--until-decided", "--max-seeds", str(o.max_seeds)]
+    words += [word for text in o.settings or [] for word in ("--set", text)]
+    words += ["--threads", str(o.threads)] if o.threads != 1 else []
+    words += [word for path in o.plugins or [] for word in ("--plugin", str(path))]
+    return shlex.join(words)
+
+
+def _toml(experiment: str) -> str:
+    from harness.experiment import find_experiment
+
+    return find_experiment(experiment).read_text(encoding="utf-8")
 
 
 def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -220,8 +315,8 @@ def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _place(device: str, threads: int, data_root: Path | None, check: bool) -> Place:
     from harness.data.sources import data_root as default_root
-    from harness.training.execute import Place
     from harness.training.provenance import resolve_device
+    from harness.training.session import Place
 
     root = data_root or default_root()
     if data_root is not None and not data_root.is_dir():
@@ -229,12 +324,30 @@ def _place(device: str, threads: int, data_root: Path | None, check: bool) -> Pl
     return Place(data_root=root.absolute(), device=resolve_device(device), threads=threads, check=check)
 
 
+def _workers(text: str | None, place: Place) -> int | str:
+    """The number of local workers, or a Ray address ("local" or "ray://...")."""
+    if text is None:
+        return 1 if place.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // place.threads)
+    if text == "ray":
+        return "local"
+    if text.startswith("ray://"):
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"--workers {text}: a number of processes, ray, or ray://HOST:PORT")
+    return int(text)
+
+
+def _slots(workers: int | str) -> int:
+    """How many runs go on at once, for estimates; a cluster's size is not known before it is reached."""
+    return workers if isinstance(workers, int) else os.cpu_count() or 1
+
+
 def _train(
     plan: Plan,
     loaded: Experiment,
     place: Place,
     results: Path,
-    workers: int,
+    workers: int | str,
     plugins: Sequence[Path],
     log: Console,
 ) -> None:
@@ -245,67 +358,123 @@ def _train(
     from harness.experiment import Arm, spec_of
     from harness.store.writer import prepare
     from harness.study.runner import run_study
-    from harness.training.execute import set_up
+    from harness.training.session import set_up
 
     total, missing = len(plan.specs), len(plan.missing)
     prepare(results / plan.manifest.study)
     if missing:
         set_up(spec_of(loaded, Arm(), seed=0), place)  # data, sizes and model are refused here, not in every run
-        log.print(f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train")
+        log.print(
+            f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
+        )
         for path, why in load_source(loaded.data, place.data_root).unreadable:
             log.print(f"warning: {path}: {why}, left out", style="yellow", markup=False, soft_wrap=True)
     else:
-        log.print(f"{plan.manifest.study}: all {total} runs are done already")
+        log.print(f"{plan.manifest.study}: all {total} runs are done already", soft_wrap=True)
+    for note in plan.manifest.notes:
+        log.print(f"note: {note}", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=log, transient=True) as progress:
         task = progress.add_task("training", total=total, completed=total - missing)
-        for done in run_study(plan, place, results, workers, plugins):
-            progress.advance(task)
-            what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else f"{done.status}: {done.reason}"
-            log.print(f"  {done.arm}, seed {done.seed}: {what} ({done.seconds:.1f} s)", markup=False, soft_wrap=True)
+        try:
+            for done in run_study(plan, place, results, workers, plugins):
+                progress.advance(task)
+                what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else done.status
+                why = f": {done.reason}" if done.reason else ""
+                log.print(
+                    f"  {done.arm}, seed {done.seed}: {what}{why} ({done.seconds:.1f} s)", markup=False, soft_wrap=True
+                )
+        except KeyboardInterrupt:
+            log.print("stopped; finished runs are stored, and the same command goes on from here", soft_wrap=True)
+            raise typer.Exit(130) from None
 
 
-def _print_plan(plan: Plan, as_json: bool) -> None:
-    manifest = plan.manifest
-    facts: dict[str, Any] = {
-        "study": manifest.study,
-        "arms": [a.label for a in manifest.arms],
-        "seeds": len(manifest.seeds),
-        "runs": len(plan.specs),
-        "to_train": len(plan.missing),
-    }
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+def _arms(plan: Plan) -> list[dict[str, Any]]:
+    return [{"arm": a.label, "tricks": a.tricks, "skipped": a.skipped} for a in plan.manifest.arms]
+
+
+def _print_plan(plan: Plan, ahead: Forecast) -> None:
+    """What would run, how long, how large, and what it could and could not find."""
+    m = plan.manifest
+    typer.echo(f"{m.study}: {len(m.arms)} arms x {ahead.seeds} seeds, {ahead.runs} runs ({m.scope})")
+    for arm in m.arms:
+        typer.echo(f"  {arm.label}" + (f"  skipped: {arm.skipped}" if arm.skipped else ""))
+    for note in m.notes:
+        typer.echo(f"  note: {note}")
+    typer.echo(f"to train: {ahead.missing} runs; {ahead.runs - ahead.missing} are stored already")
+    if ahead.missing:
+        typer.echo(f"time: about {_duration(ahead.seconds)} ({ahead.seconds_from}); disk: {ahead.disk / 1e6:.1f} MB")
+    if ahead.seeds < 5:
+        typer.echo(f"verdicts: none; {ahead.seeds} seeds are fewer than the 5 that a verdict needs")
+    if not ahead.sd_pairs:
+        typer.echo(
+            f"effects: no stored pairs of this workload say how much seeds vary; with 80 % power, {ahead.seeds} seeds "
+            f"find effects from {ahead.smallest:.2f} standard deviations of the paired difference"
+        )
         return
-    typer.echo(f"{manifest.study}: {len(manifest.arms)} arms x {len(manifest.seeds)} seeds = {len(plan.specs)} runs")
-    typer.echo(f"  arms: {', '.join(facts['arms'])}")
-    typer.echo(f"  to train: {len(plan.missing)} (the others are stored)")
+    typer.echo(
+        f"effects: with 80 % power, {ahead.seeds} seeds find effects from {ahead.smallest:.2f} points and miss smaller "
+        f"ones (paired deviation {ahead.sd:.2f} points, pooled over {ahead.sd_pairs} stored pairs)"
+    )
+    if ahead.for_margin is None or ahead.for_margin > ahead.seeds:
+        many = f"{ahead.for_margin} seeds" if ahead.for_margin else "more than 1000 seeds"
+        typer.echo(f"  the margin of {ahead.margin:g} points would need {many}")
 
 
-def _print_verdicts(analysis: Analysis, page: Path, study: str, as_json: bool) -> None:
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _print_comparison(studies: list[str], results: Path, as_json: bool) -> None:
+    """The same arms in several studies: effects side by side, heterogeneity, sign flips."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.analysis.compare import compare, rows
+    from harness.report.build import load, study_dirs
+
+    comparison = compare({d.name: load(d).analysis for d in study_dirs(results, studies)})
     if as_json:
-        typer.echo(json.dumps(_as_json(analysis, page, study), indent=2))
+        typer.echo(json.dumps(_clean(asdict(comparison)), indent=2))
         return
-    for effect in analysis.effects:
-        typer.echo(effect.verdict.sentence)
-    typer.echo(f"report: {page}")
+    listed = rows(comparison)
+    out = Table(box=None, pad_edge=False)
+    for column in listed[0] if listed else ("no arm is in more than one study",):
+        out.add_column(column, overflow="fold")
+    for row in listed:
+        out.add_row(*row.values())
+    Console(highlight=False).print(out)
+
+
+def _clean(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(k): _clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(v) for v in value]
+    return value
 
 
 def _as_json(analysis: Analysis, page: Path, study: str) -> dict[str, Any]:
-    """One document with every number; NaN, which JSON lacks, becomes null."""
-    from dataclasses import asdict
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, float) and value != value:
-            return None
-        if isinstance(value, dict):
-            return {k: clean(v) for k, v in value.items()}
-        if isinstance(value, list | tuple):
-            return [clean(v) for v in value]
-        return value
-
-    document: dict[str, Any] = clean({"study": study, "report": str(page), **asdict(analysis)})
+    """One document with every number."""
+    document: dict[str, Any] = _clean({"study": study, "report": str(page), **asdict(analysis)})
     return document
+
+
+@app.command()
+def compare(
+    studies: Annotated[list[str], typer.Argument(help="Two or more studies in the results folder.")],
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare the same arms across studies: two machines, versions, models or data sets."""
+    if len(set(studies)) < 2:
+        raise UserError(f"compare {' '.join(studies)}: name at least two different studies")
+    _print_comparison(studies, results, as_json)
 
 
 @app.command()
@@ -316,8 +485,8 @@ def report(
     output: Annotated[
         str, typer.Option("--format", help="html (a file), or csv, markdown or latex (the table on stdout).")
     ] = "html",
-    results: ResultsOption = Path("results"),
-    reports: ReportsOption = Path("reports"),
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
     metric: Annotated[str | None, typer.Option(help="Another stored metric, for example test_nll.")] = None,
 ) -> None:
     """Write the report of finished studies again. Needs no torch and trains nothing."""
@@ -337,8 +506,8 @@ def report(
 def tricks(
     name: Annotated[str | None, typer.Argument(help="Show the card of one trick.")] = None,
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
-    plugin: PluginOption = None,
-    as_json: JsonOption = False,
+    plugin: Plugins = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the tricks by family, or show one trick's card."""
     from harness.tricks import registry
@@ -410,9 +579,41 @@ def _print_card(c: dict[str, Any]) -> None:
 
 
 @app.command()
-def doctor(
-    device: DeviceOption = "auto", data_root: DataRootOption = None, results: ResultsOption = Path("results")
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Two minutes instead of ten.")] = False,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
 ) -> None:
+    """Measure the engine against hand-written loops on this machine, as ratios in one process."""
+    from datetime import UTC, datetime
+
+    from harness.bench import Row, run_bench
+
+    def show(row: Row) -> None:
+        met = {True: "ok  ", False: "MISS", None: "    "}[row.met]
+        spread = f" [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else ""
+        aim = f", target {row.target}" if row.target else ""
+        typer.echo(f"{met}  {row.name}: {row.value:.3g} {row.unit}{spread} (n = {row.n}){aim}", err=as_json)
+
+    path = results / "bench" / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
+    rows = run_bench(quick, path, show)
+    typer.echo(json.dumps([asdict(r) for r in rows], indent=2) if as_json else f"stored: {path}")
+
+
+@app.command()
+def new_trick(
+    name: Annotated[str, typer.Argument(help="Name of the trick and of its file.")],
+    family: Annotated[str, typer.Argument(help="Family, which is the folder.")],
+) -> None:
+    """Write the skeleton of a trick and of its test into this checkout."""
+    from harness.tricks.scaffold import new_trick
+
+    for path in new_trick(name, family, Path.cwd()):
+        typer.echo(f"wrote {path.relative_to(Path.cwd())}")
+
+
+@app.command()
+def doctor(device: Device = "auto", data_root: DataRoot = None, results: Results = Path("results")) -> None:
     """Say what this machine offers and what is missing: packages, devices, data, folders."""
     from harness.study.doctor import examine
 
@@ -432,9 +633,6 @@ def main() -> None:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("stopped; finished runs are stored, and the same command goes on from here", err=True)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

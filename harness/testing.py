@@ -18,8 +18,9 @@ import torch
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.build import build
 from harness.rng import numpy_stream
-from harness.training.execute import Place, Result, execute, set_up
+from harness.training.execute import Result, execute
 from harness.training.loop import Clock, train
+from harness.training.session import Place, set_up
 from harness.tricks import registry
 from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Run, Search, TrainingSet, Trick
 

@@ -18,8 +18,19 @@ from harness.errors import UserError
 LOOKS = (5, 10, 20)
 """Numbers of seeds after which a sequential study is looked at."""
 
+ALPHA = 0.05
 LEVEL = 0.0195
-"""Two-sided level of the paired t test at each of `LOOKS` that keeps 5 % overall (see `calibrate`)."""
+"""Two-sided level of the paired t test at each of `LOOKS` that keeps `ALPHA` overall, from a larger simulation."""
+
+
+def looks_until(most: int) -> tuple[int, ...]:
+    """5, 10, 20, 40, ... seeds, the last look at `most`, which is at least 5."""
+    looks = []
+    n = LOOKS[0]
+    while n < most:
+        looks.append(n)
+        n *= 2
+    return (*looks, most)
 
 
 def calibrate(looks: Sequence[int] = LOOKS, alpha: float = 0.05, paths: int = 20_000, seed: int = 0) -> float:
@@ -38,6 +49,8 @@ def calibrate(looks: Sequence[int] = LOOKS, alpha: float = 0.05, paths: int = 20
     """
     if not looks or looks[0] < 2 or any(b <= a for a, b in pairwise(looks)):
         raise UserError(f"looks = {list(looks)}: they must increase from at least 2 seeds, such as 5 10 20")
+    if tuple(looks) == LOOKS and alpha == ALPHA:
+        return LEVEL
     draws = np.random.default_rng(seed).standard_normal((paths, looks[-1]))
     p = [np.asarray(stats.ttest_1samp(draws[:, :n], 0.0, axis=1).pvalue) for n in looks]
     return float(np.quantile(np.min(p, axis=0), alpha))

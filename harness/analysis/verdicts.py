@@ -107,7 +107,7 @@ def decide(*, mean: float, p: float, p_tost: float, alpha: float, higher_is_bett
         alpha: level of `p`.
         higher_is_better: whether a positive `mean` helps.
     """
-    inside = p_tost < EQUIVALENCE_LEVEL
+    inside = p_tost < min(EQUIVALENCE_LEVEL, alpha)  # a look of a sequential study is stricter
     if p < alpha and mean:
         if (mean > 0) == higher_is_better:
             return "helps slightly" if inside else "helps"

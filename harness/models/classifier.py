@@ -55,8 +55,8 @@ class Classifier(nn.Module):
         """The final linear layer, or what replaced it."""
         return self.net.get_submodule(self.head_path)
 
-    @head.setter
-    def head(self, module: nn.Module) -> None:
+    def set_head(self, module: nn.Module) -> None:
+        """Replace the final layer; a property setter would not do, because assigned modules never reach one."""
         replace_submodule(self.net, self.head_path, module)
 
     def stage(self, name: str) -> nn.Module:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from harness.analysis.diagnosis import Finding, context_of, diagnose_arm
 from harness.analysis.effects import analyse
+from harness.analysis.interactions import analyse_design
 from harness.analysis.types import Analysis
 from harness.errors import UserError, did_you_mean
 from harness.report import tables
@@ -14,6 +17,7 @@ from harness.store.reader import StudyData, read_manifest, read_study
 from harness.store.schema import Manifest
 from harness.store.writer import atomically
 
+SEVERITIES = ("problem", "warning", "info")
 FORMATS = ("html", "csv", "markdown", "latex")
 
 
@@ -33,11 +37,33 @@ def study_dirs(results: Path, names: Sequence[str]) -> list[Path]:
     return [known[n] for n in names] if names else list(known.values())
 
 
-def load(study_dir: Path, metric: str | None = None) -> tuple[Manifest, StudyData, Analysis]:
-    """A study's declaration, rows and effects."""
+@dataclass(frozen=True)
+class Loaded:
+    """A study's declaration, its rows and its effects."""
+
+    manifest: Manifest
+    data: StudyData
+    analysis: Analysis
+
+    def findings(self) -> list[tuple[Finding, list[str]]]:
+        """What the curves of the arms show; one entry for all arms that show the same with the same words."""
+        data, context = self.data, context_of(self.data, self.manifest)
+        label = {run_id: arm.label for arm in self.manifest.arms for run_id in arm.run_ids.values()}
+        own = data.runs[data.runs["fingerprint"] == self.manifest.fingerprint]
+        runs = dict(iter(own.assign(arm=own["run_id"].map(label)).groupby("arm")))
+        curves = dict(iter(data.curves.groupby(data.curves["run_id"].map(label))))
+        found: dict[Finding, list[str]] = {}
+        for arm in (a.label for a in self.manifest.arms if a.label in runs):
+            for finding in diagnose_arm(runs[arm], curves.get(arm, data.curves.iloc[:0]), arm, context):
+                found.setdefault(finding, []).append(arm)
+        return sorted(found.items(), key=lambda item: SEVERITIES.index(item[0].severity))
+
+
+def load(study_dir: Path, metric: str | None = None) -> Loaded:
+    """Read and analyse a study."""
     manifest = read_manifest(study_dir)
     data = read_study(study_dir, {i for arm in manifest.arms for i in arm.run_ids.values()})
-    return manifest, data, analyse(data.runs, manifest, metric=metric, correct=data.correct())
+    return Loaded(manifest, data, analyse(data.runs, manifest, metric=metric, correct=data.correct()))
 
 
 def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> tuple[Path, Analysis]:
@@ -46,8 +72,10 @@ def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> t
     Raises:
         UserError: the folder cannot be written.
     """
-    manifest, data, analysis = load(study_dir, metric)
-    html = render_study(manifest, analysis, data.runs, data.curves, data.problems)
+    loaded = load(study_dir, metric)
+    manifest, data, analysis = loaded.manifest, loaded.data, loaded.analysis
+    design = analyse_design(data.runs, manifest, metric)
+    html = render_study(manifest, analysis, data.runs, data.curves, data.problems, design, loaded.findings())
     page = reports / f"{manifest.study}.html"
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -59,6 +87,6 @@ def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> t
 
 def table(study_dir: Path, form: str, metric: str | None = None) -> str:
     """The ablation table as CSV, Markdown or LaTeX."""
-    _, _, analysis = load(study_dir, metric)
+    analysis = load(study_dir, metric).analysis
     to = {"csv": tables.to_csv, "markdown": tables.to_markdown, "latex": tables.to_latex}[form]
     return to(analysis)

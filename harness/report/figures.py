@@ -193,7 +193,7 @@ def forest(analysis: Analysis) -> Markup:
             tag(
                 "g",
                 tag("title", f"{e.arm}: {numbers}, n = {e.n}; {e.verdict.label}"),
-                _text(178, y + 4, clip(e.arm, 26), "", "end"),
+                _text(178, y + 4, clip(e.arm, 23), "", "end"),
                 *tick,
                 *_whisker(e, x, y, _tone(e, analysis.higher_is_better)),
                 _text(710, y + 4, numbers, strong),

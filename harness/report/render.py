@@ -15,6 +15,8 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from scipy.special import stdtrit
 
+from harness.analysis.diagnosis import Finding
+from harness.analysis.interactions import DesignAnalysis, Estimate
 from harness.analysis.types import Analysis
 from harness.experiment import BASELINE
 from harness.report import figures, tables
@@ -64,6 +66,8 @@ def render_study(
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     problems: Sequence[str],
+    design: DesignAnalysis | None = None,
+    findings: Sequence[tuple[Finding, Sequence[str]]] = (),
 ) -> str:
     """The study's page.
 
@@ -73,6 +77,8 @@ def render_study(
         runs: stored runs of the study; those of other fingerprints are left out, as in the analysis.
         curves: their learning curves.
         problems: files that could not be read, one line each.
+        design: what the arms say about the tricks together.
+        findings: of the curves, each with the arms that show it.
     """
     arm_of = {run_id: arm.label for arm in manifest.arms for run_id in arm.run_ids.values()}
     runs = runs[runs["fingerprint"] == manifest.fingerprint]
@@ -100,6 +106,13 @@ def render_study(
         variance=tables.variance_rows(analysis),
         lost=lost_runs(manifest, runs),
         problems=problems,
+        design=design,
+        design_tables=design_tables(design) if design else (),
+        findings=findings,
+        signed=tables.signed,
+        interval=tables.interval,
+        p_value=tables.p_value,
+        clear=tables.clear_of_zero,
         provenance=provenance(manifest, runs),
         metric=tables.metric_name(analysis.metric),
         level=tables.confidence(analysis),
@@ -107,6 +120,39 @@ def render_study(
         shown_arms=SHOWN_ARMS,
         shown_pairs=SHOWN_PAIRS,
     )
+
+
+def design_tables(design: DesignAnalysis) -> list[tuple[str, str, Sequence[Estimate]]]:
+    """Title, meaning and rows of each table that the design allows."""
+    candidates = [
+        (
+            "Steps of the stack",
+            "Each trick's paired difference from the arm before it, in the order of stacking.",
+            design.steps,
+        ),
+        (
+            "Main effects",
+            "On against off, averaged over all settings of the other tricks.",
+            design.fit.main if design.fit else (),
+        ),
+        (
+            "Interactions",
+            "Difference of differences: what two tricks do together beyond the sum of what each does alone.",
+            design.interactions,
+        ),
+        ("Added alone", "Should I add it to my baseline?", design.one_at_a_time),
+        (
+            "Left out of the full stack",
+            "Can I drop it from my stack? What the stack gains by having it.",
+            design.leave_one_out,
+        ),
+        (
+            "Shapley values",
+            "How do I share the credit of the stack? They add up to the effect of the full stack.",
+            design.shapley,
+        ),
+    ]
+    return [(title, meaning, rows) for title, meaning, rows in candidates if rows]
 
 
 def _table(analysis: Analysis) -> list[dict[str, Any]]:
@@ -210,7 +256,7 @@ def provenance(manifest: Manifest, runs: pd.DataFrame) -> list[tuple[str, str]]:
 
     versions = sorted({f"{k} {v}" for text in values("versions") for k, v in json.loads(text).items()})
     commits = [
-        f"{commit or 'unknown'}{' with uncommitted changes' if dirty else ''}"
+        f"{commit if isinstance(commit, str) else 'unknown'}{' with uncommitted changes' if dirty is True else ''}"
         for commit, dirty in runs[["git_commit", "git_dirty"]].drop_duplicates().itertuples(index=False)
     ]
     packed = int(runs["packed"].fillna(False).astype(bool).sum())

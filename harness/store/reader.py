@@ -86,7 +86,7 @@ def read_kind(
                 if path.name.startswith(TEMPORARY):
                     continue
                 try:
-                    table = pq.ParquetFile(path).read()
+                    table = pq.ParquetFile(path).read(use_threads=False)
                 except FileNotFoundError:
                     raise
                 except (pa.ArrowInvalid, OSError, ValueError) as error:
@@ -164,6 +164,12 @@ def read_manifest(study_dir: Path) -> Manifest:
         raise UserError(f"{path} cannot be read as a study: {str(error).splitlines()[0]}") from None
 
 
+def study_folders(results: Path) -> list[Path]:
+    """All folders of studies: the user's, then the published ones."""
+    patterns = ("*/runs", "published/*/runs")
+    return [p.parent for pattern in patterns for p in sorted(results.glob(pattern))]
+
+
 def find_runs(results: Path, wanted: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Path], list[str]]:
     """Which of the wanted (run_id, fingerprint) have an `ok`, `diverged` or `skipped` row, and in which study.
 
@@ -171,9 +177,7 @@ def find_runs(results: Path, wanted: set[tuple[str, str]]) -> tuple[dict[tuple[s
     """
     found: dict[tuple[str, str], Path] = {}
     problems: list[str] = []
-    for study_dir in sorted(p.parent for p in results.glob("*/runs")) + sorted(
-        p.parent for p in results.glob("published/*/runs")
-    ):
+    for study_dir in study_folders(results):
         table, _, bad = read_kind(study_dir, "runs", {run_id for run_id, _ in wanted})
         problems += bad
         if table is None:

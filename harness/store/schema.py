@@ -104,7 +104,11 @@ class ArmPlan(_Record):
 
 
 class Manifest(_Record):
-    """A study as declared before it ran: `study.json` in the study's folder."""
+    """A study as declared before it ran: `study.json` in the study's folder.
+
+    `factors` are what the arms are sets of, each a trick or tricks joined by "+"; empty where they are no such sets.
+    `notes` are sentences about the design that a reader of the results must know.
+    """
 
     schema_version: int = SCHEMA_VERSION
     study: str
@@ -123,6 +127,8 @@ class Manifest(_Record):
     toml: str
     harness_version: str
     created: str
+    factors: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def family(self) -> tuple[str, ...]:

@@ -61,16 +61,20 @@ def write_run(
         index, label, logits = predictions
         schema = predictions_schema(logits.shape[1])
         values = pa.FixedSizeListArray.from_arrays(pa.array(logits.astype(np.float16).ravel()), logits.shape[1])
-        columns = [pa.array([key[k]] * len(index), schema.field(k).type) for k in key]
+        columns = [pa.repeat(pa.scalar(key[k], schema.field(k).type), len(index)) for k in key]
         columns += [pa.array(index, pa.int64()), pa.array(label, pa.int32()), values]
         write_table(pa.Table.from_arrays(columns, schema=schema), study_dir / "predictions" / name)
     write_table(pa.Table.from_pylist([key | dict(p) for p in points], CURVES), study_dir / "curves" / name)
     write_table(pa.Table.from_pylist([dict(row) | key], RUNS), study_dir / "runs" / name)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Write a parquet file under a temporary name, flush it to disk, and rename it."""
-    atomically(path, lambda file: pq.write_table(table, file, compression="zstd"))
+def write_table(table: pa.Table, path: Path, **options: Any) -> None:
+    """Write a parquet file under a temporary name, flush it to disk, and rename it.
+
+    The default options are the fast ones for the many small files of running studies.
+    """
+    options = {"compression": "lz4", "use_dictionary": False, "write_statistics": False} | options
+    atomically(path, lambda file: pq.write_table(table, file, **options))
 
 
 def write_manifest(study_dir: Path, manifest: Manifest) -> None:
@@ -116,7 +120,7 @@ def consolidate(study_dir: Path, minimum: int = 2) -> None:
         if table is None or len(read) < minimum:
             continue
         merged = study_dir / kind / f"consolidated-{os.getpid()}-{_digest(read)}.parquet"
-        write_table(table, merged)
+        write_table(table, merged, compression="zstd", use_dictionary=True, write_statistics=True)
         for path in read:
             if path != merged:
                 path.unlink(missing_ok=True)

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from harness import __version__
 from harness.errors import UserError
-from harness.experiment import BASELINE, Arm, Experiment, RunSpec, Slug, spec_of
+from harness.experiment import Arm, Experiment, RunSpec, Slug, spec_of
 from harness.store.reader import find_runs
 from harness.store.schema import ArmPlan, Manifest
-from harness.study.designs import ArmNames, arms_of
-from harness.training.execute import Place
+from harness.study.designs import ArmNames, PlannedArm, arms_of, parse_arm
 from harness.training.provenance import fingerprint
+from harness.training.session import Place
 from harness.tricks import registry
 from harness.tricks.contract import Trick
-from harness.tricks.stack import Stack
+from harness.tricks.stack import Stack, conflicts
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def make_plan(
     command: str,
     toml: str,
     name: str | None = None,
+    max_arms: int | None = None,
+    note: str = "",
 ) -> Plan:
     """Resolve a study completely.
 
@@ -62,40 +66,50 @@ def make_plan(
         command: what reproduces the study.
         toml: the experiment file's text.
         name: of the study; made from the experiment and the tricks when None.
+        note: a sentence that a reader of the results must know, beside those of the design.
+        max_arms: the most arms that the design may have, the baseline included; None for the design's default.
 
     Raises:
-        UserError: an unknown trick or design, a bad hyperparameter, tricks that clash, a name that is no name.
+        UserError: an unknown trick or design, a bad hyperparameter, tricks that clash although they were asked
+            for as one, more arms than allowed, a name that is no name.
     """
-    names = arms_of(design, asked)
-    for trick in sorted({n for arm in names for n in arm} | set(experiment.tricks)):
+    made = arms_of(design, asked, max_arms)
+    names = sorted({n for arm in made.arms for n in arm.names})
+    for trick in sorted({*names, *experiment.tricks}):
         registry.check(trick)
-    tricks: dict[str, Trick] = {
-        n: registry.make(n, experiment.tricks.get(n), f"{experiment.experiment.name}: tricks.{n}")
-        for n in sorted({n for arm in names for n in arm})
+    tricks = {n: _trick(experiment, n) for n in names}
+    for together in made.factors or [arm.names for arm in made.arms]:
+        Stack(tricks[n] for n in together)  # what was asked for as one arm is refused if it clashes
+    made = made.skipping(lambda together: conflicts([tricks[n] for n in together]))
+    arms = {arm.label: _arm(experiment, arm) for arm in made.arms}
+    costs = {label: _cost(arm.names, tricks) for label, arm in arms.items()}
+    specs = {
+        (arm.label, seed): spec_of(experiment, arms[arm.label], seed)
+        for arm in made.arms
+        if arm.skipped is None
+        for seed in seeds
     }
-    arms = [_arm(arm, tricks) for arm in names]
-    specs = {(arm.label, seed): spec_of(experiment, arm, seed) for arm in arms for seed in seeds}
-    costs = {arm.label: _cost(names_, tricks) for arm, names_ in zip(arms, names, strict=True)}
     plans = tuple(
         ArmPlan(
             label=arm.label,
-            tricks={t.name: t.params for t in arm.tricks},
-            run_ids={seed: specs[arm.label, seed].run_id for seed in seeds},
+            tricks={t.name: t.params for t in arms[arm.label].tricks},
+            run_ids={seed: specs[arm.label, seed].run_id for seed in seeds if arm.skipped is None},
+            skipped=arm.skipped,
             summary="; ".join(tricks[n].info.summary for n in arm.names),
             cost=costs[arm.label],
         )
-        for arm in arms
+        for arm in made.arms
     )
     q = experiment.experiment
     mark = fingerprint(experiment.recipe, place.device, place.threads)["fingerprint"]
     manifest = Manifest(
-        study=_checked(name) if name else study_name(q.name, design, asked),
+        study=_checked(name) if name else study_name(q.name, made.name, asked),
         experiment=q.name,
         question=q.question,
         metric=q.metric,
         margin=q.margin,
         alpha=experiment.study.alpha,
-        design=design,
+        design=made.name,
         seeds=tuple(seeds),
         arms=plans,
         fingerprint=mark,
@@ -104,6 +118,8 @@ def make_plan(
         toml=toml,
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        factors=tuple("+".join(factor) for factor in made.factors),
+        notes=(*made.notes, *filter(None, [note])),
     )
     # Whole blocks first, so that a study that is stopped early has pairs; in a block the longest run first,
     # so that the last one does not leave the other workers idle.
@@ -112,9 +128,14 @@ def make_plan(
     return Plan(manifest, tuple(specs[k] for k in order), found, tuple(problems))
 
 
-def _arm(names: ArmNames, tricks: Mapping[str, Trick]) -> Arm:
-    Stack(tricks[n] for n in names)  # refuses clashes
-    return Arm(tricks=tuple(tricks[n].spec() for n in names))
+def _trick(experiment: Experiment, name: str, params: Mapping[str, Any] | None = None) -> Trick:
+    """A trick with the experiment's hyperparameters, and over them those of one arm."""
+    values = {**experiment.tricks.get(name, {}), **(params or {})}
+    return registry.make(name, values, f"{experiment.experiment.name}: tricks.{name}")
+
+
+def _arm(experiment: Experiment, arm: PlannedArm) -> Arm:
+    return Arm(tricks=tuple(_trick(experiment, n, arm.params.get(n)).spec() for n in arm.names))
 
 
 def _cost(names: ArmNames, tricks: Mapping[str, Trick]) -> float:
@@ -135,13 +156,18 @@ def _checked(name: str) -> str:
 
 
 def study_name(experiment: str, design: str, asked: Sequence[str]) -> str:
-    """A short name that is the same whatever the order of the tricks."""
-    parts = sorted(dict.fromkeys("+".join(sorted(a.split("+"))) for a in asked))
-    if len(parts) > 3:
-        mark = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:6]
-        parts = [f"{len(parts)}-tricks-{mark}"]
+    """A short name that is the same whatever the order of the tricks, where the order changes nothing."""
+    parts = list(dict.fromkeys("+".join(parse_arm(text)) for text in asked))
+    if design != "cumulative":
+        parts.sort()
+    mark = hashlib.sha256(" ".join(parts).encode()).hexdigest()[:6]
     prefix = [] if design == "one_at_a_time" else [design.replace("_", "-")]
-    return "-".join([experiment, *prefix, *(p.replace("_", "-") for p in parts)]) or BASELINE
+    tail = "-".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", part) for part in parts)
+    if len(parts) > 3:
+        tail = f"{len(parts)}-tricks-{mark}"
+    elif len(tail) > 60:
+        tail = f"{tail[:50]}-{mark}"
+    return "-".join(part for part in (experiment, *prefix, tail) if part)
 
 
 def scope_of(experiment: Experiment) -> str:

@@ -10,13 +10,15 @@ from harness.store.reader import adopt
 from harness.store.writer import consolidate, write_manifest
 from harness.study.plan import Plan
 from harness.study.workers.local import Finished, Job, run_jobs
-from harness.training.execute import Place
+from harness.training.session import Place
 
 
 def run_study(
-    plan: Plan, place: Place, results: Path, workers: int, plugins: Sequence[Path] = ()
+    plan: Plan, place: Place, results: Path, workers: int | str, plugins: Sequence[Path] = ()
 ) -> Iterator[Finished]:
     """Do what is missing of a plan, yielding each run as it ends. The study's folders exist.
+
+    `workers` is a number of local processes, or the address of a Ray cluster ("local" or "ray://...").
 
     May be stopped at any moment; the same plan then goes on where it stopped.
 
@@ -31,8 +33,18 @@ def run_study(
             elsewhere.setdefault(where, set()).add(key)
     for where, keys in elsewhere.items():
         adopt(study_dir, where, keys)
-    place = replace(place, packed=workers > 1, weights_dir=study_dir / "weights")
+    place = replace(
+        place,
+        packed=workers != 1,
+        weights_dir=study_dir / "weights",
+        checkpoint_dir=study_dir / "checkpoints",
+    )
     jobs = [Job(spec, plan.manifest.experiment, study_dir, place) for spec in plan.missing]
     if jobs:
-        yield from run_jobs(jobs, workers, plugins)
+        if isinstance(workers, int):
+            yield from run_jobs(jobs, workers, plugins)
+        else:
+            from harness.study.workers.ray import run_jobs_on_ray  # an optional dependency
+
+            yield from run_jobs_on_ray(jobs, workers, plugins, 1.0 if place.device.startswith("cuda") else 0.0)
         consolidate(study_dir)

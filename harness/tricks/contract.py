@@ -341,6 +341,7 @@ class Trick(BaseModel):
     def prepare(self, run: Run) -> None:
         """Get what training needs: teachers, indices, probes (notify). Called last before training.
 
+        An object in `run.state` that has a `state_dict` is made here, so that a resumed run can load into it.
         A probe such as a learning-rate finder may train, if it then restores weights, buffers, optimizer and
         the other tricks' state, and draws batches from `run.train` rather than from the loader.
         """

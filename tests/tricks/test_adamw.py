@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.training.execute import baseline_optimizer
+from harness.training.session import baseline_optimizer
 from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.optimization.adamw import Adamw
 

@@ -48,3 +48,10 @@ def test_centres_are_uniform_and_differ_between_images():
     assert counts.sum() == 6400
     chi2 = ((counts - 100) ** 2 / 100).sum()
     assert chi2 < 120  # 63 degrees of freedom, p = 1e-5
+
+
+def test_black_fill_is_zero_and_mean_fill_is_the_mean_of_the_training_split():
+    for fill, value in (("black", 0.0), ("mean", 0.5)):
+        run, batch = tiny_run(), tiny_batch(n=16)
+        changed = Cutout(length=0.5, fill=fill).batch(batch, run).x
+        assert set(changed[changed != batch.x].tolist()) == {value}

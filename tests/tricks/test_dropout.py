@@ -5,7 +5,8 @@ import torch
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.contract import NoEffect
-from harness.tricks.regularization.dropout import Dropout, dropout
+from harness.tricks.functional import dropout
+from harness.tricks.regularization.dropout import Dropout
 
 
 class TestDropout(TrickConformance):

@@ -27,6 +27,7 @@ def test_ramp_by_hand():
 def test_closed_form_after_constant_steps():
     """From 0 towards a constant 2: the average is 2 (1 - product of decays), in weights and float buffers."""
     run, trick = tiny_run(), Ema(decay=0.3)
+    trick.prepare(run)
     fill(run.model, 0)
     trick.after_step(run)
     fill(run.model, 2)
@@ -43,6 +44,7 @@ def test_closed_form_after_constant_steps():
 
 def test_decay_zero_is_a_copy():
     run, trick = tiny_run(), Ema(decay=0.0)
+    trick.prepare(run)
     trick.after_step(run)
     with torch.no_grad():
         for p in run.model.parameters():
@@ -55,6 +57,7 @@ def test_decay_zero_is_a_copy():
 
 def test_average_is_apart_from_the_live_network_and_in_evaluation_mode():
     run, trick = tiny_run(), Ema()
+    trick.prepare(run)
     assert trick.evaluation_weights(run) is run.model  # nothing averaged yet
     trick.after_step(run)
     averaged = trick.evaluation_weights(run)
@@ -70,6 +73,7 @@ def test_average_is_apart_from_the_live_network_and_in_evaluation_mode():
 
 def test_state_survives_a_round_trip():
     run, trick = tiny_run(), Ema()
+    trick.prepare(run)
     for value in (0.0, 1.0, 3.0):
         fill(run.model, value)
         trick.after_step(run)

@@ -33,6 +33,7 @@ def test_gradient_of_a_quadratic(scale):
     """A (w + rho A w / |A w|), whatever the scale of the loss that the precision asks for."""
     run = tiny_run()
     run.model = Quadratic()
+    run.optimizer = torch.optim.SGD(run.model.parameters(), lr=0.1)
     run.backward = lambda loss: (loss * scale).backward()
     w, a = run.model.w.detach().clone(), run.model.a
     loss = Sam(rho=0.1).gradient(lambda _batch: run.model.loss(), tiny_batch(), run)

@@ -37,6 +37,7 @@ def test_schedule_is_held_from_the_start():
 
 def test_average_is_the_mean_of_the_last_epochs():
     run, trick = tiny_run(), StochasticWeightAveraging(start=0.7)
+    trick.prepare(run)
     seen = snapshots(run, trick, range(10))  # epochs 7, 8, 9 and 10 of 10 have done 0.7 or more
 
     assert run.state[trick.name].count == 4
@@ -46,12 +47,14 @@ def test_average_is_the_mean_of_the_last_epochs():
 
 def test_before_the_start_the_live_network_is_evaluated():
     run, trick = tiny_run(), StochasticWeightAveraging()
+    trick.prepare(run)
     snapshots(run, trick, range(7))
     assert trick.evaluation_weights(run) is run.model
 
 
 def test_statistics_are_those_of_the_averaged_network_on_plain_training_images():
     run, trick = tiny_run(batch_size=80), StochasticWeightAveraging(start=0.7)
+    trick.prepare(run)
     snapshots(run, trick, range(6, 10))
     averaged = trick.evaluation_weights(run)
     x = run.train.images.permute(0, 3, 1, 2).float() / 255
@@ -67,6 +70,7 @@ def test_statistics_are_those_of_the_averaged_network_on_plain_training_images()
 
 def test_statistics_are_a_plain_mean_over_batches():
     run, trick = tiny_run(batch_size=30), StochasticWeightAveraging(start=0.7)
+    trick.prepare(run)
     snapshots(run, trick, [9])
     averaged = trick.evaluation_weights(run)
     means = [averaged.net.stem[0](averaged.normalize(x)).mean((0, 2, 3)) for x in plain_batches(run)]
@@ -77,6 +81,7 @@ def test_statistics_are_a_plain_mean_over_batches():
 
 def test_constant_weights_are_unchanged_and_reading_twice_gives_the_same():
     run, trick = tiny_run(), StochasticWeightAveraging()
+    trick.prepare(run)
     for run.epoch in (8, 9):
         trick.epoch_end(run)
     first = copy.deepcopy(trick.evaluation_weights(run).state_dict())

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run
-from harness.training.execute import baseline_optimizer
+from harness.training.session import baseline_optimizer
 from harness.tricks.core.weight_decay import WeightDecay
 from harness.tricks.optimization.no_bias_decay import NoBiasDecay
 from harness.tricks.stack import Stack

@@ -6,16 +6,10 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, NotApplicable, Run, Search, Trick
-
-
-def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T² KL(softmax(teacher / T) || softmax(logits / T)), mean over the batch, for logits (N, K)."""
-    student, target = (F.log_softmax(z / temperature, dim=-1) for z in (logits, teacher))
-    return temperature**2 * F.kl_div(student, target, reduction="batchmean", log_target=True)
+from harness.tricks.contract import Batch, Info, Run, Search, Trick
+from harness.tricks.functional import distillation, wider_baseline
 
 
 class KnowledgeDistillation(Trick):
@@ -50,17 +44,7 @@ class KnowledgeDistillation(Trick):
 
     def prepare(self, run: Run) -> None:
         """Get the trained teacher and freeze it."""
-        spec = run.spec
-        model, recipe = spec.model, spec.recipe
-        if self.teacher_width_factor > 1:
-            if model.name.startswith("timm/"):
-                raise NotApplicable(f"{model.name} has no width to multiply; set teacher_width_factor = 1")
-            # No surgery yet: the first convolution is the stem, whose channels are the model's width.
-            stem = next(m for m in run.model.modules() if isinstance(m, nn.Conv2d))
-            model = model.model_copy(update={"width": stem.out_channels * self.teacher_width_factor})
-        recipe = recipe.model_copy(update={"epochs": recipe.epochs * self.teacher_epochs_factor})
-        arm = spec.arm.model_copy(update={"tricks": ()})
-        teacher = run.train_other(spec.model_copy(update={"model": model, "recipe": recipe, "arm": arm}))
+        teacher = run.train_other(wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor))
         run.state[self.name] = teacher.to(run.device).eval().requires_grad_(False)
 
     def example_weights(self, batch: Batch, logits: Tensor, run: Run) -> Tensor:

@@ -58,7 +58,7 @@ class Sam(Trick):
         run.backward(loss)
         parameters: list[Tensor] = [p for p in run.model.parameters() if p.grad is not None]
         before = ascend(parameters, self.rho)
-        run.model.zero_grad(set_to_none=True)
+        run.optimizer.zero_grad(set_to_none=True)
         with frozen_statistics(run.model):
             run.backward(closure(batch))
         with torch.no_grad():

@@ -2,41 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from harness.tricks.contract import Choice, Info, ModelStage, NoEffect, Run, Search, Trick, at
+from harness.tricks.functional import DropInput
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
-
-
-def dropout(x: Tensor, p: float, generator: torch.Generator, whole_channels: bool = False) -> Tensor:
-    """Zero each unit, or each channel (N, C), with probability p and scale the rest by 1 / (1 - p)."""
-    shape = (*x.shape[:2], *[1] * (x.ndim - 2)) if whole_channels else x.shape
-    kept = torch.rand(shape, generator=generator, device=x.device) >= p
-    return x * kept.to(x.dtype) / (1 - p)
-
-
-class DropInput:
-    """Forward pre-hook that drops the input of a module while that module trains.
-
-    A hook leaves module paths and `model.head` as other tricks and stored weights know them. It holds no
-    state but the run's generator, which copies of the network share.
-    """
-
-    def __init__(self, p: float, generator: torch.Generator, whole_channels: bool) -> None:
-        self.p, self.generator, self.whole_channels = p, generator, whole_channels
-
-    def __call__(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """The module's new arguments; None keeps them."""
-        return (dropout(args[0], self.p, self.generator, self.whole_channels),) if module.training else None
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> DropInput:
-        return self
 
 
 class Dropout(Trick):

@@ -46,16 +46,17 @@ class Ema(Trick):
     )
     decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999)] = 0.999
 
+    def prepare(self, run: Run) -> None:
+        """Make room for the average."""
+        run.state[self.name] = WeightAverage(run.model)
+
     def after_step(self, run: Run) -> None:
-        """Move the average towards the new weights."""
-        average = run.state.get(self.name)
-        if average is None:
-            run.state[self.name] = WeightAverage(run.model)
-        else:
-            average.update(run.model, 1 - ramped(self.decay, average.count + 1))
+        """Move the average towards the new weights; the first ones are taken as they are."""
+        average = run.state[self.name]
+        average.update(run.model, 1 - ramped(self.decay, average.count + 1) if average.count else 1.0)
 
     def evaluation_weights(self, run: Run) -> Classifier:
         """The averaged network, or the live one before the first step."""
-        average = run.state.get(self.name)
-        model: Classifier = average.model.eval() if average is not None else run.model
+        average = run.state[self.name]
+        model: Classifier = average.model.eval() if average.count else run.model
         return model

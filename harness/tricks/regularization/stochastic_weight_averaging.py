@@ -59,20 +59,21 @@ class StochasticWeightAveraging(Trick):
         """Take over the tail of the schedule."""
         return hold(schedule, self.start, self.swa_lr)
 
+    def prepare(self, run: Run) -> None:
+        """Make room for the mean."""
+        run.state[self.name] = WeightAverage(run.model)
+
     def epoch_end(self, run: Run) -> None:
         """Add the epoch's weights to the mean."""
         if (run.epoch + 1) / run.recipe.epochs < self.start:
             return
-        average = run.state.get(self.name)
-        if average is None:
-            run.state[self.name] = WeightAverage(run.model)
-        else:
-            average.update(run.model, 1 / (average.count + 1))
+        average = run.state[self.name]
+        average.update(run.model, 1 / (average.count + 1))
 
     def evaluation_weights(self, run: Run) -> Classifier:
         """The mean with its own batch statistics, or the live network before there is a mean."""
-        average = run.state.get(self.name)
-        if average is None:
+        average = run.state[self.name]
+        if not average.count:
             return run.model
         recompute_statistics(average.model, plain_batches(run))
         model: Classifier = average.model

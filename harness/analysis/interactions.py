@@ -1,0 +1,427 @@
+"""What tricks do to each other: effects of studies whose arms are sets of factors.
+
+The input of every function is a tidy table: one row for each finished run, with the columns `seed` (the
+block), one column of 0 and 1 for each factor, and `value` (the metric, larger or smaller is better). Three
+questions have three answers: one at a time is "should I add it to my baseline?", leave one out is "can I
+drop it from my stack?", and the Shapley value is "how do I share the credit?".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from harness.analysis.effects import SCALES, _own_rows, _Side, holm, t_interval, t_test
+from harness.errors import UserError
+from harness.store.schema import Manifest
+
+Floats = NDArray[np.float64]
+Cell = frozenset[str]
+"""The factors that are on in one arm; empty for the baseline."""
+
+Cells = Mapping[Cell, Mapping[int, float]]
+"""The value of every finished run, by arm and seed."""
+
+DIGITS = 10
+"""Decimals kept of estimates, so that sums that cancel are zero."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its interval, in the unit of the values.
+
+    `low` and `high` bound the interval at level 1 - alpha. `n` counts the blocks that it comes from.
+    `p_holm` is corrected over the estimates of the same table. What cannot be computed is NaN.
+    """
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    se: float
+    p: float
+    p_holm: float
+    n: int
+
+
+@dataclass(frozen=True)
+class FactorialFit:
+    """Least squares in every block, with two-way interactions and no higher ones, and intervals over blocks.
+
+    A main effect is the average difference between on and off over both states of the other factors; an
+    interaction is the difference of differences. `r_squared` is the part of the variance inside blocks that
+    the mean effects explain; NaN where nothing varies.
+
+    `aliases` are chains of effects that the arms cannot tell apart. A chain of interactions is estimated as
+    their (signed) sum under the chain's name; a chain with a main effect in it is not estimated.
+    `not_estimable` are the other effects that the arms cannot answer for, such as the interaction of two
+    factors that are never on together; main effects are then those with the other factor off.
+    """
+
+    main: tuple[Estimate, ...]
+    interactions: tuple[Estimate, ...]
+    r_squared: float
+    aliases: tuple[str, ...]
+    not_estimable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The least and the most mean credit of a factor over all orders of stacking."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class DesignAnalysis:
+    """Everything that a study's arms can say about its factors; what they cannot is empty or None.
+
+    `interactions` are those of `fit` where the design has one, else the synergies of pairs with all other
+    factors off. `steps` are paired differences of each arm of a growing stack from the one before, named
+    after the factor that was added: in the order asked for, or where every order ran, in the greedy order
+    that the validation split chooses. `notes` say what is aliased, skipped or missing.
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    factors: tuple[str, ...]
+    fit: FactorialFit | None
+    interactions: tuple[Estimate, ...]
+    one_at_a_time: tuple[Estimate, ...]
+    leave_one_out: tuple[Estimate, ...]
+    shapley: tuple[Estimate, ...]
+    order: tuple[Range, ...]
+    steps: tuple[Estimate, ...]
+    notes: tuple[str, ...]
+
+
+def aliases(design: ArrayLike, names: Sequence[str]) -> list[str]:
+    """Main effects and two-way interactions that the arms cannot tell apart, as in "a:b = c:d" or "a:b = -c:d".
+
+    Args:
+        design: (arms, factors), positive where a factor is on; 0/1, -1/1 and booleans will do.
+        names: of the factors.
+
+    Returns:
+        One chain for each group of effects whose columns are equal or opposite; "1" is the mean of all arms.
+    """
+    signs = np.where(np.asarray(design, dtype=float) > 0, 1, -1)
+    terms = {"1": np.ones(len(signs), dtype=int)} | {
+        _name(term, names): signs[:, term].prod(axis=1) for term in _terms(len(names))
+    }
+    return [" = ".join(chain) for chain in _chains(terms) if len(chain) > 1]
+
+
+def factorial_effects(values: pd.DataFrame, alpha: float = 0.05) -> FactorialFit:
+    """Main effects and two-way interactions of a full or fractional factorial.
+
+    Args:
+        values: the tidy table; blocks that lack one of its arms are left out.
+        alpha: 1 - level of the intervals.
+
+    Raises:
+        UserError: fewer than two different arms, or no complete block.
+    """
+    names, cells = _factors(values), _cells(values)
+    arms = list(cells)
+    seeds, by_arm = _blocks(cells, arms) if arms else ([], {})
+    if len(arms) < 2 or not seeds:
+        raise UserError(
+            f"main effects of {', '.join(names)} need at least two arms that finished in one block; "
+            f"{len(arms)} arms finished"
+        )
+    signs = np.array([[1 if name in arm else -1 for name in names] for arm in arms])
+    varied = {_name(t, names): t for t in _terms(len(names)) if len(np.unique(signs[:, t], axis=0)) == 2 ** len(t)}
+    chains = _chains({name: signs[:, t].prod(axis=1) for name, t in varied.items()})
+    # With levels of -1/2 and 1/2, coefficients are differences, and differences of differences.
+    x = np.stack([(signs[:, varied[c[0]]] / 2).prod(axis=1) for c in chains], axis=1)
+    x = x - x.mean(axis=0)
+    y = np.stack([by_arm[arm] for arm in arms])
+    y = y - y.mean(axis=0)
+    inverse = np.linalg.pinv(x)
+    # Effects differ from seed to seed. One residual variance for all runs would take each of the many arms of a
+    # seed for new evidence and give intervals far too narrow; so the unit is the block, as everywhere.
+    coefficients = inverse @ y
+    # The projection on the rows of x keeps a coefficient exactly where the arms determine it.
+    determined = np.isclose(np.diag(inverse @ x), 1)
+
+    main, interactions = [], []
+    unknown = [n for n in (_name(t, names) for t in _terms(len(names))) if n not in varied]
+    for chain, good, by_block in zip(chains, determined, coefficients, strict=True):
+        if not good:
+            unknown += [n.removeprefix("-") for n in chain]
+        elif ":" in chain[0]:
+            interactions.append(_paired(" = ".join(chain), by_block, alpha))
+        elif len(chain) == 1:
+            main.append(_paired(chain[0], by_block, alpha))
+    residual = y - x @ coefficients.mean(axis=1, keepdims=True)
+    return FactorialFit(
+        main=_corrected(main),
+        interactions=_corrected(interactions),
+        r_squared=1 - float((residual**2).sum() / (y**2).sum()) if y.any() else math.nan,
+        aliases=tuple(" = ".join(c) for c in chains if len(c) > 1),
+        not_estimable=tuple(unknown),
+    )
+
+
+def synergy(values: pd.DataFrame, a: str, b: str, alpha: float = 0.05) -> Estimate:
+    """What `a` and `b` do together beyond the sum of what each does, all other factors off, block by block.
+
+    Raises:
+        UserError: no block has all four arms.
+    """
+    weights = {frozenset((a, b)): 1.0, frozenset((a,)): -1.0, frozenset((b,)): -1.0, frozenset[str](): 1.0}
+    seeds, arms = _blocks(_cells(values), list(weights))
+    if not seeds:
+        raise UserError(f"no seed has finished runs of all of baseline, {a}, {b} and {a}+{b}, alone")
+    return _paired(f"{a}:{b}", sum((w * arms[arm] for arm, w in weights.items()), np.zeros(len(seeds))), alpha)
+
+
+def one_at_a_time_effects(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Estimate, ...]:
+    """Each factor alone against the baseline; factors whose arm never ran beside the baseline are left out."""
+    return _each(values, lambda name, _: (frozenset((name,)), frozenset()), alpha)
+
+
+def leave_one_out_effects(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Estimate, ...]:
+    """The full stack against the stack without each factor; factors whose two arms never ran are left out."""
+    return _each(values, lambda name, full: (full, full - {name}), alpha)
+
+
+def steps(values: pd.DataFrame, order: Sequence[str], alpha: float = 0.05) -> tuple[Estimate, ...]:
+    """What each factor adds to those before it in `order`, paired; steps whose two arms never ran are left out."""
+    before = {name: frozenset(order[:i]) for i, name in enumerate(order)}
+    return _each(values, lambda name, _: (before[name] | {name}, before[name]), alpha, order)
+
+
+def shapley(values: pd.DataFrame) -> pd.DataFrame:
+    """The Shapley value of each factor in each block: its mean gain over all orders of stacking, exactly.
+
+    In each block the values of all factors add up to the full stack less the baseline.
+
+    Returns:
+        Seeds by factors, for the blocks that have all 2^k arms.
+
+    Raises:
+        UserError: no block has all arms.
+    """
+    names = _factors(values)
+    seeds, arms = _lattice(values)
+    k = len(names)
+    out = pd.DataFrame(0.0, index=pd.Index(seeds, name="seed"), columns=names)
+    for name in names:
+        for before in _subsets([n for n in names if n != name]):
+            weight = math.factorial(len(before)) * math.factorial(k - len(before) - 1) / math.factorial(k)
+            out[name] += weight * (arms[before | {name}] - arms[before])
+    return out
+
+
+def order_range(values: pd.DataFrame) -> tuple[Range, ...]:
+    """The least and the most that each factor adds, on the mean over blocks, over all orders of stacking.
+
+    Raises:
+        UserError: no block has all 2^k arms.
+    """
+    names = _factors(values)
+    mean = _means(values)
+    out = []
+    for name in names:
+        # What a factor adds depends on which factors are there already, not on their order.
+        added = [mean[s | {name}] - mean[s] for s in _subsets([n for n in names if n != name])]
+        out.append(Range(name, round(min(added), DIGITS), round(max(added), DIGITS)))
+    return tuple(out)
+
+
+def greedy_order(values: pd.DataFrame, higher_is_better: bool = True) -> tuple[str, ...]:
+    """The order of stacking that adds at each step what gains the most on the mean over blocks.
+
+    Choose it on the validation split: the steps on the test split are then no winners of their own noise.
+
+    Raises:
+        UserError: no block has all 2^k arms.
+    """
+    mean, sign = _means(values), 1 if higher_is_better else -1
+    left, order = _factors(values), list[str]()
+    while left:
+        best = max(left, key=lambda name: sign * mean[frozenset([*order, name])])
+        order.append(best)
+        left.remove(best)
+    return tuple(order)
+
+
+def tidy(runs: pd.DataFrame, manifest: Manifest, metric: str) -> pd.DataFrame:
+    """The finished runs of a study as the table of this module, in the unit in which the metric is shown.
+
+    Args:
+        runs: rows with the columns of `harness.store.schema.RUNS`.
+        manifest: the study as declared, with factors.
+        metric: a column of `harness.analysis.effects.SCALES`.
+    """
+    rows, _ = _own_rows(runs, manifest)
+    tables = []
+    for arm in manifest.arms:
+        found = _Side.of(arm, rows, metric, SCALES[metric].factor).values
+        on = {f: int(set(f.split("+")) <= set(arm.tricks)) for f in manifest.factors}
+        tables.append(pd.DataFrame({"seed": found.index, **on, "value": found.to_numpy()}))
+    return pd.concat(tables, ignore_index=True)
+
+
+def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = None) -> DesignAnalysis | None:
+    """What a study's arms say about its factors together, or None where its arms are no sets of factors.
+
+    Args:
+        runs: rows with the columns of `harness.store.schema.RUNS`; others are left out, as in `analyse`.
+        manifest: the study as declared.
+        metric: a column of `harness.analysis.effects.SCALES`; by default the one declared.
+    """
+    if len(manifest.factors) < 2:
+        return None
+    metric = metric or manifest.metric
+    scale, alpha, factors = SCALES[metric], manifest.alpha, manifest.factors
+    values = tidy(runs, manifest, metric)
+    notes = list(manifest.notes)
+    fit = None
+    lattice, order, chosen = tuple[Estimate, ...](), tuple[Range, ...](), factors
+    try:
+        if manifest.design in ("factorial", "fractional"):
+            fit = factorial_effects(values, alpha)
+            if fit.not_estimable:
+                missing = ", ".join(fit.not_estimable)
+                notes.append(f"Not estimated, because the arms that it takes did not run: {missing}.")
+        if manifest.design == "factorial":
+            credit = shapley(values)
+            lattice = _corrected([_paired(name, credit[name].to_numpy(), alpha) for name in factors])
+            order = order_range(values)
+            chosen = greedy_order(tidy(runs, manifest, "val_accuracy"))
+    except UserError as error:
+        notes.append(f"{error}.")
+    return DesignAnalysis(
+        metric=metric,
+        unit=scale.unit,
+        higher_is_better=scale.higher_is_better,
+        factors=factors,
+        fit=fit,
+        interactions=fit.interactions if fit else _synergies(values, alpha),
+        one_at_a_time=one_at_a_time_effects(values, alpha),
+        leave_one_out=leave_one_out_effects(values, alpha),
+        shapley=lattice,
+        order=order,
+        steps=steps(values, chosen, alpha) if manifest.design == "cumulative" or order else (),
+        notes=tuple(notes),
+    )
+
+
+def _synergies(values: pd.DataFrame, alpha: float) -> tuple[Estimate, ...]:
+    """The synergy of every pair whose four arms ran in one block."""
+    found = []
+    for a, b in combinations(_factors(values), 2):
+        try:
+            found.append(synergy(values, a, b, alpha))
+        except UserError:
+            continue
+    return _corrected(found)
+
+
+def _each(
+    values: pd.DataFrame,
+    arms: Callable[[str, Cell], tuple[Cell, Cell]],
+    alpha: float,
+    names: Sequence[str] | None = None,
+) -> tuple[Estimate, ...]:
+    """One paired difference for each factor, between the two arms that `arms` gives for it and the full stack."""
+    cells, full = _cells(values), frozenset(_factors(values))
+    found = []
+    for name in names or _factors(values):
+        one, other = arms(name, full)
+        seeds, by_arm = _blocks(cells, [one, other])
+        if seeds:
+            found.append(_paired(name, by_arm[one] - by_arm[other], alpha))
+    return _corrected(found)
+
+
+def _factors(values: pd.DataFrame) -> list[str]:
+    return [str(c) for c in values.columns if c not in ("seed", "value")]
+
+
+def _cells(values: pd.DataFrame) -> Cells:
+    names = _factors(values)
+    out: dict[Cell, dict[int, float]] = {}
+    for row, seed, value in zip(values[names].to_numpy() > 0, values["seed"], values["value"], strict=True):
+        out.setdefault(frozenset(n for n, on in zip(names, row, strict=True) if on), {})[int(seed)] = float(value)
+    return out
+
+
+def _blocks(cells: Cells, arms: Sequence[Cell]) -> tuple[list[int], dict[Cell, Floats]]:
+    """The seeds that have all of `arms`, sorted, and the values of each arm in their order."""
+    seeds = sorted(set.intersection(*(set(cells.get(arm, ())) for arm in arms)))
+    return seeds, {arm: np.array([cells[arm][seed] for seed in seeds]) for arm in arms} if seeds else {}
+
+
+def _subsets(names: Sequence[str]) -> list[Cell]:
+    return [frozenset(s) for size in range(len(names) + 1) for s in combinations(names, size)]
+
+
+def _lattice(values: pd.DataFrame) -> tuple[list[int], dict[Cell, Floats]]:
+    """The blocks that have all sets of factors, as in `_blocks`.
+
+    Raises:
+        UserError: there is none.
+    """
+    wanted, cells = _subsets(_factors(values)), _cells(values)
+    seeds, arms = _blocks(cells, wanted)
+    if not seeds:
+        missing = ["+".join(sorted(arm)) or "baseline" for arm in wanted if arm not in cells]
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(
+            f"Shapley values and orders of stacking need all {len(wanted)} sets of the factors in a block: "
+            + (f"{len(missing)} did not run ({shown})" if missing else "no seed has them all")
+        )
+    return seeds, arms
+
+
+def _means(values: pd.DataFrame) -> dict[Cell, float]:
+    """The mean of every set of factors over complete blocks."""
+    return {arm: float(found.mean()) for arm, found in _lattice(values)[1].items()}
+
+
+def _paired(name: str, differences: Floats, alpha: float) -> Estimate:
+    """The mean of one number for each block with its t interval."""
+    d = np.round(differences, DIGITS)
+    mean, low, high = (float(v) for v in t_interval(d, alpha))
+    se = float(d.std(ddof=1)) / math.sqrt(d.size) if d.size > 1 else math.nan
+    p = float(t_test(d)) if d.size > 1 else math.nan
+    return Estimate(name, mean, low, high, se, p, math.nan, d.size)
+
+
+def _corrected(estimates: Sequence[Estimate]) -> tuple[Estimate, ...]:
+    """The estimates of one table with Holm's correction over all of them."""
+    corrected = holm([e.p for e in estimates]).tolist() if estimates else []
+    return tuple(replace(e, p_holm=p) for e, p in zip(estimates, corrected, strict=True))
+
+
+def _terms(k: int) -> list[list[int]]:
+    """Main effects, then two-way interactions, as positions of factors."""
+    return [list(t) for size in (1, 2) for t in combinations(range(k), size)]
+
+
+def _name(term: Sequence[int], names: Sequence[str]) -> str:
+    return ":".join(names[i] for i in term)
+
+
+def _chains(columns: Mapping[str, NDArray[np.int_]]) -> list[list[str]]:
+    """Columns of -1 and 1 grouped by equality up to the sign; opposite ones get a minus sign."""
+    groups: dict[bytes, list[str]] = {}
+    first: dict[bytes, int] = {}
+    for name, column in columns.items():
+        key = (column * column[0]).tobytes()
+        sign = int(column[0]) * first.setdefault(key, int(column[0]))
+        groups.setdefault(key, []).append(name if sign > 0 else f"-{name}")
+    return list(groups.values())

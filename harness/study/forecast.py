@@ -1,0 +1,165 @@
+"""What a study will cost and what it can find, said before it runs.
+
+Time comes from stored runs of the same workload, or else from a pilot of a second or two. The smallest
+effect comes from the deviation of paired differences that stored studies of the same workload show.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.analysis.power import mde, pooled_sd, seeds_needed
+from harness.analysis.verdicts import MIN_SEEDS
+from harness.errors import UserError
+from harness.experiment import Arm, Experiment, spec_of
+from harness.store.reader import read_kind, study_folders
+from harness.store.schema import Manifest
+from harness.study.plan import Plan
+from harness.training.loop import Clock, train
+from harness.training.session import Place, set_up
+
+PILOT_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Before the launch: wall seconds and disk bytes of the missing runs, and the smallest effect (80 % power).
+
+    `seconds_per_block` is the time of one more seed of all arms. `sd` is the pooled standard deviation of
+    paired differences in points, from `sd_pairs` stored pairs (NaN and 0 when there are none). `smallest`
+    and `for_margin` follow from it, and allow for Holm's correction; without pairs `smallest` is in standard
+    deviations.
+    """
+
+    seeds: int
+    runs: int
+    missing: int
+    seconds: float
+    seconds_per_block: float
+    seconds_from: str
+    disk: int
+    sd: float
+    sd_pairs: int
+    smallest: float
+    margin: float
+    for_margin: int | None
+
+
+def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, workers: int) -> Forecast:
+    """Time, disk and power of a plan."""
+    stored = stored_runs(plan.manifest, experiment, results)
+    per_run, source = run_seconds(stored, plan.manifest, experiment, place)
+    cost = {run_id: arm.cost for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    # Training time scales with the arm; start-up of the workers does not.
+    total = sum(per_run * cost[s.run_id] for s in plan.missing) / max(1, min(workers, len(plan.missing)))
+    sd, pairs = paired_sd(stored, plan.manifest)
+    n, family = len(plan.manifest.seeds), max(1, len(plan.manifest.family))
+    level = plan.manifest.alpha / family
+    test = experiment.data.test_size or 10_000
+    return Forecast(
+        seeds=n,
+        runs=len(plan.specs),
+        missing=len(plan.missing),
+        seconds=total,
+        seconds_per_block=per_run * sum(a.cost for a in plan.manifest.arms if a.skipped is None) / workers,
+        seconds_from=source,
+        disk=len(plan.missing) * (20_000 + 24 * test),
+        sd=sd,
+        sd_pairs=pairs,
+        smallest=mde(sd if pairs else 1.0, n, level) if n > 1 else float("inf"),
+        margin=plan.manifest.margin,
+        for_margin=seeds_needed(plan.manifest.margin, sd, level) if pairs else None,
+    )
+
+
+def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd.DataFrame:
+    """Finished rows of the same workload and fingerprint in all studies, once each."""
+    base = spec_of(experiment, Arm(), 0)
+    workload = {k: v for k, v in json.loads(base.canonical_json).items() if k in ("data", "model", "recipe")}
+    frames = []
+    for folder in study_folders(results):
+        table, _, _ = read_kind(folder, "runs")
+        if table is None:
+            continue
+        rows = table.to_pandas()
+        rows = rows[(rows["fingerprint"] == manifest.fingerprint) & (rows["status"] == "ok")]
+        frames.append(rows[[_workload(text) == workload for text in rows["spec"]]])
+    if not frames:
+        return pd.DataFrame(columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", manifest.metric])
+    merged: pd.DataFrame = pd.concat(frames).drop_duplicates("run_id")
+    return merged
+
+
+def _workload(spec: str) -> dict[str, Any]:
+    values: Mapping[str, Any] = json.loads(spec)
+    return {k: values[k] for k in ("data", "model", "recipe")}
+
+
+def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment, place: Place) -> tuple[float, str]:
+    """Wall seconds of one baseline run, and where the figure comes from."""
+    timed = stored[stored["arm"] == "baseline"]["seconds_total"]
+    if len(timed):
+        return float(timed.median()), f"median of {len(timed)} stored baseline runs"
+    s = set_up(spec_of(experiment, Arm(), manifest.seeds[0]), place)
+    clock, started = Clock(), time.perf_counter()
+    for _ in train(s.run, s.stack, s.loader, s.amp, s.lr_factors, lambda: s.validate(place), clock):
+        if time.perf_counter() - started > PILOT_SECONDS:
+            break
+    done = s.run.epoch
+    return (time.perf_counter() - started) / done * experiment.recipe.epochs, f"a pilot of {done} epochs"
+
+
+def paired_sd(stored: pd.DataFrame, manifest: Manifest) -> tuple[float, int]:
+    """Pooled deviation of arm minus baseline over all stored arms, in points, and the number of pairs."""
+    values = stored.assign(value=stored[manifest.metric].astype(float) * 100)
+    base = values[values["arm"] == "baseline"].set_index("seed")["value"]
+    differences = []
+    for _, rows in values[values["arm"] != "baseline"].groupby("hyperparameters"):
+        d = (rows.set_index("seed")["value"] - base).dropna().to_numpy()
+        if len(d) >= 3 and d.any():
+            differences.append(d)
+    if not differences:
+        return float("nan"), 0
+    return float(pooled_sd(differences)), int(sum(len(d) for d in differences))
+
+
+def choose_seeds(ahead: Forecast, limit: int) -> int:
+    """The fewest seeds that find an effect of the margin with 80 % power, between five and `limit`.
+
+    Raises:
+        UserError: nothing stored tells how much seeds vary.
+    """
+    if not ahead.sd_pairs:
+        raise UserError("--seeds auto: no stored pairs of this workload tell how much seeds vary; run 5 seeds first")
+    return max(MIN_SEEDS, min(ahead.for_margin or limit, limit))
+
+
+def affordable(ahead: Forecast, budget: str | None, limit: int) -> int:
+    """The most seeds, up to `limit`, that fit into a budget such as "20m"; all of them without a budget."""
+    if budget is None:
+        return limit
+    per_seed = ahead.seconds_per_block
+    return min(limit, int(parse_budget(budget) / per_seed)) if per_seed else limit
+
+
+def parse_budget(text: str) -> float:
+    """Seconds of a budget such as "90s", "20m", "1.5h".
+
+    Raises:
+        UserError: not of that form.
+    """
+    units: Sequence[tuple[str, int]] = (("s", 1), ("m", 60), ("h", 3600))
+    for unit, seconds in units:
+        try:
+            if text.endswith(unit) and float(text[:-1]) > 0:
+                return float(text[:-1]) * seconds
+        except ValueError:
+            break
+    raise UserError(f"--budget {text}: write a number and s, m or h, for example 20m")

@@ -1,0 +1,189 @@
+"""A run that is ready to train: data, weights, surgery, optimizer and schedule, in the order that the hooks imply."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from harness import rng
+from harness.data.batches import Loader
+from harness.data.sources import load_source
+from harness.data.splits import Held, Splits, split
+from harness.experiment import Recipe, RunSpec
+from harness.models.build import build
+from harness.models.classifier import Classifier
+from harness.training.evaluate import Predictions, metrics, predict_all
+from harness.training.loop import Clock, total_loss, train
+from harness.training.precision import DTYPES, Amp
+from harness.training.provenance import fingerprint
+from harness.tricks import functional, registry
+from harness.tricks.contract import Groups, NoEffect, Precision, Run, Schedule
+from harness.tricks.stack import Stack
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how runs execute on this machine; nothing here may change a result."""
+
+    data_root: Path
+    device: str = "cpu"
+    threads: int = 1
+    packed: bool = False
+    check: bool = False
+    eval_batch: int = 1000
+    weights_dir: Path | None = None
+    """Shared folder for the weights of runs that other runs ask for (teachers)."""
+    checkpoint_dir: Path | None = None
+    checkpoint_seconds: float = 60.0
+    """Longest training time that a kill can cost, to the next end of an epoch."""
+
+
+@dataclass
+class Session:
+    """A run that is set up and ready to train."""
+
+    run: Run
+    stack: Stack
+    splits: Splits
+    loader: Loader
+    amp: Amp
+    lr_factors: list[float]
+    seconds_other: float = 0.0
+
+    def evaluated_model(self) -> Classifier:
+        """The network whose predictions count now: the owner of the slot's, or the live one."""
+        model: Classifier = self.stack.slot("evaluation_weights", lambda run: run.model)(self.run)
+        return model
+
+    def predict(self, model: Classifier, held: Held, place: Place) -> Predictions:
+        """Predictions of `model` through the arm's predictors, in evaluation mode."""
+        mode = model.training
+        model.eval()
+        with self.amp.autocast():
+            predict = self.stack.fold("predictor", model, self.run)
+            recipe = self.run.recipe
+            out = predict_all(predict, held, self.run.device, place.eval_batch, recipe.channels_last)
+        model.train(mode)
+        return out
+
+    def validate(self, place: Place) -> dict[str, float]:
+        """Metrics of the validation split."""
+        out = self.predict(self.evaluated_model(), self.splits.val, place)
+        return metrics(out.logits, out.label)
+
+
+def set_up(spec: RunSpec, place: Place) -> Session:
+    """Build everything of a run: data, weights, surgery, optimizer, schedule.
+
+    Raises:
+        NotApplicable: a trick cannot act here.
+        UserError: data or model cannot be had, or tricks conflict.
+    """
+    device = torch.device(place.device)
+    stack = Stack(registry.make(t.name, t.params) for t in spec.arm.tricks)
+    seed_of = stack.slot("stream_seed", lambda seed, purpose: seed)
+    splits = split(load_source(spec.data, place.data_root), spec.data, spec.seed)
+    recipe: Recipe = stack.fold("recipe", spec.recipe, splits.info)
+    other_seconds = [0.0]
+
+    def train_other(other: RunSpec) -> Classifier:
+        started = time.perf_counter()
+        try:
+            return fetch_or_train(other, place)
+        finally:
+            other_seconds[0] += time.perf_counter() - started
+
+    run = Run(spec=spec, recipe=recipe, data=splits.info, device=device, train_other=train_other, seed_of=seed_of)
+    run.model = build(spec.model, splits.info, seed_of(spec.seed, rng.INIT))
+    run.train = stack.fold("dataset", splits.train, run)
+    loader = Loader(
+        run.train,
+        recipe.augment,
+        recipe.batch_size,
+        device,
+        len(splits.info.classes),
+        order=rng.torch_stream(seed_of(spec.seed, rng.ORDER), rng.ORDER),
+        augment_rng=rng.torch_stream(seed_of(spec.seed, rng.AUGMENT), rng.AUGMENT, device),
+        channels_last=recipe.channels_last,
+        transforms=_transforms(stack, run),
+    )
+    run.steps_per_epoch = loader.steps_per_epoch
+    run.model.to(device)
+    run.model = stack.fold("model", run.model, run)
+    for hook in stack.hooks("init"):
+        before = [p.detach().clone() for p in run.model.parameters()]
+        hook(run.model, run)
+        if all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True)):
+            raise NoEffect(f"{hook.__self__.name} left every weight as it was")  # type: ignore[attr-defined]
+    run.model.to(device)
+    if recipe.channels_last:
+        run.model.to(memory_format=torch.channels_last)
+
+    groups = stack.fold("param_groups", [{"params": [p for p in run.model.parameters() if p.requires_grad]}], run)
+    run.optimizer = stack.slot("optimizer", baseline_optimizer)(groups, run)
+    for group in run.optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    run.optimizer = stack.fold("wrap_optimizer", run.optimizer, run)
+    schedule: Schedule = stack.fold("wrap_schedule", stack.slot("schedule", baseline_schedule)(run), run)
+    lr_factors = [schedule(step / run.total_steps) for step in range(run.total_steps)]
+
+    precision = stack.slot("precision", lambda run: Precision(DTYPES[run.recipe.precision]))(run)
+    amp = Amp(precision, device)
+    run.autocast, run.backward = amp.autocast, amp.backward
+    run.unscale = lambda: amp.unscale(run.optimizer)
+    run.loss = total_loss(run, stack, amp)
+    stack.notify("prepare", run)
+    return Session(run, stack, splits, loader, amp, lr_factors, other_seconds[0])
+
+
+def _transforms(stack: Stack, run: Run) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    if not stack.hooks("sample_transform"):
+        return None
+    return lambda image: stack.fold("sample_transform", image, run)
+
+
+def baseline_optimizer(groups: Groups, run: Run) -> torch.optim.Optimizer:
+    """SGD with momentum or AdamW, as the recipe says; fused kernels, the same arithmetic in one call."""
+    r = run.recipe
+    if r.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=r.lr, weight_decay=r.weight_decay, fused=True)
+    return torch.optim.SGD(
+        groups, lr=r.lr, momentum=r.momentum, nesterov=r.nesterov, weight_decay=r.weight_decay, fused=True
+    )
+
+
+def baseline_schedule(run: Run) -> Schedule:
+    """The recipe's schedule."""
+    r = run.recipe
+    if r.schedule == "step":
+        return functional.step(r.milestones, r.gamma)
+    return functional.cosine() if r.schedule == "cosine" else functional.constant()
+
+
+def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
+    """The trained network of another run: from stored weights, else trained now and stored."""
+    path = (
+        place.weights_dir / f"{spec.run_id}-{fingerprint(spec.recipe, place.device, place.threads)['fingerprint']}.pt"
+        if place.weights_dir
+        else None
+    )
+    session = set_up(spec, place)
+    if path is not None and path.is_file():
+        session.run.model.load_state_dict(torch.load(path, map_location=place.device, weights_only=True))
+        return session.run.model.eval()
+    for _ in train(
+        session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock(), place.check
+    ):  # fmt: skip
+        pass
+    model = session.evaluated_model().eval()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        torch.save(model.state_dict(), temporary)
+        os.replace(temporary, path)
+    return model

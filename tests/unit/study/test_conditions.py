@@ -1,0 +1,71 @@
+import pytest
+
+from harness.errors import UserError
+from harness.experiment import Arm, experiments_dir, load_experiment, spec_of
+from harness.study.conditions import conditions, cross
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_experiment("digits")
+
+
+def test_conditions_are_section_key_and_value():
+    assert conditions("data.label_noise=0,0.2") == [("data", "label_noise", 0), ("data", "label_noise", 0.2)]
+    assert conditions("recipe.augment.flip=true,false")[0] == ("recipe", "augment.flip", True)
+
+
+def test_each_condition_changes_its_option_and_nothing_else(digits):
+    crossed = dict(cross(digits, "data.label_noise=0,0.2"))
+
+    assert list(crossed) == ["label_noise-0", "label_noise-0.2"]
+    assert crossed["label_noise-0.2"].data.label_noise == 0.2
+    changed = crossed["label_noise-0.2"].data.model_copy(update={"label_noise": 0.0})
+    assert crossed["label_noise-0.2"].model_copy(update={"data": changed}) == digits
+
+
+def test_the_condition_that_the_experiment_has_keeps_its_run_ids(digits):
+    same = dict(cross(digits, "data.label_noise=0,0.2"))["label_noise-0"]
+
+    assert spec_of(same, Arm(), 3).run_id == spec_of(digits, Arm(), 3).run_id
+
+
+@pytest.mark.parametrize("path", sorted(experiments_dir().glob("*.toml")), ids=lambda p: p.stem)
+def test_every_bundled_experiment_can_be_crossed(path):
+    experiment = load_experiment(path.stem)
+
+    assert cross(experiment, f"recipe.lr={experiment.recipe.lr},0.001")[0][1] == experiment
+
+
+def test_nested_options_and_words(digits):
+    flips = dict(cross(digits, "recipe.augment.flip=true,false"))
+    rates = dict(cross(digits, "recipe.schedule=cosine,step"))
+
+    assert flips["flip-true"].recipe.augment.flip is True
+    assert flips["flip-true"].recipe.augment.shift == digits.recipe.augment.shift
+    assert rates["schedule-cosine"].recipe.schedule == "cosine"
+
+
+def test_labels_can_be_part_of_a_file_name(digits):
+    names = [label for label, _ in cross(digits, "model.name=timm/resnet18,timm/resnet34")]
+
+    assert names == ["name-timm-resnet18", "name-timm-resnet34"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("label_noise=0,0.2", "SECTION.KEY=VALUE,VALUE"),
+        ("study.seeds=1,2", "sections: data, model, recipe"),
+        ("data.label_noise=0.2", "at least two different values"),
+        ("data.label_noise=0.2,0.2", "at least two different values"),
+        ("data.label_nose=0,0.2", "did you mean 'label_noise'"),
+        ("data.label_noise=0,2", "data.label_noise = 2"),
+        ("recipe.lr.x=1,2", "lr has no options of its own"),
+    ],
+)
+def test_bad_conditions_are_refused(digits, text, words):
+    with pytest.raises(UserError) as error:
+        cross(digits, text)
+
+    assert words in str(error.value)

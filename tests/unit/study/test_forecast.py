@@ -1,0 +1,69 @@
+import math
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from harness.errors import UserError
+from harness.store.schema import ArmPlan, Manifest
+from harness.study.forecast import Forecast, affordable, choose_seeds, paired_sd, parse_budget
+
+AHEAD = Forecast(
+    seeds=3, runs=6, missing=6, seconds=12.0, seconds_per_block=4.0, seconds_from="test", disk=0,
+    sd=1.0, sd_pairs=10, smallest=3.26, margin=1.0, for_margin=10,
+)  # fmt: skip
+
+
+def manifest():
+    return Manifest(
+        study="s", experiment="e", question="", metric="test_accuracy", margin=0.5, alpha=0.05, design="one_at_a_time",
+        seeds=(0,), arms=(ArmPlan(label="baseline"),), fingerprint="f", scope="", command="", toml="",
+        harness_version="0", created="",
+    )  # fmt: skip
+
+
+def test_budgets_are_numbers_with_a_unit():
+    assert [parse_budget(t) for t in ("90s", "20m", "1.5h")] == [90, 1200, 5400]
+    for wrong in ("20", "m", "-5m", "0s", "twenty m"):
+        with pytest.raises(UserError, match="for example 20m"):
+            parse_budget(wrong)
+
+
+def test_seeds_are_those_of_the_margin_within_limit_and_budget():
+    assert choose_seeds(AHEAD, 20) == 10
+    assert choose_seeds(AHEAD, 7) == 7
+    assert choose_seeds(replace(AHEAD, for_margin=2), 20) == 5, "no verdict comes from fewer"
+    assert choose_seeds(replace(AHEAD, for_margin=None), 20) == 20, "more than can be computed"
+    assert affordable(AHEAD, "30s", 20) == 7
+    assert affordable(AHEAD, None, 20) == 20
+
+
+def test_seeds_cannot_be_chosen_when_nothing_is_known():
+    with pytest.raises(UserError, match="run 5 seeds first"):
+        choose_seeds(replace(AHEAD, sd=math.nan, sd_pairs=0), 20)
+
+
+def test_paired_deviation_is_pooled_over_arms_and_in_points():
+    """Differences -1, 0, 1 (deviation 1) and 2, 2, 5 points (deviation sqrt 3): pooled sqrt((1 + 3) / 2)."""
+    base = {0: 0.90, 1: 0.91, 2: 0.92}
+    arms = {"a": (-0.01, 0.0, 0.01), "b": (0.02, 0.02, 0.05)}
+    rows = [{"arm": "baseline", "hyperparameters": "{}", "seed": s, "test_accuracy": v} for s, v in base.items()]
+    for arm, gains in arms.items():
+        rows += [
+            {"arm": arm, "hyperparameters": arm, "seed": s, "test_accuracy": base[s] + g}
+            for s, g in zip(base, gains, strict=True)
+        ]
+    sd, pairs = paired_sd(pd.DataFrame(rows), manifest())
+
+    assert pairs == 6
+    assert sd == pytest.approx(math.sqrt(2))
+
+
+def test_an_inactive_arm_says_nothing_about_the_deviation():
+    rows = [
+        {"arm": arm, "hyperparameters": arm, "seed": s, "test_accuracy": 0.9}
+        for arm in ("baseline", "x")
+        for s in (0, 1, 2)
+    ]
+
+    assert paired_sd(pd.DataFrame(rows), manifest())[1] == 0

@@ -1,0 +1,101 @@
+"""From what was asked for to a manifest and runs; nothing is trained."""
+
+import pytest
+
+from harness.errors import UserError
+from harness.experiment import load_experiment
+from harness.store.schema import Manifest
+from harness.study.plan import make_plan, study_name
+from harness.training.session import Place
+
+
+@pytest.fixture
+def plan(tmp_path):
+    def make(*asked, design="one_at_a_time", seeds=2, overrides=None, **options):
+        return make_plan(
+            load_experiment("digits", overrides), asked, design=design, seeds=range(seeds),
+            place=Place(data_root=tmp_path, device="cpu", threads=1), results=tmp_path, command="", toml="", **options,
+        )  # fmt: skip
+
+    return make
+
+
+def test_arms_that_a_design_makes_of_clashing_tricks_are_skipped_without_runs(plan):
+    made = plan("mixup", "cutmix", "ema", design="factorial")
+    arms = {a.label: a for a in made.manifest.arms}
+
+    assert len(arms) == 8
+    skipped = {label for label, a in arms.items() if a.skipped}
+    assert skipped == {"cutmix+mixup", "cutmix+ema+mixup"}
+    assert "cutmix + mixup: " in arms["cutmix+mixup"].skipped
+    assert arms["cutmix+mixup"].run_ids == {}
+    assert len(made.specs) == 6 * 2
+    assert made.manifest.factors == ("mixup", "cutmix", "ema")
+    assert "2 of 8 arms cannot run" in made.manifest.notes[0]
+    assert not skipped & set(made.manifest.family)
+
+
+@pytest.mark.parametrize(("design", "asked"), [("one_at_a_time", ["cutmix+mixup"]), ("pairs", ["mixup+cutmix", "ema"])])
+def test_a_clash_inside_what_was_asked_for_as_one_arm_is_refused(plan, design, asked):
+    with pytest.raises(UserError, match="cutmix \\+ mixup: "):
+        plan(*asked, design=design)
+
+
+def test_a_sweep_has_one_arm_for_each_value_over_the_overrides_of_the_experiment(plan):
+    made = plan("cutmix.alpha=0.5,2.0", design="sweep", overrides={"tricks": {"cutmix": {"alpha": 1.0, "prob": 0.25}}})
+    base, low, high = made.manifest.arms
+
+    assert base.tricks == {}
+    assert (low.label, high.label) == ("cutmix(alpha=0.5)", "cutmix(alpha=2.0)")
+    assert low.tricks["cutmix"]["alpha"] == 0.5
+    assert high.tricks["cutmix"] == low.tricks["cutmix"] | {"alpha": 2.0}
+    assert low.tricks["cutmix"]["prob"] == 0.25
+    assert len({s.run_id for s in made.specs}) == 6
+    assert made.manifest.factors == ()
+
+
+def test_an_impossible_value_of_a_sweep_is_refused(plan):
+    with pytest.raises(UserError, match="alpha = -1"):
+        plan("mixup.alpha=0.2,-1", design="sweep")
+
+
+def test_equal_arms_of_two_designs_are_equal_runs(plan):
+    alone = {s.run_id for s in plan("mixup", "ema").specs}
+
+    assert alone < {s.run_id for s in plan("ema", "mixup", design="factorial").specs}
+
+
+def test_the_limit_on_arms_reaches_the_design(plan):
+    assert len(plan("mixup", "ema", "sam", "dropout", design="fractional", max_arms=16).manifest.arms) == 16
+    with pytest.raises(UserError, match="limit is 2"):
+        plan("mixup", "ema", design="factorial", max_arms=2)
+
+
+def test_a_manifest_without_factors_and_notes_can_still_be_read(plan):
+    document = plan("mixup").manifest.model_dump(mode="json", exclude={"factors", "notes"})
+
+    assert Manifest.model_validate(document).factors == Manifest.model_validate(document).notes == ()
+
+
+@pytest.mark.parametrize(
+    ("design", "asked", "name"),
+    [
+        ("one_at_a_time", ["mixup", "ema"], "digits-ema-mixup"),
+        ("one_at_a_time", ["ema+mixup", "mixup+ema"], "digits-ema+mixup"),
+        ("leave_one_out", ["label_smoothing", "ema"], "digits-leave-one-out-ema-label-smoothing"),
+        ("cumulative", ["mixup", "ema"], "digits-cumulative-mixup-ema"),
+        ("sweep", ["mixup.alpha=0.1,0.2"], "digits-sweep-mixup.alpha-0.1-0.2"),
+        ("aa", [], "digits-aa"),
+    ],
+)
+def test_names_of_studies(design, asked, name):
+    assert study_name("digits", design, asked) == name
+
+
+def test_long_names_are_cut_and_stay_different():
+    names = {study_name("digits", "sweep", [f"mixup.alpha={','.join(f'0.{i}{j}' for i in range(20))}"]) for j in "12"}
+
+    assert len(names) == 2
+    assert all(len(n) < 80 for n in names)
+    assert study_name("digits", "pairs", list("abcd")) == study_name("digits", "pairs", list("dcba"))
+    assert study_name("digits", "cumulative", list("abcd")) != study_name("digits", "cumulative", list("dcba"))
