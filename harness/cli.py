@@ -507,16 +507,22 @@ def tricks(
     name: Annotated[str | None, typer.Argument(help="Show the card of one trick.")] = None,
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
     plugin: Plugins = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write all cards as a page, for example reports/tricks.html.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the tricks by family, or show one trick's card."""
     from harness.tricks import registry
-    from harness.tricks.cards import card, cards
+    from harness.tricks.cards import card, cards, others
 
     for path in plugin or []:
         registry.add_plugin(path)
+    if name is not None and html is not None:
+        raise UserError(f"tricks {name} --html: the page has all tricks; leave the name out, or --html")
     if name is not None:
-        registry.check(name)
+        if name not in others():
+            registry.check(name)
         if as_json:
             typer.echo(json.dumps(card(name), indent=2))
         else:
@@ -526,36 +532,62 @@ def tricks(
     if not listed:
         known = sorted({str(c["family"]) for c in cards()})
         raise UserError(f"--family {family}: no such family. Known: {', '.join(known)}")
+    if html is not None:
+        from harness.report.tricks_page import write_tricks
+
+        typer.echo(f"tricks: {write_tricks(listed, html)}", err=as_json)
     if as_json:
         typer.echo(json.dumps(listed, indent=2))
-    else:
+    elif html is None:
         _print_cards(listed)
 
 
 def _print_cards(listed: list[dict[str, Any]]) -> None:
-    """One line for each trick, grouped by family."""
+    """One line for each trick, grouped by family, and then one for each name that is no trick here."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
-    out = Table(box=None, pad_edge=False)
-    for column in ("family", "trick", "cost", "what it does", "not with"):
-        out.add_column(column, overflow="fold", justify="right" if column == "cost" else "left")
-    last = None
-    for c in listed:
-        family = c["family"] if c["family"] != last else ""
-        last = c["family"]
-        out.add_row(family, c["name"], f"{c['cost']:.2f}x", c["summary"], ", ".join(c["excludes"]))
-    console.print(out)
-    console.print(f"{len(listed)} tricks. `harness tricks NAME` shows a card.", highlight=False)
+
+    def show(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        out = Table(box=None, pad_edge=False)
+        for column in columns:
+            out.add_column(column, overflow="fold", justify="right" if column == "cost" else "left")
+        last = None
+        for row in rows:
+            out.add_row(row[0] if row[0] != last else "", *row[1:])
+            last = row[0]
+        console.print(out)
+
+    tricks = [c for c in listed if c["kind"] == "trick"]
+    others = [c for c in listed if c["kind"] != "trick"]
+    if tricks:
+        show(
+            ("family", "trick", "cost", "what it does", "not with"),
+            [(c["family"], c["name"], f"{c['cost']:.2f}x", c["summary"], ", ".join(c["excludes"])) for c in tricks],
+        )
+        console.print(f"{len(tricks)} tricks. `harness tricks NAME` shows a card.", highlight=False)
+    if others:
+        console.print(f"\n{len(others)} other known names, which are no tricks here:", highlight=False)
+        show(
+            ("family", "name", "kind", "what it is here"),
+            [(c["family"], c["name"], c["kind"], c["command"] or c["reason"].split(". ")[0]) for c in others],
+        )
+        console.print("`harness tricks NAME` says why.", highlight=False)
 
 
 def _print_card(c: dict[str, Any]) -> None:
-    """A trick's card as text."""
+    """A trick's card as text, or why a known name is no trick here."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
+    if c["kind"] != "trick":
+        console.print(f"[bold]{c['name']}[/bold]  ({c['family']}, no trick here: {c['kind']})")
+        console.print(c["reason"])
+        if c["command"]:
+            console.print(c["command"], style="bold", soft_wrap=True)
+        return
     console.print(
         f"[bold]{c['name']}[/bold]  ({c['family']}, version {c['version']}, expected step time {c['cost']:.2f}x)"
     )

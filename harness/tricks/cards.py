@@ -5,10 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from harness.tricks import registry
+from harness.tricks.not_applicable import ROWS
 
 
 def card(name: str) -> dict[str, Any]:
-    """A trick's `Info` and, for each hyperparameter, its default, valid domain and search range."""
+    """What is known about a name, as plain data; `kind` says what it is.
+
+    A trick (kind "trick"): its `Info` and, for each hyperparameter, its default, valid domain and search range.
+    Another known name (see `harness.tricks.not_applicable`): name, family, kind, reason and command.
+
+    Raises:
+        UserError: the name is unknown.
+    """
+    row = others().get(name)
+    if row is not None:
+        return row
     from harness.tricks.contract import HOOKS, Choice, Search, Trick
 
     cls = registry.load(name)
@@ -20,17 +31,20 @@ def card(name: str) -> dict[str, Any]:
             "minimum": ">= {}",
             "exclusiveMaximum": "< {}",
             "maximum": "<= {}",
-            "enum": "one of {}",
         }
         shown = schema.get(key, {})
+        optional = shown.get("anyOf", [])  # X | None
+        shown = next((s for s in optional if s.get("type") != "null"), shown)
         domain = ", ".join(text.format(shown[bound]) for bound, text in bounds.items() if bound in shown)
+        if "enum" in shown:
+            domain = f"one of {', '.join(map(str, shown['enum']))}"
         search = next((m for m in field.metadata if isinstance(m, Search)), None)
         choice = next((m for m in field.metadata if isinstance(m, Choice)), None)
         parameters.append(
             {
                 "name": key,
                 "default": field.default,
-                "domain": domain or shown.get("type", ""),
+                "domain": (domain or shown.get("type", "")) + (" or none" if optional else ""),
                 "search": [search.low, search.high, "log" if search.log else "linear"] if search else
                 list(choice) if choice else None,
             }
@@ -38,12 +52,20 @@ def card(name: str) -> dict[str, Any]:
     info = cls.info
     return {
         **info._asdict(),
+        "kind": "trick",
         "excludes": dict(info.excludes),
         "hooks": [h for h in HOOKS if getattr(cls, h) is not getattr(Trick, h)],
         "parameters": parameters,
     }
 
 
+def others() -> dict[str, dict[str, Any]]:
+    """Known names that are no trick here, by name; without those that a trick took."""
+    taken = set(registry.names())
+    return {row.name: row._asdict() for row in ROWS if row.name not in taken}
+
+
 def cards() -> list[dict[str, Any]]:
-    """All tricks, by family and name."""
-    return sorted((card(n) for n in registry.names()), key=lambda c: (c["family"], c["name"]))
+    """All tricks and then all other known names, each by family and name."""
+    listed = [*(card(n) for n in registry.names()), *others().values()]
+    return sorted(listed, key=lambda c: (c["kind"] != "trick", c["family"], c["name"]))

@@ -6,7 +6,7 @@ import torch
 from harness.testing import TrickConformance, tiny_batch, tiny_info, tiny_run
 from harness.tricks.consistency.consistency_reg import ConsistencyReg, divergence
 from harness.tricks.contract import NoEffect
-from harness.tricks.functional import random_view
+from harness.tricks.images import random_view
 
 
 class TestConsistencyReg(TrickConformance):

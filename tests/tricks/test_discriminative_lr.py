@@ -7,7 +7,7 @@ from torch import nn
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.training.session import baseline_optimizer
 from harness.tricks.contract import NoEffect
-from harness.tricks.functional import parameters_by_depth, split_groups
+from harness.tricks.modules import parameters_by_depth, split_groups
 from harness.tricks.transfer.discriminative_lr import DiscriminativeLr, parameters_by_layer
 
 

@@ -5,7 +5,7 @@ import torch
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.contract import NoEffect
-from harness.tricks.functional import dropout
+from harness.tricks.modules import dropout
 from harness.tricks.regularization.dropout import Dropout
 
 

@@ -3,7 +3,7 @@ import copy
 import torch
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.tricks.functional import WeightAverage
+from harness.tricks.modules import WeightAverage
 from harness.tricks.regularization.ema import Ema, ramped
 
 

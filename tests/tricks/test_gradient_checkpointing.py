@@ -6,7 +6,8 @@ import torch
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.contract import NoEffect, NotApplicable
 from harness.tricks.efficiency.gradient_checkpointing import GradientCheckpointing
-from harness.tricks.functional import DropInput, frozen_statistics, soft_cross_entropy
+from harness.tricks.functional import soft_cross_entropy
+from harness.tricks.modules import DropInput, frozen_statistics
 
 
 class TestGradientCheckpointing(TrickConformance):

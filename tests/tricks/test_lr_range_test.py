@@ -8,10 +8,12 @@ import torch
 from harness.testing import TrickConformance, tiny_run, tiny_spec
 from harness.training.session import Place, set_up
 from harness.tricks.contract import NotApplicable
-from harness.tricks.functional import FeatureTap, preserved, soft_cross_entropy
+from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.losses.center_loss import CenterLoss
+from harness.tricks.modules import FeatureTap
 from harness.tricks.optimization.adabound import Bounded
 from harness.tricks.optimization.lr_range_test import LrRangeTest, propose, sweep
+from harness.tricks.probes import preserved
 
 PLACE = Place(data_root=Path("unused-by-digits"))
 

@@ -4,7 +4,7 @@ import torch
 
 from harness.experiment import Augment
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.tricks.functional import TrainingPixels
+from harness.tricks.images import TrainingPixels
 from harness.tricks.mixing.mixup_cross_batch import MixupCrossBatch, blend
 
 

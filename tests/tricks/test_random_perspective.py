@@ -4,7 +4,7 @@ import torch
 from harness.testing import TrickConformance, tiny_batch, tiny_info, tiny_run
 from harness.tricks.augment.random_perspective import CORNERS, RandomPerspective, homography
 from harness.tricks.contract import NoEffect, NotApplicable
-from harness.tricks.functional import warp
+from harness.tricks.images import warp
 
 SQUARE = torch.tensor(CORNERS, dtype=torch.float64)
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from harness.tricks.contract import Batch, Choice, Info, NoEffect, NotApplicable, Run, Search, Trick
-from harness.tricks.functional import frozen_statistics
+from harness.tricks.modules import frozen_statistics
 
 LIMIT = 0.01
 """Largest relative change of a weight in the forms 'kaggle' and 'fast', unless `limit` says otherwise."""

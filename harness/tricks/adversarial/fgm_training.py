@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Choice, Info, NotApplicable, Run, Search, Trick
-from harness.tricks.functional import frozen_statistics
+from harness.tricks.modules import frozen_statistics
 
 
 def perturbation(gradient: Tensor, eps: float) -> Tensor:

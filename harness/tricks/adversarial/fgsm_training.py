@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Choice, Info, Run, Search, Trick
-from harness.tricks.functional import attack_radius, frozen_statistics, input_gradient
+from harness.tricks.images import attack_radius, input_gradient
+from harness.tricks.modules import frozen_statistics
 
 OVERSHOOT = 1.25
 """Step over radius after a random start, where a step of the radius would not use it up (Wong et al. 2020)."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
-from harness.tricks.functional import attack_radius, input_gradient
+from harness.tricks.images import attack_radius, input_gradient
 
 Norm = Literal["linf", "l2"]
 

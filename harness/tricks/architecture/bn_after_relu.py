@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from harness.tricks.contract import Info, ModelStage, Run, Trick, at
-from harness.tricks.functional import conv_norm_names, residual_blocks
+from harness.tricks.modules import conv_norm_names, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

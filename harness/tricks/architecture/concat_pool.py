@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.tricks.contract import Info, ModelStage, NoEffect, Run, Trick, at
-from harness.tricks.functional import check_forward, drawn_linear
+from harness.tricks.modules import check_forward, drawn_linear
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import nn
 
 from harness.tricks.contract import Info, ModelStage, NoEffect, Run, Trick, at
-from harness.tricks.functional import check_forward, replace_modules
+from harness.tricks.modules import check_forward, replace_modules
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.tricks.contract import Choice, Info, ModelStage, NoEffect, NotApplicable, Run, Trick, at
-from harness.tricks.functional import conv_norm_names, replace_modules, residual_blocks
+from harness.tricks.modules import conv_norm_names, replace_modules, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

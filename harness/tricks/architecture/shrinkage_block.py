@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from harness.tricks.contract import Choice, Info, ModelStage, NotApplicable, Run, Trick, at
-from harness.tricks.functional import conv_norm_names, drawn_linear, residual_blocks
+from harness.tricks.modules import conv_norm_names, drawn_linear, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from harness.tricks.contract import Info, ModelStage, Run, Trick, at
-from harness.tricks.functional import residual_blocks
+from harness.tricks.modules import residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from torch import nn
 
 from harness.tricks.contract import Choice, Info, ModelStage, Run, Trick, at
-from harness.tricks.functional import replace_modules, residual_blocks
+from harness.tricks.modules import replace_modules, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
-from harness.tricks.functional import box_mask
+from harness.tricks.images import box_mask
 
 
 def cutout(x: Tensor, centers: Tensor, length: int, fill: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from harness.experiment import Recipe
 from harness.tricks.contract import Batch, BatchStage, DataInfo, Info, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import affine, check_allowed, warp
+from harness.tricks.images import affine, check_allowed, warp
 
 
 class RandomAffine(Trick):

@@ -12,7 +12,7 @@ from torch.nn.functional import pad
 
 from harness.experiment import Recipe
 from harness.tricks.contract import Batch, BatchStage, Choice, DataInfo, Info, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import check_allowed, windows
+from harness.tricks.images import check_allowed, windows
 
 BORDERS = {"zero": "constant", "reflect": "reflect"}
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
-from harness.tricks.functional import box_mask
+from harness.tricks.images import box_mask
 
 TRIES = 10
 """Shapes drawn per image; the first that fits is used. With the defaults 96 % of them fit."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import check_allowed, warp
+from harness.tricks.images import check_allowed, warp
 
 CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harness.experiment import Recipe
 from harness.tricks.contract import Batch, BatchStage, DataInfo, Info, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import affine, check_allowed, warp
+from harness.tricks.images import affine, check_allowed, warp
 
 
 def rotate(x: Tensor, angle: Tensor) -> Tensor:

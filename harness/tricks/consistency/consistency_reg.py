@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Choice, Info, NoEffect, Run, Search, Trick
-from harness.tricks.functional import frozen_statistics, random_view
+from harness.tricks.images import random_view
+from harness.tricks.modules import frozen_statistics
 
 Divergence = Literal["kl", "js", "mse"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Groups, Info, ModelStage, Run, Search, Trick, at
-from harness.tricks.functional import FeatureTap, projection
+from harness.tricks.modules import FeatureTap, projection
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Info, ModelStage, Run, Search, Trick, at
-from harness.tricks.functional import DropInput
+from harness.tricks.modules import DropInput
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

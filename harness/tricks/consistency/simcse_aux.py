@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Choice, Groups, Info, ModelStage, Run, Search, Trick, at
-from harness.tricks.functional import DropInput, FeatureTap, frozen_statistics, projection, random_view
+from harness.tricks.images import random_view
+from harness.tricks.modules import DropInput, FeatureTap, frozen_statistics, projection
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Info, Run, Search, Trick
-from harness.tricks.functional import distillation, wider_baseline
+from harness.tricks.functional import distillation
+from harness.tricks.modules import wider_baseline
 
 
 class KnowledgeDistillation(Trick):

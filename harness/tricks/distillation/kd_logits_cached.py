@@ -9,7 +9,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Info, Run, Search, Trick
-from harness.tricks.functional import MIXERS, distillation, wider_baseline
+from harness.tricks.functional import MIXERS, distillation
+from harness.tricks.modules import wider_baseline
 
 CHUNK = 500
 """Images in one pass of the teacher."""

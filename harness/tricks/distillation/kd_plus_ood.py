@@ -9,7 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Choice, Info, Run, Search, Trick
-from harness.tricks.functional import box_mask, distillation, frozen_statistics, mix, wider_baseline
+from harness.tricks.functional import distillation, mix
+from harness.tricks.images import box_mask
+from harness.tricks.modules import frozen_statistics, wider_baseline
 
 Source = Literal["mixup", "cutmix", "noise"]
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Info, NotApplicable, Run, Search, Trick
-from harness.tricks.functional import TrainingPixels, drawn_linear
+from harness.tricks.images import TrainingPixels
+from harness.tricks.modules import drawn_linear
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Info, NotApplicable, Run, Search, TrainingSet, Trick
-from harness.tricks.functional import augmented, frozen_statistics
+from harness.tricks.images import augmented
+from harness.tricks.modules import frozen_statistics
 
 
 def ramp(progress: float, start: float, end: float) -> float:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Info, ModelStage, Run, Search, Trick, at
-from harness.tricks.functional import MIXERS, FeatureTap
+from harness.tricks.functional import MIXERS
+from harness.tricks.modules import FeatureTap
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Choice, Groups, Info, ModelStage, NotApplicable, Run, Search, Trick, at
-from harness.tricks.functional import FeatureTap, drawn_linear, frozen_statistics
+from harness.tricks.modules import FeatureTap, drawn_linear, frozen_statistics
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Info, ModelStage, NotApplicable, Run, Search, TrainingSet, Trick, at
-from harness.tricks.functional import MIXERS, FeatureTap
+from harness.tricks.functional import MIXERS
+from harness.tricks.modules import FeatureTap
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

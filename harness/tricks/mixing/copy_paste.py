@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, NotApplicable, Run, Search, Trick, at
-from harness.tricks.functional import box_mask, mix, other_mixers
+from harness.tricks.functional import mix, other_mixers
+from harness.tricks.images import box_mask
 
 
 def saliency(x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import TrainingPixels, other_mixers
+from harness.tricks.functional import other_mixers
+from harness.tricks.images import TrainingPixels
 
 
 def blend(batch: Batch, x: Tensor, y: Tensor, weight: float) -> Batch:

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, TrainingSet, Trick, at
-from harness.tricks.functional import TrainingPixels, other_mixers
+from harness.tricks.functional import other_mixers
+from harness.tricks.images import TrainingPixels
 
 FEWEST = 5
 """Neighbours that a small training set has in any case."""

@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 
 from harness.tricks.contract import Batch, Choice, Info, NotApplicable, Run, Search, Trick
-from harness.tricks.functional import TrainingPixels, preserved
+from harness.tricks.images import TrainingPixels
+from harness.tricks.probes import preserved
 
 Rule = Literal["steepest", "valley", "min_over_10"]
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Info, Run, Search, Trick
-from harness.tricks.functional import frozen_statistics, gradient_norm
+from harness.tricks.functional import gradient_norm
+from harness.tricks.modules import frozen_statistics
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from harness.tricks.contract import Choice, Info, ModelStage, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import DropInput
+from harness.tricks.modules import DropInput
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

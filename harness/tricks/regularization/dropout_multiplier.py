@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from harness.tricks.contract import Info, ModelStage, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import DropInput, conv_norm_names, dropout, residual_blocks
+from harness.tricks.modules import DropInput, conv_norm_names, dropout, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

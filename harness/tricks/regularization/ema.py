@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from harness.tricks.contract import Info, Run, Search, Trick
-from harness.tricks.functional import WeightAverage
+from harness.tricks.modules import WeightAverage
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

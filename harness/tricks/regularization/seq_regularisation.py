@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Info, ModelStage, Run, Search, Trick, at
-from harness.tricks.functional import FeatureTap
+from harness.tricks.modules import FeatureTap
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

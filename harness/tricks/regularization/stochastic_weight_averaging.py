@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Info, Run, Schedule, Search, Trick
-from harness.tricks.functional import WeightAverage, recompute_statistics
+from harness.tricks.modules import WeightAverage, recompute_statistics
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from harness.tricks.contract import Choice, Info, NoEffect, Run, Search, Trick
-from harness.tricks.functional import batch_norms
+from harness.tricks.modules import batch_norms
 
 
 class BnFreeze(Trick):

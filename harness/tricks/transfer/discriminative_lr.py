@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from harness.tricks.contract import Choice, Groups, Info, NoEffect, Run, Search, Trick
-from harness.tricks.functional import parameters_by_depth, split_groups
+from harness.tricks.modules import parameters_by_depth, split_groups
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from harness.tricks.contract import Choice, Info, ModelStage, NotApplicable, Run, Trick, at
-from harness.tricks.functional import batch_norms, module_depths
+from harness.tricks.modules import batch_norms, module_depths
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.tricks.contract import Choice, Groups, Info, NoEffect, NotApplicable, Run, Trick
-from harness.tricks.functional import parameters_by_depth, split_groups
+from harness.tricks.modules import parameters_by_depth, split_groups
 
 
 def first_trained(groups: int, epoch: int, per_epoch: int) -> int:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
-from harness.tricks.functional import check_forward
+from harness.tricks.modules import check_forward
 
 
 def side(size: int, scale: float, increment: float) -> int:

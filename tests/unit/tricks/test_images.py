@@ -9,7 +9,7 @@ from harness.data.batches import Loader
 from harness.experiment import Augment
 from harness.testing import tiny_batch, tiny_run
 from harness.tricks.contract import NotApplicable
-from harness.tricks.functional import affine, augmented, check_allowed, warp, windows
+from harness.tricks.images import affine, augmented, check_allowed, warp, windows
 
 
 def matrices(n=1, angle=0.0, scale=1.0, shear=0.0, right=0.0, down=0.0):
