@@ -23,7 +23,6 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.analysis.types import Analysis
     from harness.experiment import Experiment
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
@@ -89,7 +88,7 @@ def ablate(
     design: Annotated[
         str | None,
         typer.Option(
-            help="Which arms to make: one_at_a_time, leave_one_out, cumulative, pairs, factorial, fractional, "
+            help="Which arms to make: one_at_a_time, leave_one_out, cumulative, greedy, pairs, factorial, fractional, "
             "sweep (mixup.alpha=0.2,1) or aa (the baseline against itself)."
         ),
     ] = None,
@@ -228,11 +227,17 @@ def _one_study(
         )  # fmt: skip
 
     seeds = int(o.seeds) if o.seeds not in (None, "auto") else loaded.study.seeds
-    plan = planned(looks[0] if looks else seeds)
+    note = ""
+    if design.replace("-", "_") == "greedy":
+        if o.dry_run:
+            raise UserError("design greedy: its arms depend on results, so it has no plan; plan `cumulative` instead")
+        tricks, note = _greedy(o, tricks, loaded, seeds, place, log)
+        design = "cumulative"
+    plan = planned(looks[0] if looks else seeds, note)
     if o.seeds == "auto":
         ahead = forecast(plan, loaded, place, o.results, _slots(workers))
         seeds = choose_seeds(ahead, affordable(ahead, o.budget, o.max_seeds))
-        plan = planned(seeds)
+        plan = planned(seeds, note)
     for problem in plan.problems:
         log.print(f"warning: {problem}", style="yellow", markup=False, soft_wrap=True)
     if o.dry_run:
@@ -246,17 +251,47 @@ def _one_study(
                               f"{loaded.study.alpha:.4f}, which keep the declared level over all looks; "
                               f"this is look {i + 1}.")  # fmt: skip
         _train(plan, loaded, place, o.results, workers, o.plugins or [], log)
-        page, analysis = write_report(o.results / plan.manifest.study, o.reports)
+        page, written = write_report(o.results / plan.manifest.study, o.reports)
+        analysis = written.analysis
         undecided = [e.arm for e in analysis.effects if e.verdict.kind in ("undecided", "no verdict")]
         if looks and undecided:
             log.print(f"after {n} seeds undecided: {', '.join(undecided)}", markup=False, soft_wrap=True)
         if not undecided:
             break
+    findings = written.findings()
     if not o.as_json:
         for effect in analysis.effects:
             typer.echo(effect.verdict.sentence)
+        for finding, arms in findings:
+            if finding.severity != "info":
+                typer.echo(f"{finding.severity}: {finding.title} ({', '.join(arms)}): {finding.evidence}")
         typer.echo(f"report: {page}")
-    return plan.manifest.study, _as_json(analysis, page, plan.manifest.study)
+    found = [{**asdict(finding), "arms": arms} for finding, arms in findings]
+    facts: dict[str, Any] = {"study": plan.manifest.study, "report": str(page), "findings": found}
+    return plan.manifest.study, _clean(facts | asdict(analysis))
+
+
+def _greedy(
+    o: Options, tricks: list[str], loaded: Experiment, seeds: int, place: Place, log: Console
+) -> tuple[list[str], str]:
+    """The tricks in greedy order, from studies of their own, and the sentence that says so."""
+    from harness.store.reader import read_study
+    from harness.study.greedy import greedy_order
+    from harness.study.plan import clashes, make_plan
+
+    def values(arms: Sequence[str]) -> dict[str, float]:
+        plan = make_plan(
+            loaded, arms, design="one_at_a_time", seeds=range(seeds), place=place, results=o.results,
+            command=_command(o, tricks), toml=_toml(o.experiment),
+        )  # fmt: skip
+        _train(plan, loaded, place, o.results, _workers(o.workers, place), o.plugins or [], log)
+        rows = read_study(o.results / plan.manifest.study, predictions=False).runs.set_index("run_id")["val_accuracy"]
+        by_tricks = {frozenset(a.tricks): rows.reindex(list(a.run_ids.values())).mean() for a in plan.manifest.arms}
+        return {arm: float(by_tricks[frozenset(arm.split("+"))]) for arm in arms}
+
+    order, refused = greedy_order(tricks, values, lambda arm: bool(clashes(loaded, arm)))
+    note = f"The order {', '.join(order)} was chosen greedily by validation accuracy on the same seeds."
+    return order, note + (f" Left out, because they clash with the stack: {', '.join(refused)}." if refused else "")
 
 
 def _command(o: Options, tricks: list[str]) -> str:
@@ -457,12 +492,6 @@ def _clean(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_clean(v) for v in value]
     return value
-
-
-def _as_json(analysis: Analysis, page: Path, study: str) -> dict[str, Any]:
-    """One document with every number."""
-    document: dict[str, Any] = _clean({"study": study, "report": str(page), **asdict(analysis)})
-    return document
 
 
 @app.command()

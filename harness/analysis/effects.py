@@ -17,7 +17,9 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from harness.analysis.examples import image_error
 from harness.analysis.power import mde, seeds_needed
+from harness.analysis.sequential import e_value
 from harness.analysis.types import Analysis, Effect, Ratio, Verdict
 from harness.analysis.verdicts import Evidence, Setting, judge, outlying
 from harness.errors import UserError, did_you_mean
@@ -337,6 +339,8 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
         n_skipped=int((status == "skipped").sum()),
         reasons=tuple(dict.fromkeys(r for r in pairs.arm.rows["reason"][status != "ok"].dropna() if r)),
         verdict=Verdict("no verdict", "", ""),
+        image_error=_image_error(pairs, correct) if correct is not None else nan,
+        e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd else nan,
     )
     return effect, evidence
 
@@ -353,6 +357,14 @@ def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: fl
             gained = correct[arm_id].astype(float) - correct[base_id].astype(float)
             noise.append(100.0**2 * gained.var() / gained.size)
     return float(np.clip(np.mean(noise) / sd**2, 0.0, 1.0)) if noise and sd > 0 else math.nan
+
+
+def _image_error(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> float:
+    """See `Effect.image_error`; NaN where predictions of a pair are missing or of other images."""
+    ids = zip(*pairs.columns("run_id"), strict=True)
+    known = [(correct[b], correct[a]) for b, a in ids if b in correct and a in correct]
+    whole = len(known) == len(pairs.seeds) and all(len(b) == len(a) for b, a in known)
+    return image_error(known) if whole else math.nan
 
 
 def _time_ratio(pairs: _Pairs) -> Ratio | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -88,6 +89,10 @@ class Effect:
     n_skipped: int
     reasons: tuple[str, ...]
     verdict: Verdict
+    image_error: float = math.nan
+    """Standard error of the mean, in points, from the choice of test images alone."""
+    e_value: float = math.nan
+    """Evidence against no effect that stays valid however often one looks: 20 is as strong as p = 0.05 once."""
 
     @property
     def differences(self) -> tuple[float, ...]:

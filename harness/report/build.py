@@ -66,7 +66,7 @@ def load(study_dir: Path, metric: str | None = None) -> Loaded:
     return Loaded(manifest, data, analyse(data.runs, manifest, metric=metric, correct=data.correct()))
 
 
-def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> tuple[Path, Analysis]:
+def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> tuple[Path, Loaded]:
     """Render a study's page to `reports/<study>.html`.
 
     Raises:
@@ -82,7 +82,7 @@ def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> t
         atomically(page, lambda file: file.write(html.encode()))
     except OSError as error:
         raise UserError(f"report {page} cannot be written: {error.strerror}; choose a folder with --reports") from None
-    return page, analysis
+    return page, loaded
 
 
 def table(study_dir: Path, form: str, metric: str | None = None) -> str:

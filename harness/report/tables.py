@@ -119,6 +119,7 @@ def _row(effect: Effect) -> Row:
         "p_permutation": effect.p_permutation,
         "p_wilcoxon": effect.p_wilcoxon,
         "p_tost": effect.p_tost,
+        "e_value": effect.e_value,
         "wins": effect.wins,
         "ties": effect.ties,
         "sd_paired": effect.sd,
@@ -140,7 +141,7 @@ def _row(effect: Effect) -> Row:
 
 _KEYS = (
     "arm", "verdict", "kind", "unstable", "n", "n_planned", "mean_base", "sd_base", "mean_arm",
-    "sd_arm", "effect", "low", "high", "p", "p_holm", "p_permutation", "p_wilcoxon", "p_tost", "wins",
+    "sd_arm", "effect", "low", "high", "p", "p_holm", "p_permutation", "p_wilcoxon", "p_tost", "e_value", "wins",
     "ties", "sd_paired", "dz", "mde", "time", "time_low", "time_high", "memory", "memory_low",
     "memory_high", "n_diverged", "n_failed", "n_skipped", "n_lost", "reason",
 )  # fmt: skip
@@ -238,6 +239,12 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
             "Sign-flip permutation test: no assumption of normal differences.",
             p("p_permutation"),
         ),
+        Column(
+            "e_value",
+            "e-value",
+            "Evidence that stays valid while seeds are added: above 20 is as strong as p below 0.05 at one look.",
+            lambda r: number(r["e_value"], 1),
+        ),
         Column("wins", "Wins", "Seeds on which the arm beat the baseline.", wins),
         Column(
             "sd_paired",
@@ -284,6 +291,8 @@ def variance_rows(analysis: Analysis) -> list[dict[str, str]]:
             "sd paired": number(e.sd, d),
             "Pairing gain": NONE if number(e.pairing_gain) == NONE else f"{number(e.pairing_gain, 1)}×",
             "Correlation": number(e.correlation),
+            "Seed error": number(e.sd / math.sqrt(e.n), d),
+            "Image error": number(e.image_error, d),
             "Test-noise share": NONE if number(e.noise_share) == NONE else f"{number(100 * e.noise_share, 0)} %",
             "Seeds for the margin": _seeds_needed(e, analysis.margin),
         }

@@ -128,6 +128,11 @@ def make_plan(
     return Plan(manifest, tuple(specs[k] for k in order), found, tuple(problems))
 
 
+def clashes(experiment: Experiment, arm: str) -> list[str]:
+    """Why the tricks of "a+b" cannot be combined; empty when they can."""
+    return conflicts([_trick(experiment, name) for name in parse_arm(arm)])
+
+
 def _trick(experiment: Experiment, name: str, params: Mapping[str, Any] | None = None) -> Trick:
     """A trick with the experiment's hyperparameters, and over them those of one arm."""
     values = {**experiment.tricks.get(name, {}), **(params or {})}

@@ -196,8 +196,8 @@ ROWS = (
     Row(
         "bias_variance", "evaluation", "protocol",
         "Every report names overfitting, unfinished training and chance level where the curves show them, and the "
-        "accuracy on clean training images is stored. A decomposition into bias and variance over seeds is not available "
-        "yet.",
+        "accuracy on clean training images is stored. A decomposition into bias and variance over seeds is not "
+        "available yet.",
         "harness report --metric train_accuracy",
     ),
     Row(

@@ -87,3 +87,14 @@ def test_a_file_can_declare_its_study(cli, five):
     assert out.returncode == 0, out.stderr
     assert [e["arm"] for e in json.loads(out.stdout)["effects"]] == ["mixup"]
     assert "all 4 runs are done already" in out.stderr, "the same runs as those of the bundled file"
+
+
+def test_a_greedy_stack_is_ordered_by_validation_and_says_so(cli, five):
+    out = cli("ablate", "mixup", "erm_baseline", "--design", "greedy", "--seeds", 2, "--name", "greedy", *TINY)
+    assert out.returncode == 0, out.stderr
+    manifest = read_manifest(cli.folder / "results" / "greedy")
+
+    assert manifest.design == "cumulative"
+    assert any("chosen greedily by validation accuracy" in note for note in manifest.notes)
+    assert [len(a.tricks) for a in manifest.arms] == [0, 1, 2]
+    assert cli("plan", "mixup", "--design", "greedy").returncode == 2

@@ -3,7 +3,9 @@ import math
 import numpy as np
 import pytest
 
+from harness.analysis.effects import t_test, tost
 from harness.analysis.sequential import LEVEL, LOOKS, calibrate, e_value
+from harness.analysis.verdicts import decide
 from harness.errors import UserError
 
 
@@ -51,3 +53,21 @@ def test_an_endless_study_rarely_reaches_twenty_without_an_effect() -> None:
     sd = np.sqrt((np.square(draws).cumsum(axis=1) - n * mean**2)[:, 1:] / (n[1:] - 1))
     ever = (e_value(mean[:, 1:] / sd * np.sqrt(n[1:]), n[1:]) >= 20).any(axis=1).mean()
     assert ever <= 0.05 + 4 * math.sqrt(0.05 * 0.95 / 20_000)
+
+
+@pytest.mark.slow
+def test_a_sequential_a_a_study_claims_an_effect_in_at_most_five_percent() -> None:
+    """The verdict's own rule at 5, 10 and 20 seeds, stopping at the first look that decides; 4,000 studies."""
+    draws = np.random.default_rng(1).standard_normal((4000, 20))
+    claimed = 0
+    for d in draws:
+        for n in LOOKS:
+            seen = d[:n]
+            kind = decide(
+                mean=float(seen.mean()), p=float(t_test(seen)), p_tost=float(tost(seen, 0.5)), alpha=LEVEL,
+                higher_is_better=True,
+            )  # fmt: skip
+            if kind != "undecided":
+                claimed += kind != "equivalent"
+                break
+    assert claimed / len(draws) <= 0.05 + 3 * (0.05 * 0.95 / len(draws)) ** 0.5

@@ -1,0 +1,49 @@
+"""The error that comes from which images the test split holds, apart from the error that comes from seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Right = NDArray[np.bool_]
+"""Whether each test image was classified right, (images,)."""
+
+
+def image_error(pairs: Sequence[tuple[Right, Right]]) -> float:
+    """Standard error, in points, of the mean paired difference if only the test images were drawn again.
+
+    Each pair is (baseline, arm) on the same images; images are drawn again within each seed, because every
+    seed has a test split of its own. This is the limit of a paired bootstrap over examples.
+    """
+    variances = []
+    for base, arm in pairs:
+        difference = arm.astype(float) - base.astype(float)
+        variances.append(difference.var() / len(difference))
+    return float(100 * np.sqrt(np.sum(variances)) / len(pairs)) if pairs else float("nan")
+
+
+def bootstrap(pairs: Sequence[tuple[Right, Right]], resamples: int = 2000, seed: int = 0) -> NDArray[np.float64]:
+    """Mean paired differences, in points, over test images drawn again with replacement: (resamples,)."""
+    draw = np.random.default_rng(seed)
+    total = np.zeros(resamples)
+    for base, arm in pairs:
+        difference = arm.astype(float) - base.astype(float)
+        counts = [int((difference == v).sum()) for v in (-1, 0, 1)]
+        drawn = draw.multinomial(len(difference), np.array(counts) / len(difference), size=resamples)
+        total += (drawn[:, 2] - drawn[:, 0]) / len(difference)
+    return 100 * total / len(pairs)
+
+
+def mcnemar(base: Right, arm: Right) -> tuple[int, int, float]:
+    """For one pair of networks: images that only the arm, and only the baseline, got right, and the exact p.
+
+    McNemar 1947, with the binomial distribution instead of the approximation. It answers for these two
+    trained networks, not for the trick.
+    """
+    gained, lost = int((arm & ~base).sum()), int((base & ~arm).sum())
+    if not gained + lost:
+        return 0, 0, 1.0
+    return gained, lost, float(stats.binomtest(gained, gained + lost).pvalue)

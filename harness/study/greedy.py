@@ -1,0 +1,39 @@
+"""The order of a cumulative stack, chosen greedily on the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+
+def greedy_order(
+    tricks: Sequence[str],
+    values: Callable[[Sequence[str]], Mapping[str, float]],
+    clash: Callable[[str], bool] = lambda arm: False,
+) -> tuple[list[str], list[str]]:
+    """Add, again and again, the trick with which the stack validates best.
+
+    The order is data-dependent, so the steps of the resulting stack flatter the tricks that come first: they
+    were picked for their validation score on the same seeds. The test split is not looked at.
+
+    Args:
+        tricks: names, or combinations joined by "+".
+        values: gives the mean validation metric of each of some arms ("a+b" labels), training what is missing.
+        clash: whether an arm's tricks cannot be combined.
+
+    Returns:
+        The order, and the tricks that could not join because they clash with the stack.
+    """
+    order: list[str] = []
+    left = list(dict.fromkeys(tricks))
+    refused: list[str] = []
+    while left:
+        arms = {trick: "+".join([*order, trick]) for trick in left}
+        refused += [t for t in left if clash(arms[t])]
+        left = [t for t in left if t not in refused]
+        if not left:
+            break
+        found = values([arms[t] for t in left])
+        best = max(left, key=lambda t: found[arms[t]])
+        order.append(best)
+        left.remove(best)
+    return order, refused
