@@ -161,7 +161,7 @@ def tost(x: ArrayLike, margin: float) -> Floats:
 def sign_flip_test(x: ArrayLike) -> float:
     """Two-sided p of the permutation test that flips the signs of `x`, shape (n,); exact up to n = 14."""
     x = np.asarray(x, dtype=float)
-    if not x.any():
+    if not x.any() or x.size < 2:  # one difference is as large with either sign
         return 1.0 if x.size else math.nan
     result = stats.permutation_test(
         (x,),

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from harness.errors import UserError, did_you_mean
 from harness.experiment import explain
+from harness.tricks.not_applicable import ROWS
 
 if TYPE_CHECKING:
     from harness.tricks.contract import Trick
@@ -66,6 +67,10 @@ def check(name: str) -> None:
         UserError: with the nearest name and where the list is.
     """
     if name not in builtin() and name not in names():
+        row = next((row for row in ROWS if row.name == name), None)
+        if row is not None:
+            hint = f" Try: {row.command}" if row.command else ""
+            raise UserError(f"'{name}' is no trick here ({row.kind}): {row.reason}{hint}")
         raise UserError(f"unknown trick '{name}'{did_you_mean(name, names())} Known: {', '.join(names())}")
 
 

@@ -365,3 +365,8 @@ def test_holm_agrees_with_statsmodels_along_the_last_axis() -> None:
     p = np.random.default_rng(0).uniform(0, 0.4, (3, 7))
     expected = [multipletests(row, method="holm")[1] for row in p]
     np.testing.assert_allclose(holm(p), expected)
+
+
+def test_one_difference_that_is_not_zero_proves_nothing() -> None:
+    assert sign_flip_test([0.5]) == 1.0
+    assert sign_flip_test(signed_ranks([0.0, 0.5])) == 1.0

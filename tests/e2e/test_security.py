@@ -1,0 +1,286 @@
+"""Names and files from elsewhere stay names and files: they are never markup, paths or code."""
+
+import json
+import pickle
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from harness.cli import main
+from harness.data.sources import load_source
+from harness.errors import UserError
+from harness.experiment import Data, find_experiment
+from harness.testing import tiny_spec
+from harness.training import checkpoint
+from harness.training.execute import execute
+from harness.training.provenance import fingerprint
+from harness.training.session import Place, fetch_or_train
+
+PLUGIN = """
+from pathlib import Path
+from typing import ClassVar
+
+from harness.tricks.contract import Info, Trick
+
+Path(__file__).with_suffix(".ran").touch()
+IMAGE = "<img src=x onerror=alert(2)>"
+
+
+def card(name):
+    return Info(name=name, family=IMAGE, summary=IMAGE, paper=IMAGE, formula=IMAGE, expect=IMAGE, differs=IMAGE)
+
+
+class Markup(Trick):
+    info: ClassVar = card("<script>alert(1)</script>")
+
+    def loss_terms(self, batch, logits, run):
+        return {IMAGE: logits.square().mean()}
+
+
+class Path_(Trick):
+    info: ClassVar = card("../../x")
+
+    def reduce_loss(self, loss, run):
+        return loss * 2
+
+
+class Reason(Trick):
+    info: ClassVar = card("reason")
+
+    def after_step(self, run):
+        raise RuntimeError("</script><script>alert(3)</script>" + IMAGE)
+"""
+
+
+class Page(HTMLParser):
+    """Elements of a page, and what its script elements run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.scripts, self.inside = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag == "script":
+            self.inside = True
+            self.scripts.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "script"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.scripts[-1] += data
+
+
+def assert_harmless(path):
+    page = Page(path.read_text())
+
+    assert not [tag for tag, _ in page.elements if tag in ("img", "iframe", "object", "embed", "link")]
+    assert not [a for _, attributes in page.elements for a in attributes if a.startswith("on")]
+    assert not [text for text in page.scripts if text.strip().startswith("alert")]
+
+
+class Bomb:
+    """Its pickle touches a file when it is loaded."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return (Path.touch, (self.mark,))
+
+
+@pytest.fixture
+def mark(tmp_path):
+    """The file that a bomb touches; the bomb works, so its absence means something."""
+    mark = tmp_path / "exploded"
+    pickle.loads(pickle.dumps(Bomb(mark)))
+    assert mark.exists()
+    mark.unlink()
+    return mark
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Run the command line in this process; it must end with one clear line and leave no file outside its folders."""
+    here = tmp_path / "deep" / "here"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["harness", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        err = capsys.readouterr().err
+        assert end.value.code == 2
+        assert err.startswith("error: ")
+        assert "Traceback" not in err
+        assert [p for p in tmp_path.rglob("*") if p.is_file() and not p.is_relative_to(here)] == []
+        return err
+
+    return call
+
+
+# Markup
+
+
+@pytest.fixture(scope="module")
+def study(cli, short):
+    """A study whose tricks, summaries, loss terms, reasons and question are markup."""
+    (cli.folder / "evil.py").write_text(PLUGIN)
+    toml = find_experiment("digits").read_text()
+    evil = toml.replace('question = "', 'question = "</script><script>alert(4)</script><img src=x onerror=alert(5)>')
+    assert evil != toml
+    (cli.folder / "evil.toml").write_text(evil)
+    names = ("<script>alert(1)</script>", "reason")
+    done = cli("ablate", *names, "-e", "evil.toml", "--plugin", "evil.py", "--seeds", 2, *short, "--json")
+    assert done.returncode == 0, done.stderr
+    made = {p.name for p in cli.folder.iterdir()} - {"evil.py", "evil.ran", "evil.toml", "__pycache__"}
+    assert made == {"results", "reports"}
+    return json.loads(done.stdout)["study"]
+
+
+def test_markup_in_names_reasons_and_questions_is_shown_as_text(cli, study):
+    page = cli.folder / "reports" / f"{study}.html"
+
+    assert "&lt;script&gt;alert(1)&lt;" in page.read_text()
+    assert_harmless(page)
+
+
+def test_markup_in_names_is_no_part_of_a_file_name(cli, study):
+    assert (cli.folder / "results" / study).is_dir()
+    made = [p for top in ("results", "reports") for p in (cli.folder / top).rglob("*")]
+    assert [p for p in made if set(p.name) & set("<>()")] == []
+
+
+def test_a_trick_named_like_a_path_stays_inside(cli, short):
+    (cli.folder / "evil.py").write_text(PLUGIN)
+    before = set(cli.folder.parent.iterdir())
+    out = cli("ablate", "../../x", "--plugin", "evil.py", "--seeds", 1, *short)
+
+    assert out.returncode == 2
+    assert out.stderr.startswith("error: ")
+    assert set(cli.folder.parent.iterdir()) == before
+    assert {p.name for p in cli.folder.iterdir() if p.is_dir()} <= {"results", "reports", "__pycache__"}
+
+
+def test_class_folders_named_like_markup_are_only_names(cli):
+    classes = ("<img src=x onerror=alert(1)>", "..x", "'; DROP TABLE runs")
+    for split in ("train", "val"):
+        for i, name in enumerate(classes):
+            folder = cli.folder / "data" / "<b>set" / split / name
+            folder.mkdir(parents=True)
+            for j in range(8):
+                Image.new("RGB", (8, 8), (60 * i, 20 * j, 0)).save(folder / f"{j}.png")
+            (folder / "<script>alert(6)<.txt").write_text("no image")
+    settings = (
+        "data.root=<b>set", "data.image_size=8", "data.val_size=6", "model.name=digits_resnet", "recipe.epochs=1",
+        "recipe.batch_size=8", "recipe.precision=fp32",
+    )  # fmt: skip
+    words = [word for text in settings for word in ("--set", text)]
+    out = cli("ablate", "mixup", "-e", "imagenette", "--data-root", "data", "--seeds", 1, "--name", "set", *words)
+
+    assert out.returncode == 0, out.stderr
+    assert_harmless(cli.folder / "reports" / "set.html")
+
+
+# Paths
+
+
+@pytest.mark.parametrize("name", ["../x", "..", "a/b", "/tmp/x", ".hidden", "-x", "a\\b", "x" * 101, "é", "a\nb"])
+def test_study_names_that_are_paths_are_refused(refused, name):
+    assert "study name" in refused("ablate", "mixup", f"--name={name}")
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "<script>"])
+def test_experiment_names_that_are_paths_are_refused(refused, name):
+    assert "experiment.name" in refused("ablate", "mixup", "--set", f"experiment.name={name}")
+
+
+def test_only_studies_of_the_results_folder_are_reported(cli, study):
+    shutil.copytree(cli.folder / "results" / study, cli.folder / "outside")
+    out = cli("report", "../outside")
+
+    assert out.returncode == 2
+    assert "unknown study '../outside'" in out.stderr
+
+
+def test_a_foreign_manifest_cannot_choose_where_its_page_is_written(cli, study):
+    """Results may come from somebody else."""
+    foreign = cli.folder / "foreign" / "theirs"
+    shutil.copytree(cli.folder / "results" / study, foreign)
+    manifest = json.loads((foreign / "study.json").read_text())
+    (foreign / "study.json").write_text(json.dumps(manifest | {"study": "../escaped"}))
+    out = cli("report", "--results", "foreign", "--reports", "pages")
+
+    assert out.returncode == 2
+    assert out.stderr.startswith("error: ")
+    assert not (cli.folder / "escaped.html").exists()
+
+
+# Code
+
+
+def test_pickles_among_the_rows_are_named_and_not_loaded(cli, study, mark):
+    poisoned = cli.folder / "poisoned" / study
+    shutil.copytree(cli.folder / "results" / study, poisoned)
+    for kind in ("runs", "curves", "predictions"):
+        (poisoned / kind / "bomb.parquet").write_bytes(pickle.dumps(Bomb(mark)))
+        (poisoned / kind / "bomb.pkl").write_bytes(pickle.dumps(Bomb(mark)))
+    out = cli("report", "--results", "poisoned", "--reports", "poisoned-pages")
+
+    assert out.returncode == 0, out.stderr
+    assert not mark.exists()
+    assert "bomb.parquet" in (cli.folder / "poisoned-pages" / f"{study}.html").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("save", [torch.save, pickle.dump])
+def test_weights_and_checkpoints_with_code_are_not_run(save, tmp_path, mark):
+    spec = tiny_spec(epochs=2)
+    place = Place(data_root=tmp_path, weights_dir=tmp_path / "weights", checkpoint_dir=tmp_path / "checkpoints")
+    weights = place.weights_dir / f"{spec.run_id}-{fingerprint(spec.recipe, 'cpu', 1)['fingerprint']}.pt"
+    for path in (weights, checkpoint.path_of(spec, place)):
+        path.parent.mkdir()
+        with path.open("wb") as file:
+            save(Bomb(mark), file)
+
+    assert execute(spec, "security", place).row["status"] == "ok"
+    with pytest.raises(pickle.UnpicklingError):
+        fetch_or_train(spec, place)
+    assert not mark.exists()
+
+
+def test_a_foreign_cifar_file_is_not_run(tmp_path, mark):
+    """The data set is distributed as pickles, so anything but the original bytes is refused."""
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for name in ("batches.meta", "test_batch", *(f"data_batch_{i}" for i in range(1, 6))):
+        (folder / name).write_bytes(pickle.dumps(Bomb(mark)))
+    with pytest.raises(UserError, match="damaged"):
+        load_source(Data(name="cifar10", val_size=10), tmp_path / "data")
+
+    assert not mark.exists()
+
+
+def test_a_plugin_runs_only_when_it_is_named(cli):
+    folder = cli.folder / "plugins"
+    folder.mkdir()
+    for place in ("evil.py", "tricks.py", "harness_plugin.py", "results/x/evil.py"):
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(PLUGIN)
+    inside = type(cli)(folder)
+    listed = inside("tricks", "--json")
+    assert listed.returncode == 0, listed.stderr
+    assert inside("plan", "mixup").returncode == 0
+    assert list(folder.rglob("*.ran")) == []
+
+    named = inside("tricks", "--plugin", "evil.py", "--json")
+    assert "<script>alert(1)</script>" in named.stdout
+    assert [p.name for p in folder.rglob("*.ran")] == ["evil.ran"]
