@@ -76,7 +76,7 @@ def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> t
     manifest, data, analysis = loaded.manifest, loaded.data, loaded.analysis
     design = analyse_design(data.runs, manifest, metric)
     html = render_study(manifest, analysis, data.runs, data.curves, data.problems, design, loaded.findings())
-    page = reports / f"{manifest.study}.html"
+    page = reports / f"{study_dir.name}.html"  # not the name inside, which a foreign file could choose
     try:
         reports.mkdir(parents=True, exist_ok=True)
         atomically(page, lambda file: file.write(html.encode()))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import pickle
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -174,8 +176,9 @@ def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
     )
     session = set_up(spec, place)
     if path is not None and path.is_file():
-        session.run.model.load_state_dict(torch.load(path, map_location=place.device, weights_only=True))
-        return session.run.model.eval()
+        with suppress(EOFError, RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError):  # damaged: train
+            session.run.model.load_state_dict(torch.load(path, map_location=place.device, weights_only=True))
+            return session.run.model.eval()
     for _ in train(
         session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock(), place.check
     ):  # fmt: skip

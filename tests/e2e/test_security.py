@@ -251,8 +251,7 @@ def test_weights_and_checkpoints_with_code_are_not_run(save, tmp_path, mark):
             save(Bomb(mark), file)
 
     assert execute(spec, "security", place).row["status"] == "ok"
-    with pytest.raises(pickle.UnpicklingError):
-        fetch_or_train(spec, place)
+    assert fetch_or_train(spec, place) is not None, "damaged weights are trained again"
     assert not mark.exists()
 
 

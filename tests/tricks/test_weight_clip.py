@@ -25,7 +25,6 @@ class TestTooWide(TrickConformance):
 
 def step(run, trick):
     """One update of the run with its SGD optimizer."""
-    trick.prepare(run)
     optimizer = trick.wrap_optimizer(run.optimizer, run)
     batch = tiny_batch()
     soft_cross_entropy(run.model(batch.x), batch.y).mean().backward()

@@ -28,7 +28,7 @@ class CosineHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Logits, in float32 since the angle near zero needs it."""
         with torch.autocast(features.device.type, enabled=False):
-            return self.scale * F.linear(F.normalize(features.float()), F.normalize(self.weight))
+            return self.scale * F.linear(F.normalize(features.to(self.weight.dtype)), F.normalize(self.weight))
 
 
 def with_margin(cosine: Tensor, target: Tensor, margin: float, easy: bool = False) -> Tensor:

@@ -48,16 +48,14 @@ class WeightClip(Trick):
     c: Annotated[float, Field(gt=0), Search(0.01, 5.0, log=True)] = 0.2
     scope: Annotated[Literal["head", "all"], Choice(("head", "all"))] = "head"
 
-    def prepare(self, run: Run) -> None:
-        """Make room for what was seen."""
-        run.state[self.name] = {"acted": torch.zeros((), dtype=torch.bool, device=run.device)}
-
     def wrap_optimizer(self, optimizer: Optimizer, run: Run) -> Optimizer:
         """Clip after each update."""
         module = run.model.head if self.scope == "head" else run.model
         weights: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
         if not weights:
             raise NoEffect(f"nothing trainable in the scope '{self.scope}'")
+
+        run.state[self.name] = {"acted": torch.zeros((), dtype=torch.bool, device=run.device)}
 
         def after(*_: Any) -> None:
             state = run.state[self.name]
