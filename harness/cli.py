@@ -23,6 +23,7 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.analysis.interactions import DesignAnalysis
     from harness.experiment import Experiment
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
@@ -262,13 +263,33 @@ def _one_study(
     if not o.as_json:
         for effect in analysis.effects:
             typer.echo(effect.verdict.sentence)
+        if written.design is not None:
+            _print_design(written.design)
         for finding, arms in findings:
             if finding.severity != "info":
                 typer.echo(f"{finding.severity}: {finding.title} ({', '.join(arms)}): {finding.evidence}")
         typer.echo(f"report: {page}")
     found = [{**asdict(finding), "arms": arms} for finding, arms in findings]
     facts: dict[str, Any] = {"study": plan.manifest.study, "report": str(page), "findings": found}
+    if written.design is not None:
+        facts["design"] = asdict(written.design)
     return plan.manifest.study, _clean(facts | asdict(analysis))
+
+
+def _print_design(design: DesignAnalysis) -> None:
+    """Main effects, interactions and steps, one line each; the page has all tables."""
+    for kind, estimates in (
+        ("main effect", design.fit.main if design.fit else ()),
+        ("interaction", design.interactions),
+        ("step", design.steps),
+    ):
+        for e in estimates:
+            typer.echo(
+                f"{kind} {e.name}: {e.mean:+.2f} {design.unit} [{e.low:.2f}, {e.high:.2f}] over {e.n} seeds, "
+                f"p = {e.p:.2g}, {e.p_holm:.2g} after Holm's correction"
+            )
+    for note in design.notes:
+        typer.echo(f"note: {note}")
 
 
 def _greedy(

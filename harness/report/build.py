@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.analysis.diagnosis import Finding, context_of, diagnose_arm
 from harness.analysis.effects import analyse
-from harness.analysis.interactions import analyse_design
+from harness.analysis.interactions import DesignAnalysis, analyse_design
 from harness.analysis.types import Analysis
 from harness.errors import UserError, did_you_mean
 from harness.report import tables
@@ -44,6 +44,7 @@ class Loaded:
     manifest: Manifest
     data: StudyData
     analysis: Analysis
+    design: DesignAnalysis | None
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
@@ -63,7 +64,8 @@ def load(study_dir: Path, metric: str | None = None) -> Loaded:
     """Read and analyse a study."""
     manifest = read_manifest(study_dir)
     data = read_study(study_dir, {i for arm in manifest.arms for i in arm.run_ids.values()})
-    return Loaded(manifest, data, analyse(data.runs, manifest, metric=metric, correct=data.correct()))
+    effects = analyse(data.runs, manifest, metric=metric, correct=data.correct())
+    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric))
 
 
 def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> tuple[Path, Loaded]:
@@ -73,9 +75,15 @@ def write_report(study_dir: Path, reports: Path, metric: str | None = None) -> t
         UserError: the folder cannot be written.
     """
     loaded = load(study_dir, metric)
-    manifest, data, analysis = loaded.manifest, loaded.data, loaded.analysis
-    design = analyse_design(data.runs, manifest, metric)
-    html = render_study(manifest, analysis, data.runs, data.curves, data.problems, design, loaded.findings())
+    html = render_study(
+        loaded.manifest,
+        loaded.analysis,
+        loaded.data.runs,
+        loaded.data.curves,
+        loaded.data.problems,
+        loaded.design,
+        loaded.findings(),
+    )
     page = reports / f"{study_dir.name}.html"  # not the name inside, which a foreign file could choose
     try:
         reports.mkdir(parents=True, exist_ok=True)

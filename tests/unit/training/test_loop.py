@@ -171,3 +171,24 @@ def test_a_timm_model_trains_through_the_same_loop():
 
     assert row["status"] == "ok", row["reason"]
     assert row["parameters"] > 4_000_000
+
+
+def test_a_clock_that_jumps_back_leaves_durations_alone(monkeypatch):
+    """Durations come from a monotonic clock; only the time stamps follow the wall clock."""
+    from datetime import UTC, datetime, timedelta
+
+    from harness.training import execute as module
+
+    class Jumping:
+        hours = 100
+
+        @classmethod
+        def now(cls, zone):
+            cls.hours -= 10
+            return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=cls.hours)
+
+    monkeypatch.setattr(module, "datetime", Jumping)
+    row = execute(tiny_spec(), "test", PLACE).row
+
+    assert row["started"] > row["finished"]
+    assert 0 < row["seconds_train"] <= row["seconds_total"] < 600
