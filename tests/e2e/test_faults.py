@@ -58,10 +58,11 @@ class DiesAlways(Trick):
 
 
 def start(folder, *arguments):
-    """The command line in a process group of its own."""
+    """The command line in a process group of its own, where Ctrl-C is not ignored as it is in background jobs."""
     return subprocess.Popen(
         [sys.executable, "-m", "harness", *arguments],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
 
