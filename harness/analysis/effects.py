@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from harness.analysis.examples import image_error
+from harness.analysis.examples import Right, image_error, mcnemar
 from harness.analysis.power import mde, seeds_needed
 from harness.analysis.sequential import e_value
 from harness.analysis.types import Analysis, Effect, Ratio, Verdict
@@ -305,6 +305,7 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
         typical=float(np.median((d[i] + d[j]) / 2)) if n else nan,
         direction=float(np.sign(ranks.sum())),
     )
+    images = _images(pairs, correct) if correct is not None else []
     effect = Effect(
         arm=plan.label,
         tricks=tuple(sorted(plan.tricks)),
@@ -339,7 +340,8 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
         n_skipped=int((status == "skipped").sum()),
         reasons=tuple(dict.fromkeys(r for r in pairs.arm.rows["reason"][status != "ok"].dropna() if r)),
         verdict=Verdict("no verdict", "", ""),
-        image_error=_image_error(pairs, correct) if correct is not None else nan,
+        image_error=image_error(images),
+        images=tuple((seed, *mcnemar(b, a)) for seed, (b, a) in zip(pairs.seeds, images, strict=False)),
         e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd else nan,
     )
     return effect, evidence
@@ -359,12 +361,12 @@ def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: fl
     return float(np.clip(np.mean(noise) / sd**2, 0.0, 1.0)) if noise and sd > 0 else math.nan
 
 
-def _image_error(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> float:
-    """See `Effect.image_error`; NaN where predictions of a pair are missing or of other images."""
+def _images(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tuple[Right, Right]]:
+    """Baseline and arm on the test images of each pair; empty where predictions are missing or of other images."""
     ids = zip(*pairs.columns("run_id"), strict=True)
     known = [(correct[b], correct[a]) for b, a in ids if b in correct and a in correct]
     whole = len(known) == len(pairs.seeds) and all(len(b) == len(a) for b, a in known)
-    return image_error(known) if whole else math.nan
+    return known if whole else []
 
 
 def _time_ratio(pairs: _Pairs) -> Ratio | None:

@@ -25,18 +25,6 @@ def image_error(pairs: Sequence[tuple[Right, Right]]) -> float:
     return float(100 * np.sqrt(np.sum(variances)) / len(pairs)) if pairs else float("nan")
 
 
-def bootstrap(pairs: Sequence[tuple[Right, Right]], resamples: int = 2000, seed: int = 0) -> NDArray[np.float64]:
-    """Mean paired differences, in points, over test images drawn again with replacement: (resamples,)."""
-    draw = np.random.default_rng(seed)
-    total = np.zeros(resamples)
-    for base, arm in pairs:
-        difference = arm.astype(float) - base.astype(float)
-        counts = [int((difference == v).sum()) for v in (-1, 0, 1)]
-        drawn = draw.multinomial(len(difference), np.array(counts) / len(difference), size=resamples)
-        total += (drawn[:, 2] - drawn[:, 0]) / len(difference)
-    return 100 * total / len(pairs)
-
-
 def mcnemar(base: Right, arm: Right) -> tuple[int, int, float]:
     """For one pair of networks: images that only the arm, and only the baseline, got right, and the exact p.
 

@@ -91,6 +91,9 @@ class Effect:
     verdict: Verdict
     image_error: float = math.nan
     """Standard error of the mean, in points, from the choice of test images alone."""
+    images: tuple[tuple[int, int, int, float], ...] = ()
+    """For each pair: seed, test images that only the arm got right, that only the baseline did, and McNemar's exact p,
+    which answers for these two trained networks and not for the trick."""
     e_value: float = math.nan
     """Evidence against no effect that stays valid however often one looks: 20 is as strong as p = 0.05 once."""
 

@@ -104,6 +104,7 @@ def render_study(
         pairs=[figures.pairs(e, analysis) for e in ranked],
         cost=figures.cost(analysis),
         variance=tables.variance_rows(analysis),
+        by_images=[e for e in ranked[:SHOWN_PAIRS] if e.images],
         lost=lost_runs(manifest, runs),
         problems=problems,
         design=design,

@@ -293,6 +293,10 @@ def test_noise_share_is_the_variance_of_the_test_images_over_that_of_the_seeds()
         noise.append(((4 + k) / 100 - (k / 100) ** 2) / 100 * 100**2)
     share = only(analyse(frame(BASE, MIXUP), ONE, correct=correct)).noise_share
     assert share == pytest.approx(min(1.0, np.mean(noise) / 2.5))
+    effect = only(analyse(frame(BASE, MIXUP), ONE, correct=correct))
+    assert effect.image_error == pytest.approx(np.sqrt(np.sum(noise)) / 5)
+    assert [image[:3] for image in effect.images] == [(s, 2 + k, 2) for s, k in enumerate([1, 2, 3, 4, 0])]
+    assert effect.images[4][3] == 1.0, "two images each way"
     large = {k: np.repeat(v, 100) for k, v in correct.items()}
     share = only(analyse(frame(BASE, MIXUP), ONE, correct=large)).noise_share
     assert share == pytest.approx(np.mean(noise) / 100 / 2.5)

@@ -2,13 +2,25 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.analysis.examples import bootstrap, image_error, mcnemar
+from harness.analysis.examples import image_error, mcnemar
 
 
 def pair(gained, lost, both, none):
     base = np.array([False] * gained + [True] * lost + [True] * both + [False] * none)
     arm = np.array([True] * gained + [False] * lost + [True] * both + [False] * none)
     return base, arm
+
+
+def bootstrap(pairs, resamples, seed=0):
+    """Mean paired differences, in points, over test images drawn again with replacement within each seed."""
+    draw = np.random.default_rng(seed)
+    total = np.zeros(resamples)
+    for base, arm in pairs:
+        difference = arm.astype(float) - base.astype(float)
+        shares = [(difference == v).mean() for v in (-1, 0, 1)]
+        drawn = draw.multinomial(len(difference), shares, size=resamples)
+        total += (drawn[:, 2] - drawn[:, 0]) / len(difference)
+    return 100 * total / len(pairs)
 
 
 def test_image_error_by_hand():
