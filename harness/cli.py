@@ -470,7 +470,7 @@ def _print_plan(plan: Plan, ahead: Forecast) -> None:
         return
     typer.echo(
         f"effects: with 80 % power, {ahead.seeds} seeds find effects from {ahead.smallest:.2f} points and miss smaller "
-        f"ones (paired deviation {ahead.sd:.2f} points, pooled over {ahead.sd_pairs} stored pairs)"
+        f"ones (paired deviation {ahead.sd:.2f} points, from {ahead.sd_pairs} stored pairs)"
     )
     if ahead.for_margin is None or ahead.for_margin > ahead.seeds:
         many = f"{ahead.for_margin} seeds" if ahead.for_margin else "more than 1000 seeds"

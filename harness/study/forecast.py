@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.analysis.power import mde, pooled_sd, seeds_needed
@@ -32,8 +33,8 @@ PILOT_SECONDS = 2.0
 class Forecast:
     """Before the launch: wall seconds and disk bytes of the missing runs, and the smallest effect (80 % power).
 
-    `seconds_per_block` is the time of one more seed of all arms. `sd` is the pooled standard deviation of
-    paired differences in points, from `sd_pairs` stored pairs (NaN and 0 when there are none). `smallest`
+    `seconds_per_block` is the time of one more seed of all arms. `sd` is the standard deviation of paired
+    differences in points, from `sd_pairs` stored pairs (NaN and 0 when there are none; see `paired_sd`). `smallest`
     and `for_margin` follow from it, and allow for Holm's correction; without pairs `smallest` is in standard
     deviations.
     """
@@ -117,17 +118,24 @@ def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment
 
 
 def paired_sd(stored: pd.DataFrame, manifest: Manifest) -> tuple[float, int]:
-    """Pooled deviation of arm minus baseline over all stored arms, in points, and the number of pairs."""
+    """Deviation of arm minus baseline in points, and the number of stored pairs that it comes from.
+
+    Pooled over the study's own arms where they have pairs. Otherwise the median over all other arms of the
+    workload, since a few of them may be far more variable than what is planned.
+    """
     values = stored.assign(value=stored[manifest.metric].astype(float) * 100)
     base = values[values["arm"] == "baseline"].set_index("seed")["value"]
-    differences = []
-    for _, rows in values[values["arm"] != "baseline"].groupby("hyperparameters"):
+    planned = {json.dumps(a.tricks, sort_keys=True) for a in manifest.arms if a.tricks}
+    own: list[np.ndarray] = []
+    others: list[np.ndarray] = []
+    for hyperparameters, rows in values[values["arm"] != "baseline"].groupby("hyperparameters"):
         d = (rows.set_index("seed")["value"] - base).dropna().to_numpy()
         if len(d) >= 3 and d.any():
-            differences.append(d)
-    if not differences:
-        return float("nan"), 0
-    return float(pooled_sd(differences)), int(sum(len(d) for d in differences))
+            (own if hyperparameters in planned else others).append(d)
+    pairs = sum(d.size for d in own or others)
+    if own:
+        return float(pooled_sd(own)), pairs
+    return (float(np.median([d.std(ddof=1) for d in others])), pairs) if others else (float("nan"), 0)
 
 
 def choose_seeds(ahead: Forecast, limit: int) -> int:

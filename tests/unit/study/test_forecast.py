@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -14,10 +15,10 @@ AHEAD = Forecast(
 )  # fmt: skip
 
 
-def manifest():
+def manifest(*arms):
     return Manifest(
         study="s", experiment="e", question="", metric="test_accuracy", margin=0.5, alpha=0.05, design="one_at_a_time",
-        seeds=(0,), arms=(ArmPlan(label="baseline"),), fingerprint="f", scope="", command="", toml="",
+        seeds=(0,), arms=(ArmPlan(label="baseline"), *arms), fingerprint="f", scope="", command="", toml="",
         harness_version="0", created="",
     )  # fmt: skip
 
@@ -43,20 +44,32 @@ def test_seeds_cannot_be_chosen_when_nothing_is_known():
         choose_seeds(replace(AHEAD, sd=math.nan, sd_pairs=0), 20)
 
 
-def test_paired_deviation_is_pooled_over_arms_and_in_points():
-    """Differences -1, 0, 1 (deviation 1) and 2, 2, 5 points (deviation sqrt 3): pooled sqrt((1 + 3) / 2)."""
+def stored(**arms):
     base = {0: 0.90, 1: 0.91, 2: 0.92}
-    arms = {"a": (-0.01, 0.0, 0.01), "b": (0.02, 0.02, 0.05)}
     rows = [{"arm": "baseline", "hyperparameters": "{}", "seed": s, "test_accuracy": v} for s, v in base.items()]
     for arm, gains in arms.items():
         rows += [
-            {"arm": arm, "hyperparameters": arm, "seed": s, "test_accuracy": base[s] + g}
+            {"arm": arm, "hyperparameters": json.dumps({arm: {}}), "seed": s, "test_accuracy": base[s] + g}
             for s, g in zip(base, gains, strict=True)
         ]
-    sd, pairs = paired_sd(pd.DataFrame(rows), manifest())
+    return pd.DataFrame(rows)
+
+
+def test_deviation_of_the_studys_own_arms_is_pooled_and_in_points():
+    """Differences -1, 0, 1 (deviation 1) and 2, 2, 5 points (deviation sqrt 3): pooled sqrt((1 + 3) / 2)."""
+    rows = stored(a=(-0.01, 0.0, 0.01), b=(0.02, 0.02, 0.05), wild=(-0.9, 0.0, 0.0))
+    sd, pairs = paired_sd(rows, manifest(ArmPlan(label="a", tricks={"a": {}}), ArmPlan(label="b", tricks={"b": {}})))
 
     assert pairs == 6
     assert sd == pytest.approx(math.sqrt(2))
+
+
+def test_without_pairs_of_its_own_a_study_expects_the_median_arm():
+    rows = stored(a=(-0.01, 0.0, 0.01), b=(0.02, 0.02, 0.05), wild=(-0.9, 0.0, 0.0))
+    sd, pairs = paired_sd(rows, manifest(ArmPlan(label="new", tricks={"new": {}})))
+
+    assert pairs == 9
+    assert sd == pytest.approx(math.sqrt(3))
 
 
 def test_an_inactive_arm_says_nothing_about_the_deviation():
