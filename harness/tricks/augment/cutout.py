@@ -35,9 +35,9 @@ class Cutout(Trick):
         ),
         expect=(
             "Helps on small natural images whose classes have redundant evidence. Harms where one part "
-            "decides: digits lose their class under squares of half the side. The fill matters: on 100 "
-            "digits a square of 3 pixels costs about a point when it is black, the colour of the background, "
-            "and nothing when it has the mean colour."
+            "decides: digits lose their class under squares of half the side. The fill may "
+            "matter: squares of 3 pixels on 100 digits gave -0.71 points [-1.97, 0.54] when black, the colour of the "
+            "background, and +0.79 [-0.60, 2.19] in the mean colour (10 seeds each, 95 % intervals)."
         ),
         differs=(
             "`fill = 'black'` is an addition; the paper's zeros after normalisation are the mean colour. Its side is "
