@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from harness.study.plan import Plan
     from harness.training.session import Place
 
+MAX_SEEDS = 20
+
 app = typer.Typer(
     name="harness",
     no_args_is_help=True,
@@ -59,7 +61,7 @@ class Options:
     design: str | None
     seeds: str | None
     until_decided: bool
-    max_seeds: int
+    max_seeds: int | None
     max_arms: int | None
     cross: str | None
     margin: float | None
@@ -99,7 +101,9 @@ def ablate(
     until_decided: Annotated[
         bool, typer.Option("--until-decided", help="Look at 5, 10, 20, ... seeds and stop when every arm is decided.")
     ] = False,
-    max_seeds: Annotated[int, typer.Option(min=5, help="Most seeds of --until-decided and --seeds auto.")] = 20,
+    max_seeds: Annotated[
+        int | None, typer.Option(min=5, help="Most seeds of --until-decided and --seeds auto; 20 by default.")
+    ] = None,
     max_arms: Annotated[int | None, typer.Option(min=2, help="Most arms of a factorial or fractional design.")] = None,
     cross: Annotated[
         str | None, typer.Option(help="Repeat the study under conditions: data.label_noise=0,0.2,0.5.")
@@ -178,8 +182,16 @@ def _study(o: Options) -> None:
     tricks = o.tricks or list(loaded.study.tricks)
     if not tricks and o.design != "aa":
         raise UserError(f"{o.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
-    if o.seeds not in (None, "auto") and not (o.seeds or "").isdigit():
-        raise UserError(f"--seeds {o.seeds}: a number of seeds, or auto")
+    if o.seeds not in (None, "auto") and not (o.seeds.isdigit() and int(o.seeds)):
+        raise UserError(f"--seeds {o.seeds}: a number of seeds from 1, or auto")
+    if o.until_decided and o.seeds is not None:
+        raise UserError(
+            f"--seeds {o.seeds} with --until-decided: the looks decide how many; limit them with --max-seeds"
+        )
+    if o.budget is not None and o.seeds != "auto":
+        raise UserError(f"--budget {o.budget}: it limits --seeds auto, which is not asked for")
+    if o.max_seeds is not None and o.seeds != "auto" and not o.until_decided:
+        raise UserError(f"--max-seeds {o.max_seeds}: it limits --seeds auto and --until-decided; ask for one of them")
 
     # Everything below imports torch, so it comes when the input is known to be good.
     log = Console(stderr=True, highlight=False)
@@ -216,7 +228,8 @@ def _one_study(
     design = o.design or loaded.study.design
     if o.cross is not None:
         name = f"{o.name or study_name(loaded.experiment.name, design, tricks)}-{name}"
-    looks = looks_until(o.max_seeds) if o.until_decided else ()
+    most = o.max_seeds or MAX_SEEDS
+    looks = looks_until(most) if o.until_decided else ()
     if looks:
         study = loaded.study.model_copy(update={"alpha": calibrate(looks, loaded.study.alpha)})
         loaded = loaded.model_copy(update={"study": study})
@@ -237,7 +250,7 @@ def _one_study(
     plan = planned(looks[0] if looks else seeds, note)
     if o.seeds == "auto":
         ahead = forecast(plan, loaded, place, o.results, _slots(workers))
-        seeds = choose_seeds(ahead, affordable(ahead, o.budget, o.max_seeds))
+        seeds = choose_seeds(ahead, affordable(ahead, o.budget, most))
         plan = planned(seeds, note)
     for problem in plan.problems:
         log.print(f"warning: {problem}", style="yellow", markup=False, soft_wrap=True)
@@ -324,7 +337,8 @@ def _command(o: Options, tricks: list[str]) -> str:
     ):  # fmt: skip
         words += [flag, str(value)] if value is not None else []
     if o.until_decided:
-        words += ["--until-decided", "--max-seeds", str(o.max_seeds)]
+        words += ["--until-decided"]
+    words += ["--max-seeds", str(o.max_seeds)] if o.max_seeds is not None else []
     words += [word for text in o.settings or [] for word in ("--set", text)]
     words += ["--threads", str(o.threads)] if o.threads != 1 else []
     words += [word for path in o.plugins or [] for word in ("--plugin", str(path))]

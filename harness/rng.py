@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 SPLIT, INIT, ORDER, AUGMENT = "split", "init", "order", "augment"
-BLOCK_STREAMS = (SPLIT, INIT, ORDER, AUGMENT)
 
 
 def derive(seed: int, purpose: str) -> int:
