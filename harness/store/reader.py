@@ -164,20 +164,21 @@ def read_manifest(study_dir: Path) -> Manifest:
         raise UserError(f"{path} cannot be read as a study: {str(error).splitlines()[0]}") from None
 
 
-def study_folders(results: Path) -> list[Path]:
-    """All folders of studies: the user's, then the published ones."""
-    patterns = ("*/runs", "published/*/runs")
+def study_folders(results: Path, published: bool = True) -> list[Path]:
+    """All folders of studies: the user's, then the published ones unless they are not wanted."""
+    patterns = ("*/runs", "published/*/runs") if published else ("*/runs",)
     return [p.parent for pattern in patterns for p in sorted(results.glob(pattern))]
 
 
 def find_runs(results: Path, wanted: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Path], list[str]]:
     """Which of the wanted (run_id, fingerprint) have an `ok`, `diverged` or `skipped` row, and in which study.
 
-    Failed rows are left out, so that a failed run is tried again.
+    Failed rows are left out, so that a failed run is tried again. Published studies are left out, too: their
+    rows come from elsewhere, without predictions and with timings of another machine.
     """
     found: dict[tuple[str, str], Path] = {}
     problems: list[str] = []
-    for study_dir in study_folders(results):
+    for study_dir in study_folders(results, published=False):
         table, _, bad = read_kind(study_dir, "runs", {run_id for run_id, _ in wanted})
         problems += bad
         if table is None:

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import UserError
-from harness.store.reader import adopt, find_runs, read_kind, read_manifest, read_study
+from harness.store.reader import adopt, find_runs, read_kind, read_manifest, read_study, study_folders
 from harness.store.schema import RUNS, SCHEMA_VERSION
 from harness.store.writer import consolidate, prepare, write_run
 
@@ -116,6 +116,13 @@ def test_a_failed_run_counts_as_missing_and_others_are_found_across_studies(tmp_
     found, _ = find_runs(tmp_path, wanted)
 
     assert found == {("a" * 16, "f0"): tmp_path / "one", ("c" * 16, "f0"): tmp_path / "two"}
+
+
+def test_published_runs_are_no_substitute_for_ones_own(tmp_path):
+    store(tmp_path / "published" / "one")
+
+    assert study_folders(tmp_path) == [tmp_path / "published" / "one"]
+    assert find_runs(tmp_path, {("a" * 16, "f0")})[0] == {}
 
 
 def test_adopted_runs_are_whole(tmp_path):
