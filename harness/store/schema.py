@@ -1,4 +1,4 @@
-"""What is stored: arrow schemas of the three tables and the study's manifest."""
+"""What is stored: arrow schemas of the three tables, a study's manifest and a search's record."""
 
 from __future__ import annotations
 
@@ -134,3 +134,67 @@ class Manifest(_Record):
     def family(self) -> tuple[str, ...]:
         """Labels of the arms whose p values are corrected together: all but the baseline and skipped ones."""
         return tuple(a.label for a in self.arms if a.tricks and a.skipped is None)
+
+
+class Trial(_Record):
+    """One setting that a search tried: its values, and what the validation split said of them.
+
+    `params` are values by name, "recipe.lr" or "mixup.alpha". `run_ids` are the runs by seed. `values` holds, for each
+    objective of the search, the value at each seed in the order of `run_ids` (accuracies as fractions); the trial's
+    value is their mean. A pruned trial stopped after its first seeds and never wins.
+    """
+
+    number: int
+    state: Literal["complete", "pruned", "failed"]
+    params: dict[str, Any]
+    run_ids: dict[int, str] = {}
+    values: dict[str, tuple[float, ...]] = {}
+    reason: str = ""
+
+
+class SearchArm(_Record):
+    """One arm of a search: the baseline (no tricks) or a stack, with its space and its trials.
+
+    `space` has, for each searched value, {"low", "high", "log", "integer"} or {"choices"}, and "default". `winner` is the
+    number of the best complete trial, None when there is none. `front` are the numbers of the trials that no other
+    beats on every objective; empty with one objective. `importance` is each searched value's share of the
+    variance of the trials' values (fANOVA), None with too few complete trials to say.
+    """
+
+    label: str
+    tricks: tuple[str, ...] = ()
+    space: dict[str, dict[str, Any]] = {}
+    trials: tuple[Trial, ...] = ()
+    winner: int | None = None
+    front: tuple[int, ...] = ()
+    importance: dict[str, float] | None = None
+
+
+class SearchRecord(_Record):
+    """A search as it ended: `search.json` in its folder, beside the runs of its trials.
+
+    `comparisons` are ordinary studies over `fresh_seeds`, which no trial has seen, with their rows in the same folder:
+    "default" (every arm with default values against the untuned baseline), "tuned" (every arm's winner against
+    the tuned baseline) and "tuning" (the tuned baseline, as the arm "tuned baseline", against the untuned one).
+    `objectives` are "accuracy", "seconds" or "memory"; the first decides the winner.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    search: str
+    experiment: str
+    question: str
+    scope: str
+    objectives: tuple[str, ...]
+    trials: int
+    tuning_seeds: tuple[int, ...]
+    fresh_seeds: tuple[int, ...]
+    sampler: str
+    pruner: str
+    arms: tuple[SearchArm, ...]
+    comparisons: dict[str, Manifest]
+    fingerprint: str
+    command: str
+    toml: str
+    harness_version: str
+    created: str
+    notes: tuple[str, ...] = ()
