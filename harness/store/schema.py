@@ -155,10 +155,10 @@ class Trial(_Record):
 class SearchArm(_Record):
     """One arm of a search: the baseline (no tricks) or a stack, with its space and its trials.
 
-    `space` has, for each searched value, {"low", "high", "log", "integer"} or {"choices"}, and "default". `winner` is the
-    number of the best complete trial, None when there is none. `front` are the numbers of the trials that no other
-    beats on every objective; empty with one objective. `importance` is each searched value's share of the
-    variance of the trials' values (fANOVA), None with too few complete trials to say.
+    `space` has, for each searched value, {"low", "high", "log", "integer"} or {"choices"}, and "default". `winner` is
+    the number of the best complete trial, None when there is none. `front` are the numbers of the trials that no other
+    beats on every objective; empty with one objective. `importance` is each searched value's share of the variance of
+    the trials' values (fANOVA), None with too few complete trials to say.
     """
 
     label: str
