@@ -91,7 +91,7 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
             continue
         rows = table.to_pandas()
         rows = rows[(rows["fingerprint"] == manifest.fingerprint) & (rows["status"] == "ok")]
-        frames.append(rows[[_workload(text) == workload for text in rows["spec"]]])
+        frames.append(rows[rows["spec"].map(lambda text: _workload(text) == workload).astype(bool)])
     if not frames:
         return pd.DataFrame(columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", manifest.metric])
     merged: pd.DataFrame = pd.concat(frames).drop_duplicates("run_id")

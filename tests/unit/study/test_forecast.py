@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 
 from harness.errors import UserError
+from harness.experiment import Arm, load_experiment, spec_of
 from harness.store.schema import ArmPlan, Manifest
-from harness.study.forecast import Forecast, affordable, choose_seeds, paired_sd, parse_budget
+from harness.store.writer import prepare, write_run
+from harness.study.forecast import Forecast, affordable, choose_seeds, paired_sd, parse_budget, stored_runs
 
 AHEAD = Forecast(
     seeds=3, runs=6, missing=6, seconds=12.0, seconds_per_block=4.0, seconds_from="test", disk=0,
@@ -80,3 +82,20 @@ def test_an_inactive_arm_says_nothing_about_the_deviation():
     ]
 
     assert paired_sd(pd.DataFrame(rows), manifest())[1] == 0
+
+
+def test_rows_of_other_workloads_and_machines_are_not_counted(tmp_path):
+    """A study of other data in the results folder leaves nothing, but the columns that a forecast reads."""
+    experiment = load_experiment("digits")
+    spec = spec_of(experiment, Arm(), 0)
+    for i, (mark, text) in enumerate([("f", spec.canonical_json), ("other", spec.canonical_json), ("f", other(spec))]):
+        row = {"run_id": f"r{i}", "fingerprint": mark, "status": "ok", "arm": "baseline", "seed": 0, "spec": text}
+        prepare(tmp_path / f"study{i}")
+        write_run(tmp_path / f"study{i}", row | {"test_accuracy": 0.9}, [], None)
+    assert list(stored_runs(manifest(), experiment, tmp_path)["run_id"]) == ["r0"]
+    (tmp_path / "study0" / "runs" / "r0-f.parquet").unlink()
+    assert stored_runs(manifest(), experiment, tmp_path)["arm"].tolist() == []
+
+
+def other(spec):
+    return json.dumps(json.loads(spec.canonical_json) | {"data": {"name": "cifar10"}})
