@@ -125,6 +125,7 @@ class Info(NamedTuple):
     `differs` says what this code does otherwise than the paper. `cost` is the expected time of a training
     step in multiples of the baseline's. `excludes` maps the names of tricks that cannot be combined with
     this one to the reason. `version` is bumped when the trick's numbers change; it enters the run id.
+    `measured` says why our own studies contradict `expect`, with the figures that show it, their n and intervals.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Info(NamedTuple):
     cost: float = 1.0
     excludes: Mapping[str, str] = {}
     version: int = 1
+    measured: str = ""
 
 
 class NotApplicable(Exception):

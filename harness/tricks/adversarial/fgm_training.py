@@ -59,6 +59,11 @@ class FgmTraining(Trick):
             "normalisation follow the clean pass, whose loss is the one reported."
         ),
         cost=2.1,
+        measured=(
+            "A finding: +3.0 points [1.6, 4.4] on digits and +5.9 [4.4, 7.5] on noisy digits (n = 10), the most of "
+            "all tricks there, where adversarial training costs clean accuracy in most papers. Training accuracy says "
+            "how: 86 % of labels of which 15 % are wrong, the baseline's 92 %; wrong labels are not learnt."
+        ),
     )
     eps: Annotated[float, Field(ge=0), Search(0.05, 5.0, log=True)] = 0.5
     layer: Annotated[Literal["input", "stem"], Choice(("input", "stem"))] = "input"

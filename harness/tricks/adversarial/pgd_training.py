@@ -69,6 +69,10 @@ class PgdTraining(Trick):
             "[0, 1]; by default 8/255 for colour images, 0.1 for grey ones and 0.5 in L2."
         ),
         cost=7.8,
+        measured=(
+            "A finding: +2.9 points [1.8, 4.1] on digits, +5.1 [3.5, 6.8] on noisy digits (n = 10), at 9.1 [8.3, "
+            "10.0] times the step; see fgm_training, which gives as much for 2.1."
+        ),
     )
     eps: Annotated[float | None, Field(ge=0), Search(1 / 255, 0.3, log=True)] = None
     step: Annotated[float, Field(gt=0), Search(0.1, 1.0)] = 0.25

@@ -75,6 +75,11 @@ class BatchNorm(Trick):
         ),
         cost=0.9,
         excludes={"group_norm": "each replaces every batch norm"},
+        measured=(
+            "As expected of the arm without normalisation: −64.1 points [−80.0, −48.1] on digits (n = 10). A lower "
+            "rate does not save it: −36.0 [−41.2, −30.9] at 0.005 and, without decay, −39.9 [−64.2, −15.7] at 0.02 (n "
+            "= 5)."
+        ),
     )
     norm: Annotated[Literal["batch", "none", "layer", "instance"], Choice(("batch", "none", "layer", "instance"))] = (
         "none"

@@ -30,6 +30,11 @@ class SoftThresholdAct(Trick):
         ),
         differs="an activation of a network, where the paper shrinks wavelet coefficients of one signal",
         excludes={"relu": "each replaces every ReLU", "tanh_hidden": "each replaces every ReLU"},
+        measured=(
+            "As expected on clean images, −7.2 points [−9.0, −5.3] on digits and, against the hope for noise, −10.6 "
+            "[−13.1, −8.2] where labels are noisy (n = 10). The rate is not the reason: −16.1 [−19.1, −13.2] at 0.05 "
+            "and −28.8 [−34.0, −23.7] at 0.02 (n = 5)."
+        ),
     )
     tau: Annotated[float, Field(ge=0), Search(0.01, 1.0, log=True)] = 0.1
 

@@ -34,6 +34,10 @@ class RandomFlip(Trick):
             "`axis = 'vertical'` and `force` are additions. `force = true` is the deliberate control that "
             "destroys labels: it mirrors against the data set's rule and should come out harmful."
         ),
+        measured=(
+            "Forced where the data forbid it: −4.8 points [−6.1, −3.4] on digits (n = 10), as it must, since a "
+            "mirrored digit is another shape."
+        ),
     )
     p: Annotated[float, Field(ge=0, le=1), Search(0.1, 0.5)] = 0.5
     axis: Literal["horizontal", "vertical"] = "horizontal"

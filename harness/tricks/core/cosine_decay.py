@@ -27,6 +27,13 @@ class CosineDecay(Trick):
             "milestones. Little to gain over well-placed steps."
         ),
         differs="one period, no restart; t counts updates, so a longer run stretches the curve",
+        measured=(
+            "Against the paper on noisy labels: −1.9 points [−2.9, −0.9] on noisy digits, +0.4 [−0.2, 1.0] on clean "
+            "ones (n = 10). It fits 98 % of the training labels, of which 15 % are wrong, the step schedule 92 %: "
+            "more time at middling rates learns wrong labels. With four times the decay (0.02) it helps: "
+            "+2.4 [0.5, 4.2] (n = 5; harness ablate cosine_decay --experiment digits-noisy --set "
+            "recipe.weight_decay=0.02 --seeds 5)."
+        ),
     )
     final: Annotated[float, Field(ge=0, le=1), Search(0.0, 0.1)] = 0.0
 

@@ -34,6 +34,10 @@ class LinearLrScaling(Trick):
             "batch size in use."
         ),
         differs="the linear rule with a warm-up is the paper's; here the warm-up is a trick of its own",
+        measured=(
+            "As expected: the digits' rate was tuned at their batch size, so the rule makes it smaller; −3.2 points "
+            "[−4.6, −1.9] on digits, −4.1 [−5.5, −2.7] on noisy digits (n = 10)."
+        ),
     )
     reference: Annotated[int, Field(ge=1)] = 256
     rule: Annotated[Literal["linear", "sqrt"], Choice(("linear", "sqrt"))] = "linear"

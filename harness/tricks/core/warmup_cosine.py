@@ -31,6 +31,10 @@ class WarmupCosine(Trick):
             "lr_warmup": "this schedule has a warm-up of its own",
             "cosine_decay": "this schedule has a cosine of its own",
         },
+        measured=(
+            "Against the paper on noisy labels: −1.7 points [−2.3, −1.0] on noisy digits, +0.6 [−0.3, 1.5] on clean "
+            "ones (n = 10), for the reason of cosine_decay."
+        ),
     )
     epochs: Annotated[float, Field(ge=0), Search(0.5, 10.0)] = 5.0
     start_factor: Annotated[float, Field(gt=0, lt=1), Search(0.001, 0.3, log=True)] = 0.01

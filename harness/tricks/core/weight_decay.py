@@ -50,6 +50,10 @@ class WeightDecay(Trick):
             "replaces the recipe's or the optimizer's value. SGD and torch's Adam family take both modes; "
             "an optimizer that only knows the decoupled form keeps it."
         ),
+        measured=(
+            "The default is a tenth of what the digits were tuned to: −0.5 points [−1.1, −0.0] on digits, −1.9 [−2.7, "
+            "−1.0] on noisy digits (n = 10)."
+        ),
     )
     wd: Annotated[float, Field(ge=0), Search(1e-6, 1e-1, log=True)] = 5e-4
     mode: Annotated[Literal["coupled", "decoupled"], Choice(("coupled", "decoupled"))] = "coupled"

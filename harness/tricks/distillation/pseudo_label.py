@@ -81,6 +81,11 @@ class PseudoLabel(Trick):
             "kd_plus_ood": "the teacher would know the hidden labels",
             "knowledge_distillation": "the teacher would know the hidden labels",
         },
+        measured=(
+            "As expected of ten labels: −35.9 points [−40.8, −31.0] on digits (n = 10). The unlabelled images are "
+            "worth what lies between that and threshold = 1: −36.8 [−45.0, −28.6] against −42.2 [−50.8, −33.7] (n = "
+            "5; harness ablate pseudo_label.threshold=0.95,1.0 −-design sweep --seeds 5)."
+        ),
     )
     labelled: Annotated[float, Field(gt=0, lt=1), Search(0.02, 0.5, log=True)] = 0.1
     threshold: Annotated[float, Field(ge=0, le=1), Search(0.7, 0.99)] = 0.95

@@ -39,6 +39,10 @@ class FocalLoss(Trick):
             "over positives; the sum over soft targets is an extension. The loss is smaller than "
             "cross-entropy, so the learning rate acts smaller."
         ),
+        measured=(
+            "On noisy digits −1.8 points [−3.0, −0.5] (n = 10; 0.69 after Holm's correction for 105 arms): wrong "
+            "labels are the hard examples that it weighs up."
+        ),
     )
     gamma: Annotated[float, Field(ge=0), Search(0.0, 5.0)] = 2.0
 

@@ -46,6 +46,10 @@ class LogSoftmaxCe(Trick):
             "the run diverges. log_softmax is the baseline's own loss and is refused."
         ),
         differs="there is no paper that proposes it",
+        measured=(
+            "As expected of a fault: −35.2 points [−41.5, −29.0] on digits, −50.5 [−56.7, −44.3] on noisy digits (n = "
+            "10)."
+        ),
     )
     form: Annotated[Form, Choice(("double_softmax", "log_of_softmax", "log_softmax"))] = "double_softmax"
 

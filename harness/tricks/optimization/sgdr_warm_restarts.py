@@ -43,6 +43,10 @@ class SgdrWarmRestarts(Trick):
             "cycle."
         ),
         differs="periods are fractions of training rather than epochs, so a longer run stretches them",
+        measured=(
+            "On noisy digits −2.1 points [−2.8, −1.5], on clean ones +0.6 [−0.1, 1.3] (n = 10): 95 % of the noisy "
+            "labels are fitted, the baseline's 92 %."
+        ),
     )
     t0: Annotated[float, Field(gt=0, le=1), Search(0.1, 0.5)] = 1 / 7
     t_mult: Annotated[int, Field(ge=1), Choice((1, 2))] = 2

@@ -31,6 +31,10 @@ class TrainLonger(Trick):
             "The paper trains large batches for as many updates as small ones; here the batch stays. What is given "
             "in epochs rather than in fractions of training, such as a warm-up, is not stretched."
         ),
+        measured=(
+            "A finding: on noisy digits −2.0 points [−2.8, −1.2] (n = 10), on clean ones +0.8 [−0.3, 2.0]. Twice the "
+            "epochs fit 98 % of the training labels, the wrong 15 % among them; the baseline fits 92 %."
+        ),
     )
     factor: Annotated[float, Field(gt=0), Search(0.5, 4.0, log=True)] = 2.0
 

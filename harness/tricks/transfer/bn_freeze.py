@@ -31,6 +31,10 @@ class BnFreeze(Trick):
         differs="`start` is an addition, for networks that are trained from scratch",
         cost=0.95,
         excludes={"gradual_unfreezing": "each decides which parameters have gradients"},
+        measured=(
+            "As expected from scratch: −78.3 points [−86.5, −70.1] on digits, with one seed of ten diverged, and "
+            "−76.8 [−79.3, −74.3] on noisy digits (n = 10)."
+        ),
     )
     stats: Annotated[Literal["frozen", "live"], Choice(("frozen", "live"))] = "frozen"
     affine: Annotated[Literal["frozen", "live"], Choice(("frozen", "live"))] = "live"

@@ -34,6 +34,10 @@ class FreezeLayers(Trick):
         differs="the paper freezes single layers of an AlexNet; here whole stages as the model names them",
         cost=0.5,
         excludes={"gradual_unfreezing": "it trains what this freezes"},
+        measured=(
+            "As expected from scratch: −3.1 points [−4.7, −1.5] on digits, −2.7 [−4.0, −1.3] on noisy digits (n = "
+            "10), for 0.72 [0.65, 0.81] of the CPU time of a step."
+        ),
     )
     upto: Annotated[int, Field(ge=1), Choice((1, 2, 3, 4))] = 2
     freeze_bn: bool = True
