@@ -13,7 +13,7 @@ OPTIONS = $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) $(if $(SEEDS),--seeds $
 	$(if $(RESULTS),--results $(RESULTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate plan report tricks doctor bench test test-slow lint format new-trick clean
+.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-slow lint format new-trick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -29,11 +29,20 @@ setup: $(STAMP)  ## make .venv and install the harness into it
 ablate: $(STAMP)  ## TRICK=mixup [EXPERIMENT= SEEDS= DESIGN= DEVICE= WORKERS=]: what does the trick do to the baseline?
 	@$(HARNESS) ablate $(TRICK) $(OPTIONS)
 
+search: $(STAMP)  ## TRICK=mixup [TRIALS= EXPERIMENT= SEEDS= DEVICE= WORKERS=]: what is it worth when both are tuned?
+	@$(HARNESS) search $(TRICK) $(if $(TRIALS),--trials $(TRIALS)) $(OPTIONS)
+
 plan: $(STAMP)  ## TRICK=mixup [as ablate]: how long would it take, and what could it find?
 	@$(HARNESS) plan $(TRICK) $(OPTIONS)
 
 report: $(STAMP)  ## write all reports again [STUDY=name]
 	@$(HARNESS) report $(STUDY) $(ARGS)
+
+site: $(STAMP)  ## write all pages again: studies, tricks, index and feed [RESULTS=results/published for those to commit]
+	@$(HARNESS) site $(if $(RESULTS),--results $(RESULTS)) $(ARGS)
+
+publish: $(STAMP)  ## STUDY=name [ARGS=--preface=FILE]: a small copy under results/published, to commit
+	@$(HARNESS) publish $(STUDY) $(if $(RESULTS),--results $(RESULTS)) $(ARGS)
 
 tricks: $(STAMP)  ## list the tricks [NAME=mixup for one card]
 	@$(HARNESS) tricks $(NAME) $(ARGS)

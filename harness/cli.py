@@ -9,8 +9,10 @@ import inspect
 import json
 import math
 import os
+import re
 import shlex
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from harness.analysis.interactions import DesignAnalysis
     from harness.experiment import Experiment
+    from harness.search.plan import SearchPlan
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
     from harness.training.session import Place
@@ -78,6 +81,35 @@ class Options:
     as_json: bool
     dry_run: bool
     check: bool
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """The parameters of `search`."""
+
+    tricks: list[str] | None
+    experiment: str
+    trials: int
+    seeds: int
+    fresh: int | None
+    nuisance: str | None
+    sampler: str
+    pruner: str | None
+    objectives: str
+    storage: str | None
+    workers: str | None
+    timeout: str | None
+    settings: list[str] | None
+    export: Path | None
+    device: str
+    threads: int
+    results: Path
+    reports: Path
+    data_root: Path | None
+    name: str | None
+    plugins: list[Path] | None
+    as_json: bool
+    dry_run: bool
 
 
 @app.command()
@@ -159,6 +191,57 @@ app.command("run")(
         tricks=[],
     )
 )
+
+
+@app.command()
+def search(
+    tricks: Annotated[
+        list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
+    ] = None,
+    experiment: Annotated[
+        str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")
+    ] = "digits",
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each arm, the baseline included.")] = 30,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds that each trial is trained on.")] = 5,
+    fresh: Annotated[
+        int | None, typer.Option(min=1, help="Further seeds, for the winners; default: as many as the experiment has.")
+    ] = None,
+    nuisance: Annotated[
+        str | None, typer.Option(help="Numbers of the recipe to search, too: lr,weight_decay by default; or none.")
+    ] = None,
+    sampler: Annotated[str, typer.Option(help="tpe, gp, random, grid or halton.")] = "tpe",
+    pruner: Annotated[
+        str | None, typer.Option(help="wilcoxon stops a trial that loses seed by seed against the best one; or none.")
+    ] = None,
+    objectives: Annotated[
+        str, typer.Option(help="accuracy, or several for a front: accuracy,seconds or accuracy,memory.")
+    ] = "accuracy",
+    storage: Annotated[
+        str | None,
+        typer.Option(help="journal:PATH, or an Optuna URL such as postgresql+psycopg2://...; default: a SQLite file."),
+    ] = None,
+    workers: Annotated[str | None, typer.Option(help="Trials at a time (default: CPU cores, or 1 on a GPU).")] = None,
+    timeout: Annotated[str | None, typer.Option(help="No trial begins after this time, for example 20m.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
+    ] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="Write the winner (of several arms, the best on validation) as an experiment.")
+    ] = None,
+    device: Device = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")] = 1,
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    data_root: DataRoot = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the search; made from experiment and tricks by default.")
+    ] = None,
+    plugins: Plugins = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be searched, and stop.")] = False,
+) -> None:
+    """Tune the baseline and each arm with the same number of trials, and compare the winners on fresh seeds."""
+    _search(SearchOptions(**locals()))
 
 
 def _study(o: Options) -> None:
@@ -345,6 +428,167 @@ def _command(o: Options, tricks: list[str]) -> str:
     return shlex.join(words)
 
 
+def _search(o: SearchOptions) -> None:
+    """Plan, do and report a search."""
+    from rich.console import Console
+
+    from harness.experiment import Arm, load_experiment, spec_of
+    from harness.tricks import registry
+
+    for path in o.plugins or []:
+        registry.add_plugin(path)
+    if not o.tricks:
+        raise UserError(f"name at least one trick. Known: {', '.join(registry.names())}")
+    for arm in o.tricks:
+        for trick in arm.split("+"):
+            registry.check(trick)
+    loaded = load_experiment(o.experiment, _overrides(o.settings or []))
+    if o.export is not None and not o.export.absolute().parent.is_dir():
+        raise UserError(f"--export {o.export}: no such folder {o.export.parent}")
+
+    # Everything below imports torch, so it comes when the input is known to be good.
+    from harness.search.plan import plan_search
+    from harness.study.forecast import parse_budget
+    from harness.training.session import set_up
+
+    log = Console(stderr=True, highlight=False)
+    place = _place(o.device, o.threads, o.data_root, check=False)
+    workers = _workers(o.workers, place)
+    if isinstance(workers, str):
+        raise UserError(
+            f"--workers {o.workers}: a search trains on this machine; start the same command on others, too, with "
+            "--storage and a results folder that they share"
+        )
+    seconds = math.inf if o.timeout is None else parse_budget(o.timeout, "--timeout")
+    data = set_up(spec_of(loaded, Arm(), seed=0), place).run.data  # refuses data and models that no run could use
+    plan = plan_search(
+        loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
+        objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),
+        toml=_toml(o.experiment),
+    )  # fmt: skip
+    if o.dry_run:
+        _print_search_plan(plan, place, workers, o)
+        return
+    if not _do_search(plan, place, workers, seconds, o, log):
+        log.print(f"time is up after {o.timeout}; the same command goes on from here", soft_wrap=True)
+    _report_search(plan, o)
+
+
+def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: SearchOptions, log: Console) -> bool:
+    """Do the trials and, when every arm has had its budget, the comparisons; returns whether it had."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from harness.search.engine import open_engine
+    from harness.search.summary import trial_line
+
+    deadline = time.monotonic() + seconds
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with (
+            open_engine(plan, place, o.results, o.storage, workers, o.plugins or []) as engine,
+            Progress(*columns, console=log, transient=True) as progress,
+        ):
+            ended, total = engine.ended, sum(arm.trials for arm in plan.arms)
+            log.print(
+                f"{plan.search}: {len(plan.arms)} arms, {total} trials of {len(plan.tuning_seeds)} seeds, "
+                f"{ended} ended already", soft_wrap=True,
+            )  # fmt: skip
+            for note in plan.notes:
+                log.print(f"note: {note}", markup=False, soft_wrap=True)
+            task = progress.add_task("trials", total=total, completed=ended)
+            for done in engine.trials(deadline):
+                progress.update(task, completed=engine.ended)
+                log.print(f"  {trial_line(done.arm, done.trial)}", markup=False, soft_wrap=True)
+            if not engine.complete:
+                engine.leave(f"It ended after {o.timeout}, before every arm had its {plan.trials} trials.")
+                return False
+            log.print("every arm has had its trials; the winners go on to fresh seeds", soft_wrap=True)
+            task = progress.add_task("fresh seeds", total=None)
+            for _, runs in engine.compare():
+                progress.update(task, total=runs, advance=1)
+            return True
+    except KeyboardInterrupt:
+        log.print("stopped; finished runs are stored, and the same command goes on from here", soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+def _report_search(plan: SearchPlan, o: SearchOptions) -> None:
+    """Write the page and the export of a search's record, and print what it found."""
+    from harness.report.search_page import winner_command, write_search
+    from harness.search.export import best_arm, export
+    from harness.search.summary import analyses, fresh_runs, lines
+    from harness.store.reader import read_search
+
+    folder = o.results / plan.search
+    record = read_search(folder)
+    page = write_search(folder, o.reports)
+    runs = fresh_runs(folder, record)
+    found = analyses(record, runs)
+    best = best_arm(record) if o.export is not None else None
+    if o.export is not None and best is not None:
+        export(plan, *best, o.export)
+    if o.as_json:
+        facts = {"search": record.search, "report": str(page)} | record.model_dump(mode="json")
+        typer.echo(json.dumps(_clean(facts | {"comparisons": {k: asdict(a) for k, a in found.items()}}), indent=2))
+        return
+    for arm in record.arms:
+        for line in lines(record, arm, found, runs):
+            typer.echo(line)
+        won = next((t for t in arm.trials if t.number == arm.winner), None)
+        if won is not None:
+            typer.echo(f"  use it: {winner_command(record, arm, won)}")
+    for note in record.notes[len(plan.notes) :]:  # the others were said before the search
+        typer.echo(f"note: {note}")
+    if best is not None:
+        several = " (of the arms with tricks, the best on validation)" if len(record.arms) > 2 else ""
+        typer.echo(f"experiment: {o.export}, with the values of {best[0].label}{several}")
+    elif o.export is not None:
+        typer.echo(f"experiment: {o.export} is not written, because no arm with tricks has a winner")
+    typer.echo(f"report: {page}")
+
+
+def _search_command(o: SearchOptions) -> str:
+    """What reproduces the search: the options that change its numbers, and no others."""
+    words = ["harness", "search", *(o.tricks or []), "--experiment", o.experiment]
+    for flag, value in (
+        ("--trials", o.trials), ("--seeds", o.seeds), ("--fresh", o.fresh), ("--nuisance", o.nuisance),
+        ("--sampler", o.sampler), ("--pruner", o.pruner), ("--objectives", o.objectives),
+    ):  # fmt: skip
+        words += [flag, str(value)] if value is not None else []
+    words += [word for text in o.settings or [] for word in ("--set", text)]
+    words += ["--threads", str(o.threads)] if o.threads != 1 else []
+    words += [word for path in o.plugins or [] for word in ("--plugin", str(path))]
+    return shlex.join(words)
+
+
+def _print_search_plan(plan: SearchPlan, place: Place, workers: int, o: SearchOptions) -> None:
+    """The space of every arm, the number of trials and runs, and how long that takes where runs are stored."""
+    from harness.search.engine import expected_seconds
+
+    seconds = expected_seconds(plan, place, o.results, workers)
+    if o.as_json:
+        arms = [
+            {"arm": a.label, "trials": a.trials, "runs": plan.most_runs[a.label]}
+            | {"space": {v.name: v.record() for v in a.space}}
+            for a in plan.arms
+        ]
+        facts = {"search": plan.search, "arms": arms, "seconds": seconds, "notes": list(plan.notes)}
+        typer.echo(json.dumps(_clean(facts), indent=2))
+        return
+    typer.echo(
+        f"{plan.search}: {len(plan.arms)} arms, {plan.trials} trials each of {len(plan.tuning_seeds)} seeds "
+        f"(sampler {plan.sampler}, pruner {plan.pruner}), winners on {len(plan.fresh_seeds)} fresh seeds"
+    )
+    for arm in plan.arms:
+        typer.echo(f"  {arm.label}: {arm.trials} trials, at most {plan.most_runs[arm.label]} runs")
+        for value in arm.space:
+            typer.echo(f"    {value}")
+    for note in plan.notes:
+        typer.echo(f"  note: {note}")
+    typer.echo(f"to train: at most {sum(plan.most_runs.values())} runs; stored ones are taken over")
+    typer.echo(f"time: {'unknown, no run of this workload is stored' if seconds is None else _duration(seconds)}")
+
+
 def _toml(experiment: str) -> str:
     from harness.experiment import find_experiment
 
@@ -370,7 +614,7 @@ def _overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
         try:
             value: Any = tomllib.loads(f"value = {right}")["value"]
         except tomllib.TOMLDecodeError:
-            value = right  # a bare word is a string
+            value = None if right == "null" else right  # TOML has no null; a bare word is a string
         if section in ("experiment", "data", "model", "recipe", "study"):
             target = out.setdefault(section, {})
         else:
@@ -533,12 +777,38 @@ def _clean(value: Any) -> Any:
 def compare(
     studies: Annotated[list[str], typer.Argument(help="Two or more studies in the results folder.")],
     results: Results = Path("results"),
+    html: Annotated[
+        Path | None, typer.Option(help="Write the comparison as a page, for example reports/clean-or-noisy.html.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare the same arms across studies: two machines, versions, models or data sets."""
     if len(set(studies)) < 2:
         raise UserError(f"compare {' '.join(studies)}: name at least two different studies")
-    _print_comparison(studies, results, as_json)
+    if html is not None:
+        from harness.report.build import load, study_dirs
+        from harness.report.compare_page import write_comparison
+
+        loaded = {d.name: load(d) for d in study_dirs(results, studies)}
+        typer.echo(f"comparison: {write_comparison(loaded, html)}", err=as_json)
+    if as_json or html is None:
+        _print_comparison(studies, results, as_json)
+
+
+@app.command()
+def site(results: Results = Path("results"), reports: Reports = Path("reports"), plugin: Plugins = None) -> None:
+    """Write every page again from stored rows: studies, searches, comparisons, tricks, the index and the feed."""
+    from harness.report.site import write_site
+    from harness.tricks import registry
+    from harness.tricks.cards import cards
+
+    for path in plugin or []:
+        registry.add_plugin(path)
+    done = write_site(results, reports, cards())
+    typer.echo(
+        f"site: {done.index} (studies {done.studies}, searches {done.searches}, comparisons {done.comparisons}, "
+        f"tricks {done.tricks})"
+    )
 
 
 @app.command()
@@ -547,23 +817,80 @@ def report(
         list[str] | None, typer.Argument(help="Study names; all in the results folder by default.")
     ] = None,
     output: Annotated[
-        str, typer.Option("--format", help="html (a file), or csv, markdown or latex (the table on stdout).")
+        str,
+        typer.Option(
+            "--format",
+            help="html (a page), csv, markdown or latex (the table on stdout), svg, png or pdf (figures for papers).",
+        ),
     ] = "html",
+    figure: Annotated[
+        str | None, typer.Option(help="Which figure: forest, curves, cost, pairs or all, which is the default.")
+    ] = None,
+    width: Annotated[float | None, typer.Option(help="Width of a figure in cm, 8.5 by default.")] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Only these arms of a table or figure: mixup,cutmix. All by default.")
+    ] = None,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     metric: Annotated[str | None, typer.Option(help="Another stored metric, for example test_nll.")] = None,
 ) -> None:
     """Write the report of finished studies again. Needs no torch and trains nothing."""
-    from harness.report.build import FORMATS, study_dirs, table, write_report
+    from harness.report.build import FIGURES, FORMATS, PICTURES, is_search, study_dirs, table, write_report
 
     if output not in FORMATS:
         raise UserError(f"--format {output}: choose one of {', '.join(FORMATS)}")
+    for flag, value in (("--figure", figure), ("--width", width)):
+        if value is not None and output not in PICTURES:
+            raise UserError(f"{flag} {value}: only figures have it; add --format {', '.join(PICTURES[:-1])} or pdf")
+    if figure not in (None, "all", *FIGURES):
+        raise UserError(f"--figure {figure}: choose one of {', '.join(FIGURES)} or all")
+    if arms is not None and output == "html":
+        raise UserError(f"--arms {arms}: the page has all arms; choose some for a table or a figure, with --format")
+    # Commas inside parentheses belong to the label of one arm.
+    chosen = [arm.strip() for arm in re.split(r",(?![^(]*\))", arms or "") if arm.strip()]
     for study_dir in study_dirs(results, studies or []):
-        if output == "html":
+        if is_search(study_dir):
+            _report_stored_search(study_dir, output, bool(studies), reports)
+        elif output in PICTURES:
+            _draw(study_dir, output, FIGURES if figure in (None, "all") else (figure,), chosen, width, reports, metric)
+        elif output == "html":
             page, _ = write_report(study_dir, reports, metric)
             typer.echo(f"report: {page}")
         else:
-            typer.echo(table(study_dir, output, metric))
+            typer.echo(table(study_dir, output, metric, chosen))
+
+
+def _report_stored_search(folder: Path, form: str, named: bool, reports: Path) -> None:
+    """Write a search's page; in other formats there is nothing of a search."""
+    from harness.report.search_page import write_search
+
+    if form == "html":
+        typer.echo(f"report: {write_search(folder, reports)}")
+    elif named:
+        raise UserError(f"--format {form}: {folder.name} is a search, which has a page only; leave --format out")
+
+
+def _draw(
+    study_dir: Path, form: str, figures: Sequence[str], arms: Sequence[str], width: float | None, reports: Path,
+    metric: str | None,
+) -> None:  # fmt: skip
+    """Write figures of one study. Where several are wanted, one that cannot be drawn is named and left out."""
+    from harness.report.build import load, write_figure
+
+    loaded = load(study_dir, metric)
+    refused = []
+    for figure in figures:
+        path = reports / f"{study_dir.name}-{figure}.{form}"
+        try:
+            write_figure(loaded, figure, path, arms, 8.5 if width is None else width)
+        except UserError as error:
+            refused.append(error)
+        else:
+            typer.echo(f"figure: {path}")
+    if len(refused) == len(figures):
+        raise refused[0]
+    for why in refused:
+        typer.echo(f"left out: {why}", err=True)
 
 
 @app.command()
@@ -658,8 +985,9 @@ def _print_card(c: dict[str, Any]) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
-    for key in ("summary", "formula", "paper", "differs", "expect"):
-        facts.add_row(key, c[key])
+    for key in ("summary", "formula", "paper", "differs", "expect", "measured"):
+        if c[key]:
+            facts.add_row(key, c[key])
     for other, why in c["excludes"].items():
         facts.add_row("not with", f"{other}: {why}")
     facts.add_row("hooks", ", ".join(c["hooks"]) or "none")
@@ -672,6 +1000,35 @@ def _print_card(c: dict[str, Any]) -> None:
             search = "" if p["search"] is None else ", ".join(str(v) for v in p["search"])
             table.add_row(p["name"], str(p["default"]), str(p["domain"]), search)
         console.print(table)
+
+
+@app.command()
+def publish(
+    studies: Annotated[list[str], typer.Argument(help="Finished studies or searches in the results folder.")],
+    results: Results = Path("results"),
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the published ones; default: published/ in the results folder.")
+    ] = None,
+    preface: Annotated[
+        Path | None, typer.Option(help="Text file, shown before the verdicts; an empty line ends a paragraph.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Publish what there is of an unfinished study.")] = False,
+) -> None:
+    """Copy studies into small folders that can be committed and read again: rows, curves, no predictions or weights."""
+    from harness.study import publish as publishing
+
+    if preface is not None and len(studies) > 1:
+        raise UserError(f"--preface {preface} with {len(studies)} studies: publish the study that it is for by itself")
+    text = None if preface is None else publishing.read_preface(preface)
+    for study_dir in publishing.find(results, studies):
+        folder = publishing.publish(study_dir, to or results / "published", text, partial)
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        sizes = ", ".join(f"{path.relative_to(folder)} {_size(path.stat().st_size)}" for path in files)
+        typer.echo(f"published: {folder} ({_size(sum(path.stat().st_size for path in files))}): {sizes}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 @app.command()

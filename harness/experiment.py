@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from harness.errors import UserError, did_you_mean
 
@@ -158,8 +166,55 @@ class Study(Strict):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Range(Strict):
+    """Where a search may look for a value: from `low` to `high`, on a log scale if `log`, or among `choices`.
+
+    A file may also write it as [low, high] or [low, high, "log"].
+    """
+
+    low: Finite | None = None
+    high: Finite | None = None
+    log: bool = False
+    choices: Annotated[tuple[bool | int | float | str, ...], Field(strict=False, min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: Any) -> Any:
+        match value:
+            case [low, high]:
+                return {"low": low, "high": high}
+            case [low, high, "log"]:
+                return {"low": low, "high": high, "log": True}
+            case dict() | Range():
+                return value
+        raise ValueError('a range is [low, high], [low, high, "log"] or {choices = [...]}')
+
+    @model_validator(mode="after")
+    def _check(self) -> Range:
+        if self.choices is not None:
+            if (self.low, self.high, self.log) != (None, None, False):
+                raise ValueError("choices have neither ends nor a scale")
+            if len(set(map(repr, self.choices))) < len(self.choices):
+                raise ValueError(f"a choice is named twice: {', '.join(map(str, self.choices))}")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("a range needs low and high, or choices")
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, and {self.low:g} is not below {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log scale needs low > 0, and it is {self.low:g}")
+        return self
+
+
 class Experiment(Strict):
-    """One question: everything that the TOML file says. `tricks` holds hyperparameter overrides by trick."""
+    """One question: everything that the TOML file says.
+
+    `tricks` holds hyperparameter overrides by trick. `search` holds ranges by the value's name, as "recipe.lr" or
+    "mixup.alpha"; they change no run.
+    """
 
     experiment: Question
     data: Data
@@ -167,6 +222,26 @@ class Experiment(Strict):
     recipe: Recipe
     study: Study = Study()
     tricks: dict[str, dict[str, Any]] = {}
+    search: dict[str, Range] = {}
+
+    @field_validator("search", mode="before")
+    @classmethod
+    def _flatten(cls, value: Any) -> Any:
+        """Names may be written without quotes, which TOML reads as nested tables."""
+        return _flat(value) if isinstance(value, dict) else value
+
+
+def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables of ranges as one, by dotted name."""
+    out: dict[str, Any] = {}
+    for key, value in tables.items():
+        name = f"{prefix}{key}"
+        nested = isinstance(value, dict) and "choices" not in value
+        if nested and any(isinstance(v, dict | list) for v in value.values()):
+            out |= _flat(value, f"{name}.")
+        else:
+            out[name] = value
+    return out
 
 
 class TrickSpec(Strict):

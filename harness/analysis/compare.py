@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtrc, ndtri, stdtr, stdtrit
 
 from harness.analysis.types import Analysis, Effect
 from harness.errors import UserError
@@ -175,8 +175,8 @@ def welch(x: Effect, y: Effect, alpha: float) -> tuple[float, float, float, floa
     if a + b == 0:
         return mean, mean, mean, float(mean == 0)
     error, freedom = math.sqrt(a + b), (a + b) ** 2 / (a**2 / (x.n - 1) + b**2 / (y.n - 1))
-    half = float(stats.t.isf(alpha / 2, freedom)) * error
-    return mean, mean - half, mean + half, 2 * float(stats.t.sf(abs(mean) / error, freedom))
+    half = -float(stdtrit(freedom, alpha / 2)) * error
+    return mean, mean - half, mean + half, 2 * float(stdtr(freedom, -abs(mean) / error))
 
 
 def pool(effects: Sequence[Effect], alpha: float) -> Pooling | None:
@@ -191,7 +191,7 @@ def pool(effects: Sequence[Effect], alpha: float) -> Pooling | None:
     tau2 = max(0.0, (q - freedom) / float(weights.sum() - weights @ weights / weights.sum()))
     return Pooling(
         q=q,
-        p=float(stats.chi2.sf(q, freedom)),
+        p=float(chdtrc(freedom, q)),
         i2=max(0.0, 1 - freedom / q) if q else 0.0,
         tau2=tau2,
         fixed=_weighted(means, weights, alpha),
@@ -201,7 +201,7 @@ def pool(effects: Sequence[Effect], alpha: float) -> Pooling | None:
 
 def _weighted(means: NDArray[np.float64], weights: NDArray[np.float64], alpha: float) -> Pooled:
     mean = float(weights @ means / weights.sum())
-    half = float(stats.norm.isf(alpha / 2)) / math.sqrt(weights.sum())
+    half = -float(ndtri(alpha / 2)) / math.sqrt(weights.sum())
     return Pooled(mean, mean - half, mean + half)
 
 

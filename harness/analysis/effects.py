@@ -11,11 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtr, stdtrit  # those of scipy.stats.t, which takes half a second to import
 
 from harness.analysis.examples import Right, image_error, mcnemar
 from harness.analysis.power import mde, seeds_needed
@@ -93,10 +95,10 @@ def analyse(
     if baseline is None:
         raise UserError(f"study {manifest.study} has no baseline arm to compare with; run it again with one")
 
-    rows, left_out = _own_rows(runs, manifest)
-    base = _Side.of(baseline, rows, metric, scale.factor)
+    table, left_out = _own_rows(runs, manifest)
+    base = _Side.of(baseline, table, metric, scale.factor)
     pairs = [
-        _Pairs(arm, base, _Side.of(arm, rows, metric, scale.factor), manifest.seeds)
+        _Pairs(arm, base, _Side.of(arm, table, metric, scale.factor), manifest.seeds)
         for arm in manifest.arms
         if arm is not baseline
     ]
@@ -121,9 +123,11 @@ def analyse(
         baseline_n=values.size,
         baseline_mean=float(values.mean()) if values.size else math.nan,
         baseline_sd=float(values.std(ddof=1)) if values.size > 1 else math.nan,
-        baseline_failed=int((base.rows["status"] != "ok").sum()),
+        baseline_failed=int((base.status != "ok").sum()),
         effects=tuple(effects),
-        checks=_checks(rows, left_out, pairs, manifest),
+        checks=_checks(table.frame, left_out, pairs, manifest),
+        study=manifest.study,
+        scope=manifest.scope,
     )
 
 
@@ -134,7 +138,7 @@ def t_interval(x: ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats, Float
     """
     x = np.asarray(x, dtype=float)
     mean, error, freedom = _moments(x)
-    half = stats.t.isf(alpha / 2, freedom) * error
+    half = -stdtrit(freedom, alpha / 2) * error
     return mean, mean - half, mean + half
 
 
@@ -144,7 +148,7 @@ def t_test(x: ArrayLike) -> Floats:
     Where all values are equal, p is 1 if they are zero, else 0. With one value it is NaN.
     """
     mean, error, freedom = _moments(np.asarray(x, dtype=float))
-    return np.asarray(2 * stats.t.sf(np.abs(_ratio(mean, error)), freedom))
+    return np.asarray(2 * stdtr(freedom, -np.abs(_ratio(mean, error))))
 
 
 def tost(x: ArrayLike, margin: float) -> Floats:
@@ -153,8 +157,8 @@ def tost(x: ArrayLike, margin: float) -> Floats:
     It is below 0.05 exactly when the 90 % t interval lies inside (Schuirmann 1987).
     """
     mean, error, freedom = _moments(np.asarray(x, dtype=float))
-    above_low = stats.t.sf(_ratio(mean + margin, error), freedom)
-    below_high = stats.t.cdf(_ratio(mean - margin, error), freedom)
+    above_low = stdtr(freedom, -_ratio(mean + margin, error))
+    below_high = stdtr(freedom, _ratio(mean - margin, error))
     return np.asarray(np.maximum(above_low, below_high))
 
 
@@ -163,22 +167,29 @@ def sign_flip_test(x: ArrayLike) -> float:
     x = np.asarray(x, dtype=float)
     if not x.any() or x.size < 2:  # one difference is as large with either sign
         return 1.0 if x.size else math.nan
-    result = stats.permutation_test(
-        (x,),
-        lambda flipped, axis: np.mean(flipped, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        rng=np.random.default_rng(0),
-    )
-    return float(result.pvalue)
+    null, mean = _flips(x.size) @ x / x.size, x.mean()
+    near = 100 * np.finfo(float).eps * np.abs(x).mean()  # means that differ by rounding alone are equal
+    fewer = min((null <= mean + near).sum(), (null >= mean - near).sum())
+    sampled = int(2**x.size > RESAMPLES)  # then the data themselves count as one more (Phipson and Smyth 2010)
+    return float(min(1.0, 2 * (fewer + sampled) / (len(null) + sampled)))
+
+
+@lru_cache(maxsize=8)
+def _flips(n: int) -> Floats:
+    """The signs that a permutation test of `n` pairs tries, shape (flips, n): all, or a sample for large `n`."""
+    if 2**n <= RESAMPLES:
+        return np.asarray(1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=float)
+    # The stream of scipy.stats.permutation_test, so that its p values are reproduced.
+    both = np.tile([1.0, -1.0], (RESAMPLES, n, 1))
+    return np.ascontiguousarray(np.random.default_rng(0).permuted(both, axis=-1)[..., 0])
 
 
 def signed_ranks(x: ArrayLike) -> Floats:
     """Ranks of the absolute nonzero values of `x`, with their signs: what the Wilcoxon test permutes."""
     x = np.asarray(x, dtype=float)
     x = x[x != 0]
-    return np.asarray(np.sign(x) * stats.rankdata(np.abs(x)))
+    _, group, size = np.unique(np.abs(x), return_inverse=True, return_counts=True)
+    return np.asarray(np.sign(x) * (np.cumsum(size) - (size - 1) / 2)[group])  # equal values share their mean rank
 
 
 def holm(p: ArrayLike) -> Floats:
@@ -207,42 +218,71 @@ def _ratio(a: ArrayLike, b: ArrayLike) -> Floats:
         return np.where((a == 0) & (b == 0), 0.0, a / b)
 
 
-def _own_rows(runs: pd.DataFrame, manifest: Manifest) -> tuple[pd.DataFrame, int]:
-    """The study's rows by run id, one for each run, and how many rows of other fingerprints there are."""
+class _Table:
+    """A study's rows, one for each run, column by column: picking from a frame takes a hundred times longer."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self.at = {str(run_id): i for i, run_id in enumerate(frame["run_id"])}
+        self._columns: dict[tuple[str, bool], NDArray[Any]] = {}
+
+    def numbers(self, name: str, rows: Sequence[int]) -> Floats:
+        """Some rows of a column; NaN where nothing was stored."""
+        if (name, True) not in self._columns:
+            self._columns[name, True] = self.frame[name].to_numpy(dtype=float, na_value=math.nan)
+        return self._columns[name, True][rows]
+
+    def texts(self, name: str, rows: Sequence[int]) -> NDArray[np.object_]:
+        """Some rows of a column of strings; empty where nothing was stored."""
+        if (name, False) not in self._columns:
+            self._columns[name, False] = self.frame[name].fillna("").to_numpy(dtype=object)
+        return self._columns[name, False][rows]
+
+
+def _own_rows(runs: pd.DataFrame, manifest: Manifest) -> tuple[_Table, int]:
+    """The study's rows, one for each run, and how many rows of other fingerprints there are."""
     ids = {run_id for arm in manifest.arms for run_id in arm.run_ids.values()}
     rows = runs[runs["run_id"].isin(ids)]
     own = rows["fingerprint"] == manifest.fingerprint
     # A run that was repeated counts once: as finished, if it ever did, and then the latest.
     order = rows[own].assign(_ok=rows["status"] == "ok").sort_values(["_ok", "finished"], kind="stable")
-    unique = order.drop_duplicates("run_id", keep="last").drop(columns="_ok")
-    return unique.set_index("run_id", drop=False), int((~own).sum())
+    return _Table(order.drop_duplicates("run_id", keep="last").drop(columns="_ok")), int((~own).sum())
 
 
 @dataclass(frozen=True)
 class _Side:
     """One arm's rows by seed, and the metric of those that finished."""
 
-    rows: pd.DataFrame
-    values: pd.Series[float]
+    table: _Table
+    rows: Mapping[int, int]
+    status: NDArray[np.object_]
+    finished: Mapping[int, float]
     diverged: frozenset[int]
 
     @staticmethod
-    def of(arm: ArmPlan, rows: pd.DataFrame, metric: str, factor: float) -> _Side:
-        ids = {seed: run_id for seed, run_id in arm.run_ids.items() if run_id in rows.index}
-        rows = rows.loc[list(ids.values())].set_axis(pd.Index(list(ids), dtype=int), axis=0)
-        values = rows[metric].astype(float) * factor
-        ok = rows["status"] == "ok"
-        diverged = (rows["status"] == "diverged") | (ok & np.isinf(values))
-        return _Side(rows, values[ok & np.isfinite(values)], frozenset(rows.index[diverged]))
+    def of(arm: ArmPlan, table: _Table, metric: str, factor: float) -> _Side:
+        rows = {seed: table.at[run_id] for seed, run_id in arm.run_ids.items() if run_id in table.at}
+        seeds, where = np.array(list(rows), dtype=int), list(rows.values())
+        status, values = table.texts("status", where), table.numbers(metric, where) * factor
+        ok = status == "ok"
+        diverged = (status == "diverged") | (ok & np.isinf(values))
+        counted = ok & np.isfinite(values)
+        finished = dict(zip(seeds[counted].tolist(), values[counted].tolist(), strict=True))
+        return _Side(table, rows, status, finished, frozenset(seeds[diverged].tolist()))
+
+    @property
+    def values(self) -> pd.Series[float]:
+        """The metric of the runs that finished, by seed."""
+        return pd.Series(self.finished, index=pd.Index(list(self.finished), dtype=int), dtype=float)
 
     def why_missing(self, seed: int) -> str | None:
         """Why there is no value for `seed`, or None if there is one."""
-        if seed in self.values.index:
+        if seed in self.finished:
             return None
-        if seed not in self.rows.index:
+        if seed not in self.rows:
             return "not run"
-        status = str(self.rows.loc[seed, "status"])
-        return "not measured" if status == "ok" else status
+        (status,) = self.table.texts("status", [self.rows[seed]])
+        return "not measured" if status == "ok" else str(status)
 
 
 class _Pairs:
@@ -258,14 +298,24 @@ class _Pairs:
                 self.seeds.append(seed)
             elif seed not in arm.diverged | base.diverged:
                 self.missing[in_arm or f"baseline {in_base}"] += 1
-        self.x = base.values.loc[self.seeds].to_numpy()
-        self.y = arm.values.loc[self.seeds].to_numpy()
+        self.x: Floats = np.array([base.finished[s] for s in self.seeds], dtype=float)
+        self.y: Floats = np.array([arm.finished[s] for s in self.seeds], dtype=float)
         # Accuracies are counts: equal differences must stay equal when they are ranked or compared with 0.
         self.d: Floats = np.round(self.y - self.x, 10)
 
-    def columns(self, name: str) -> tuple[pd.Series, pd.Series]:
+    @cached_property
+    def _rows(self) -> tuple[list[int], list[int]]:
+        return [self.base.rows[s] for s in self.seeds], [self.arm.rows[s] for s in self.seeds]
+
+    def numbers(self, name: str) -> tuple[Floats, Floats]:
         """One column of the runs table, pair by pair: baseline and arm."""
-        return self.base.rows.loc[self.seeds, name], self.arm.rows.loc[self.seeds, name]
+        base, arm = self._rows
+        return self.base.table.numbers(name, base), self.arm.table.numbers(name, arm)
+
+    def texts(self, name: str) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
+        """The same for a column of strings."""
+        base, arm = self._rows
+        return self.base.table.texts(name, base), self.arm.table.texts(name, arm)
 
 
 def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool_]] | None) -> tuple[Effect, Evidence]:
@@ -273,13 +323,14 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
     plan, x, y, d, n = pairs.plan, pairs.x, pairs.y, pairs.d, len(pairs.seeds)
     nan = math.nan
     mean = float(d.mean()) if n else nan
+    ranks = signed_ranks(d)
     low = high = sd = p = p_permutation = p_wilcoxon = p_tost = dz = smallest = correlation = gain = nan
     more = None
     if n >= 2:
         low, high = (float(v) for v in t_interval(d, setting.alpha)[1:])
         sd = float(d.std(ddof=1))
         p, p_tost = float(t_test(d)), float(tost(d, setting.margin))
-        p_permutation, p_wilcoxon = sign_flip_test(d), (sign_flip_test(signed_ranks(d)) if d.any() else 1.0)
+        p_permutation, p_wilcoxon = sign_flip_test(d), (sign_flip_test(ranks) if d.any() else 1.0)
         dz = float(_ratio(mean, sd))
         # Holm's correction asks at most for the level that Bonferroni's does.
         level = setting.alpha / max(setting.family, 1)
@@ -291,14 +342,13 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
         if sd:
             gain = float(x.var(ddof=1) + y.var(ddof=1)) / sd**2
     better = d if setting.higher_is_better else -d
-    status = pairs.arm.rows["status"]
-    digests = pairs.columns("test_digest")
-    ranks = signed_ranks(d)
+    status = pairs.arm.status
+    digests = pairs.texts("test_digest")
     i, j = np.triu_indices(n)
     evidence = Evidence(
-        skipped=plan.skipped or (_first_reason(pairs) if len(status) and (status == "skipped").all() else None),
+        skipped=plan.skipped or (str(_reasons(pairs)[0]) if len(status) and (status == "skipped").all() else None),
         n_ok=int((status == "ok").sum()),
-        identical=bool(n and (digests[0] == digests[1]).all() and (digests[0].fillna("") != "").all()),
+        identical=bool(n and (digests[0] == digests[1]).all() and (digests[0] != "").all()),
         n_diverged_base=len(pairs.base.diverged),
         n_outlying=outlying(d, setting.margin),
         missing=dict(pairs.missing),
@@ -334,11 +384,11 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
         pairing_gain=gain,
         noise_share=_noise_share(pairs, correct, sd) if correct is not None else nan,
         time=_time_ratio(pairs),
-        memory=_ratio_interval(*pairs.columns("peak_memory_bytes")),
+        memory=_ratio_interval(*pairs.numbers("peak_memory_bytes")),
         n_diverged=len(pairs.arm.diverged),
         n_failed=int((status == "failed").sum()),
         n_skipped=int((status == "skipped").sum()),
-        reasons=tuple(dict.fromkeys(r for r in pairs.arm.rows["reason"][status != "ok"].dropna() if r)),
+        reasons=tuple(dict.fromkeys(filter(None, _reasons(pairs)[status != "ok"]))),
         verdict=Verdict("no verdict", "", ""),
         image_error=image_error(images),
         images=tuple((seed, *mcnemar(b, a)) for seed, (b, a) in zip(pairs.seeds, images, strict=False)),
@@ -347,14 +397,15 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
     return effect, evidence
 
 
-def _first_reason(pairs: _Pairs) -> str:
-    return str(pairs.arm.rows["reason"].iloc[0])
+def _reasons(pairs: _Pairs) -> NDArray[np.object_]:
+    """Why each run of the arm has no result; empty where it has one."""
+    return pairs.arm.table.texts("reason", list(pairs.arm.rows.values()))
 
 
 def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: float) -> float:
     """The sampling variance of the test images in one paired difference, over the variance across seeds."""
     noise = []
-    for base_id, arm_id in zip(*pairs.columns("run_id"), strict=True):
+    for base_id, arm_id in zip(*pairs.texts("run_id"), strict=True):
         if base_id in correct and arm_id in correct:
             gained = correct[arm_id].astype(float) - correct[base_id].astype(float)
             noise.append(100.0**2 * gained.var() / gained.size)
@@ -363,7 +414,7 @@ def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: fl
 
 def _images(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tuple[Right, Right]]:
     """Baseline and arm on the test images of each pair; empty where predictions are missing or of other images."""
-    ids = zip(*pairs.columns("run_id"), strict=True)
+    ids = zip(*pairs.texts("run_id"), strict=True)
     known = [(correct[b], correct[a]) for b, a in ids if b in correct and a in correct]
     whole = len(known) == len(pairs.seeds) and all(len(b) == len(a) for b, a in known)
     return known if whole else []
@@ -372,14 +423,15 @@ def _images(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tup
 def _time_ratio(pairs: _Pairs) -> Ratio | None:
     """Training time over that of the baseline, with the other runs that the arm asked for."""
     # CPU time stays true when the machine is shared. On an accelerator it misses most of the work.
-    on_cpu = pairs.base.rows["device"].astype(str).str.startswith("cpu").all()
-    base, arm = pairs.columns("cpu_seconds_train" if on_cpu else "seconds_train")
-    return _ratio_interval(base, arm + pairs.columns("seconds_other")[1].astype(float).fillna(0.0))
+    devices = pairs.base.table.texts("device", list(pairs.base.rows.values()))
+    on_cpu = all(device.startswith("cpu") for device in devices)
+    base, arm = pairs.numbers("cpu_seconds_train" if on_cpu else "seconds_train")
+    other = pairs.numbers("seconds_other")[1]
+    return _ratio_interval(base, arm + np.where(np.isnan(other), 0.0, other))
 
 
-def _ratio_interval(base: pd.Series, arm: pd.Series) -> Ratio | None:
-    """Geometric mean of arm / base, pair by pair, or None where nothing positive was recorded."""
-    x, y = base.to_numpy(dtype=float, na_value=math.nan), arm.to_numpy(dtype=float, na_value=math.nan)
+def _ratio_interval(x: Floats, y: Floats) -> Ratio | None:
+    """Geometric mean of y / x, pair by pair, or None where nothing positive was recorded."""
     usable = np.isfinite(x) & np.isfinite(y) & (x > 0) & (y > 0)
     if not usable.any():
         return None

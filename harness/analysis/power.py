@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import ncfdtr, stdtrit
 
 N_MAX = 1000
 """More seeds than this are not worth asking for."""
@@ -20,17 +21,19 @@ def achieved_power(effect: float, sd: float, n: int, alpha: float = 0.05) -> flo
     """The chance that a two-sided paired t test at level `alpha` rejects with `n` pairs.
 
     Returns:
-        A probability; NaN below two pairs or without a finite `sd`.
+        A probability; NaN below two pairs, for an unknown effect or without a finite `sd`.
     """
-    if n < 2 or not math.isfinite(sd):
+    if n < 2 or math.isnan(effect) or not math.isfinite(sd):
         return math.nan
     if effect == 0:
         return alpha
     if sd == 0:
         return 1.0
     # t squared is F with 1 and n - 1 degrees of freedom. scipy's noncentral t returns NaN far in its tails.
-    shift = n * (effect / sd) ** 2
-    return float(stats.ncf.sf(stats.t.isf(alpha / 2, n - 1) ** 2, 1, n - 1, shift))
+    shift, bound = n * (effect / sd) ** 2, float(stdtrit(n - 1, alpha / 2)) ** 2
+    missed = float(ncfdtr(1, n - 1, shift, bound))
+    # So far in the tail that the chance of a miss underflows, scipy gives NaN.
+    return 1.0 if math.isnan(missed) else 1 - missed
 
 
 def mde(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:

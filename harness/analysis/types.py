@@ -109,7 +109,7 @@ class Analysis:
 
     `unit` is "points" for percent scales, else the metric's own unit, or empty. `margin` is NaN where none
     was declared, which is everywhere but for accuracies. `checks` lists (what, passed, detail)
-    for the validity box.
+    for the validity box. `scope` is the workload in a few words, on which all of it holds.
     """
 
     metric: str
@@ -123,3 +123,5 @@ class Analysis:
     baseline_failed: int
     effects: tuple[Effect, ...]
     checks: tuple[tuple[str, bool, str], ...] = field(default=())
+    study: str = ""
+    scope: str = ""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtri
 
 from harness.analysis.power import N_MAX
 from harness.analysis.types import Effect, Verdict, VerdictKind
@@ -30,6 +30,9 @@ EQUIVALENCE_LEVEL = 0.05
 
 OUTLYING = 8.0
 """Distance from the median, in median absolute deviations, beyond which a seed is taken for a divergence."""
+
+NORMAL_QUARTILE = float(ndtri(0.75))
+"""Median absolute deviation of a standard normal variable: dividing by it estimates the standard deviation."""
 
 FEW = 300.0
 """Over n squared, what is added to `OUTLYING`: the deviation of a few values is often far too small. With it, less
@@ -92,9 +95,10 @@ def outlying(differences: NDArray[np.float64], margin: float) -> int:
     """
     if not differences.size:
         return 0
-    mad = float(stats.median_abs_deviation(differences, scale="normal"))
+    distances = np.abs(differences - np.median(differences))
+    mad = float(np.median(distances)) / NORMAL_QUARTILE
     limit = (OUTLYING + FEW / differences.size**2) * mad if mad else margin
-    return int(np.sum(np.abs(differences - np.median(differences)) > limit))
+    return int(np.sum(distances > limit))
 
 
 def decide(*, mean: float, p: float, p_tost: float, alpha: float, higher_is_better: bool) -> VerdictKind:

@@ -7,21 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 from markupsafe import Markup, escape
 
+from harness.analysis.interactions import Estimate
 from harness.analysis.types import Analysis, Effect
-from harness.report.tables import (
-    clear_of_zero,
-    confidence,
-    decimals,
-    interval,
-    metric_name,
-    number,
-    ratio,
-    signed,
-)
+from harness.report.tables import clear_of_zero, confidence, decimals, interval, metric_name, number, signed
 
 COLOURS = 7
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -39,8 +30,16 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     return Markup("".join((*parts, ">", *map(escape, children), f"</{name}>")))
 
 
-def svg(width: float, height: float, title: str, description: str, *children: object, class_: str = "") -> Markup:
-    """A drawing that scales with its container and says in words what it shows."""
+def svg(
+    width: float,
+    height: float,
+    title: str,
+    description: str,
+    *children: object,
+    class_: str = "",
+    style: str | None = None,
+) -> Markup:
+    """A drawing that scales with its container, unless `style` says otherwise, and says in words what it shows."""
     return tag(
         "svg",
         tag("title", title),
@@ -49,6 +48,7 @@ def svg(width: float, height: float, title: str, description: str, *children: ob
         role="img",
         class_=class_ or None,
         viewBox=f"0 0 {width:g} {height:g}",
+        style=style,
     )
 
 
@@ -59,10 +59,43 @@ class Scale:
     data: Span
     out: Span
 
+    def bend(self, value: float) -> float:
+        """The value as the axis counts it."""
+        return value
+
     def __call__(self, value: float) -> float:
         """Where a value is drawn."""
-        (a, b), (c, d) = self.data, self.out
-        return c + (value - a) / ((b - a) or 1.0) * (d - c)
+        (a, b), (c, d) = map(self.bend, self.data), self.out
+        return c + (self.bend(value) - a) / ((b - a) or 1.0) * (d - c)
+
+    def ticks(self, count: int = 5) -> list[tuple[float, str]]:
+        """Round values inside the range with their labels, about `count` of them."""
+        found = ticks(*self.data, count)
+        return list(zip(found, tick_labels(found), strict=True))
+
+
+@dataclass(frozen=True)
+class SignedLog(Scale):
+    """A map that is linear up to about `unit` on both sides of zero, and logarithmic beyond."""
+
+    unit: float = 1.0
+
+    def bend(self, value: float) -> float:
+        """The value as the axis counts it."""
+        return math.copysign(math.log1p(abs(value) / self.unit), value)
+
+    def ticks(self, count: int = 5) -> list[tuple[float, str]]:
+        """Zero, and on both sides powers of ten times 1, 2 and 5, as far apart as `count` wants them."""
+        most = max(map(abs, self.data))
+        first = math.floor(math.log10(self.unit))
+        sizes = [m * 10.0**e for e in range(first, math.ceil(math.log10(most)) + 1) for m in (1, 2, 5)]
+        every = [v for v in (*(-x for x in reversed(sizes)), 0.0, *sizes) if self.data[0] <= v <= self.data[1]]
+        least = abs(self.out[1] - self.out[0]) / (1.5 * count)
+        kept = [0.0]  # from zero outwards, so that it always has a label
+        for v in sorted(every, key=abs):
+            if all(abs(self(v) - self(k)) >= least for k in kept):
+                kept.append(v)
+        return [(v, f"{v:g}".replace("-", "−")) for v in sorted(kept)]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -116,35 +149,68 @@ def clip(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
-def _rect(x0: float, x1: float, y0: float, y1: float, class_: str) -> Markup:
+def rect(x0: float, x1: float, y0: float, y1: float, class_: str) -> Markup:
+    """A rectangle between two corners."""
     return tag("rect", x=min(x0, x1), y=min(y0, y1), width=abs(x1 - x0), height=abs(y1 - y0), class_=class_)
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, class_: str, *children: object) -> Markup:
+def line(x1: float, y1: float, x2: float, y2: float, class_: str, *children: object) -> Markup:
+    """A straight line."""
     return tag("line", *children, x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
-def _text(x: float, y: float, content: str, class_: str = "", anchor: str = "start") -> Markup:
+def text(x: float, y: float, content: str, class_: str = "", anchor: str = "start") -> Markup:
+    """Words on a base line; `anchor` is start, middle or end."""
     return tag("text", content, x=x, y=y, class_=class_ or None, text_anchor=None if anchor == "start" else anchor)
 
 
-def _tone(effect: Effect, higher_is_better: bool) -> str:
+def path(points: Sequence[tuple[float, ...]]) -> str:
+    """An open polyline through the finite points."""
+    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points if math.isfinite(b))
+
+
+class Places:
+    """Where names still have room beside the dots of a plot."""
+
+    def __init__(self, dots: Sequence[tuple[float, float]], across: Span, down: Span) -> None:
+        self.across, self.down = across, down
+        self.boxes = [(a - 4, a + 4, b - 4, b + 4) for a, b in dots]
+
+    def name(self, cx: float, cy: float, content: str, class_: str) -> list[Markup]:
+        """A name beside the dot at (cx, cy), or nothing where all sides are taken."""
+        width = 7.6 * len(content)  # what a wide font takes
+        for at, base, anchor in (
+            (cx + 8, cy + 4, "start"),
+            (cx + 6, cy - 8, "start"),
+            (cx + 6, cy + 16, "start"),
+            (cx - 8, cy + 4, "end"),
+        ):
+            x0, y0, y1 = at if anchor == "start" else at - width, base - 10, base + 2
+            x1 = x0 + width
+            inside = self.across[0] <= x0 and x1 <= self.across[1] and self.down[0] <= y0 and y1 <= self.down[1]
+            if inside and not any(x0 < b and a < x1 and y0 < d and c < y1 for a, b, c, d in self.boxes):
+                self.boxes.append((x0, x1, y0, y1))
+                return [text(at, base, content, class_, anchor)]
+        return []
+
+
+def tone_of(effect: Effect | Estimate, higher_is_better: bool) -> str:
     """CSS class of an interval: `open` while it holds zero, else the direction."""
     if not clear_of_zero(effect.low, effect.high):
         return "open"
     return "better" if (effect.mean > 0) == higher_is_better else "worse"
 
 
-def _whisker(effect: Effect, x: Scale, y: float, tone: str) -> list[Markup]:
+def whisker(effect: Effect | Estimate, x: Scale, y: float, tone: str) -> list[Markup]:
     """An interval with its mean, filled when clear of zero; arrows where it leaves the axis."""
     low, high = x.data
     a, b = (x(min(max(v, low), high)) for v in (effect.low, effect.high))
-    marks = [_line(a, y, b, y, f"ci {tone}")]
+    marks = [line(a, y, b, y, f"ci {tone}")]
     for beyond, at, way in ((effect.low < low, a, 1), (effect.high > high, b, -1)):
         if beyond:
             marks.append(tag("path", d=f"M{at:.1f} {y:.1f}l{5 * way} -4v8z", class_=f"arrow {tone}"))
         elif low <= (effect.low if way == 1 else effect.high) <= high:
-            marks.append(_line(at, y - 4, at, y + 4, f"ci {tone}"))
+            marks.append(line(at, y - 4, at, y + 4, f"ci {tone}"))
     if low <= effect.mean <= high:
         marks.append(tag("circle", cx=x(effect.mean), cy=y, r=4, class_=f"dot {tone}"))
     return marks
@@ -155,56 +221,100 @@ def interval_bar(effect: Effect, analysis: Analysis, span: Span) -> Markup:
     x, margin = Scale(span, (2, 98)), declared_margin(analysis)
     return tag(
         "svg",
-        _rect(x(-margin), x(margin), 0, 20, "margin"),
-        _line(x(0), 0, x(0), 20, "zero"),
-        *_whisker(effect, x, 10, _tone(effect, analysis.higher_is_better)),
+        rect(x(-margin), x(margin), 0, 20, "margin"),
+        line(x(0), 0, x(0), 20, "zero"),
+        *whisker(effect, x, 10, tone_of(effect, analysis.higher_is_better)),
         class_="bar",
         viewBox="0 0 100 20",
         aria_hidden="true",
     )
 
 
-def forest(analysis: Analysis) -> Markup:
-    """Effects with intervals, best first, against zero, the margin and what each n could detect."""
+def tick_reach(effects: Sequence[Effect]) -> float:
+    """The difference that a full tick of `seed_ticks` stands for; larger ones of a few collapsed arms are cut."""
+    sizes = sorted(abs(d) for e in effects for d in e.differences if d)
+    return min(sizes[-1], 2 * median(sizes)) if sizes else 1.0
+
+
+def seed_ticks(effect: Effect, seeds: Sequence[int], analysis: Analysis, reach: float) -> Markup:
+    """The differences of one table row, a tick for each planned seed: up for gains in the metric, down for losses.
+
+    Args:
+        effect: with at least one pair.
+        seeds: the seeds of the study, whose places all rows share; a seed without a pair leaves a gap.
+        analysis: of the study.
+        reach: the difference that a full tick stands for; see `tick_reach`.
+    """
+    d, step = decimals(analysis), min(10.0, max(70 / len(seeds), 3.5))
+    found = dict(zip(effect.seeds, effect.differences, strict=True))
+    strokes: dict[str, list[str]] = {"better": [], "worse": [], "tie": []}
+    for i, seed in enumerate(seeds):
+        if seed in found:
+            size = max(-1.0, min(1.0, found[seed] / reach)) * 11
+            way = "tie" if not found[seed] else "better" if (size > 0) == analysis.higher_is_better else "worse"
+            at = (i + 0.5) * step
+            strokes[way].append(f"M{at - 1.5:g} 12h3" if way == "tie" else f"M{at:g} 12v{-size:.1f}")
+    told = ", ".join(f"{seed}: {signed(v, d)}" for seed, v in found.items())
+    width = len(seeds) * step
+    return tag(
+        "svg",
+        tag("title", f"Difference by seed. {told}"),
+        line(0, 12, width, 12, "zero"),
+        *(tag("path", d="".join(marks), class_=f"seed {way}") for way, marks in strokes.items() if marks),
+        class_="seeds",
+        role="img",
+        viewBox=f"0 0 {width:g} 24",
+        style=f"width:{width:g}px",
+    )
+
+
+def forest(analysis: Analysis, log: bool = False) -> Markup:
+    """Effects with intervals, best first, against zero, the margin and what each n could detect.
+
+    Args:
+        analysis: with at least one effect that has an interval.
+        log: whether the axis is logarithmic beyond the margin, and then as long as the longest interval.
+    """
     effects = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
-    d, margin, row, top = decimals(analysis), declared_margin(analysis), 28, 26
+    d, margin, row, top = decimals(analysis), declared_margin(analysis), 28, 40
     level = confidence(analysis)
     bottom = top + row * len(effects)
-    x = Scale(effect_span(effects, margin), (190, 690))
-    at = ticks(*x.data, 7)
-    parts = [_rect(x(-margin), x(margin), top, bottom, "margin")]
-    parts += [_line(x(v), top, x(v), bottom, "grid") for v in at]
-    parts += [_text(x(v), bottom + 18, label, "tick", "middle") for v, label in zip(at, tick_labels(at), strict=True)]
-    parts.append(_line(x(0), top - 6, x(0), bottom, "zero"))
+    room = min(max((len(e.arm) for e in effects), default=0), 40)
+    left, right = max(190.0, 7.3 * room + 22), 690.0
+    span = (left, right)
+    x = _log_scale(effects, margin, span) if log else Scale(effect_span(effects, margin), span)
+    parts = [rect(x(-margin), x(margin), top, bottom, "margin")]
+    for v, label in x.ticks(7):
+        parts += [line(x(v), top, x(v), bottom, "grid"), text(x(v), bottom + 18, label, "tick", "middle")]
+        parts += [text(x(v), top - 8, label, "tick", "middle")]
+    parts.append(line(x(0), top - 4, x(0), bottom, "zero"))
     worse, better = ("← worse", "better →") if analysis.higher_is_better else ("← better", "worse →")
-    parts += [_text(190, 14, worse, "quiet"), _text(690, 14, better, "quiet", "end")]
-    parts += [
-        _text(710, 14, f"effect [{level} CI]", "quiet"),
-        _text(980, 14, "pairs", "quiet", "end"),
-    ]
+    parts += [text(left, 14, worse, "quiet"), text(right, 14, better, "quiet", "end")]
+    parts += [text(710, top - 8, f"effect [{level} CI]", "quiet"), text(980, top - 8, "pairs", "quiet", "end")]
     for i, e in enumerate(effects):
         y = top + row * (i + 0.5)
         strong = "strong" if clear_of_zero(e.low, e.high) else ""
         numbers = f"{signed(e.mean, d)} {interval(e.low, e.high, d)}"
         tick = [
-            _line(x(v), y - 9, x(v), y + 9, "mde") for v in (-e.mde, e.mde) if x.data[0] <= v <= x.data[1]
+            line(x(v), y - 9, x(v), y + 9, "mde") for v in (-e.mde, e.mde) if x.data[0] <= v <= x.data[1]
         ]  # NaN compares false, so an unknown MDE draws nothing
         parts.append(
             tag(
                 "g",
                 tag("title", f"{e.arm}: {numbers}, n = {e.n}; {e.verdict.label}"),
-                _text(178, y + 4, clip(e.arm, 23), "", "end"),
+                text(left - 12, y + 4, clip(e.arm, max(room, 23)), "", "end"),
                 *tick,
-                *_whisker(e, x, y, _tone(e, analysis.higher_is_better)),
-                _text(710, y + 4, numbers, strong),
-                _text(980, y + 4, str(e.n), "", "end"),
+                *whisker(e, x, y, tone_of(e, analysis.higher_is_better)),
+                text(710, y + 4, numbers, strong),
+                text(980, y + 4, str(e.n), "", "end"),
             )
         )
     parts.append(
-        _text(
-            440,
+        text(
+            (left + right) / 2,
             bottom + 38,
-            f"effect on {metric_name(analysis.metric)}{f' ({analysis.unit})' if analysis.unit else ''}",
+            f"effect on {metric_name(analysis.metric)}{f' ({analysis.unit})' if analysis.unit else ''}"
+            f"{', logarithmic' if log else ''}",
             "quiet",
             "middle",
         )
@@ -213,30 +323,11 @@ def forest(analysis: Analysis) -> Markup:
     return svg(990, bottom + 48, f"Effects with {level} confidence intervals", description, *parts, class_="forest")
 
 
-@dataclass(frozen=True)
-class Series:
-    """One arm's curve: at each epoch the mean over seeds and a 95 % t band (NaN where there is none)."""
-
-    arm: int
-    n: int
-    epochs: Sequence[float]
-    mean: Sequence[float]
-    low: Sequence[float]
-    high: Sequence[float]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One learning-curve plot."""
-
-    title: str
-    unit: str
-    series: Sequence[Series]
-
-
-PANEL = (400.0, 290.0)
-PANEL_X = (46.0, 392.0)
-PANEL_Y = (250.0, 12.0)
+def _log_scale(effects: Sequence[Effect], margin: float, out: Span) -> SignedLog:
+    """The forest's other axis, on which a collapsed arm and a small effect have room beside each other."""
+    ends = [v for e in effects for v in (e.low, e.high)]
+    unit = margin or median(map(abs, ends)) / 4 or 1.0
+    return SignedLog((min(*ends, -1.3 * unit), max(*ends, 1.3 * unit)), out, unit)
 
 
 def arm_class(arm: int) -> str:
@@ -255,71 +346,6 @@ def swatch(arm: int) -> Markup:
     return tag("svg", stroke, viewBox="0 0 28 10", class_="swatch", aria_hidden="true")
 
 
-def curve_spans(panel: Panel, shown: int) -> tuple[Span, Span]:
-    """Axis ranges. The vertical one fits the last four fifths of training, where the arms differ."""
-    last = max(s.epochs[-1] for s in panel.series)
-    late = []
-    for s in panel.series:
-        for epoch, mean, low, high in zip(s.epochs, s.mean, s.low, s.high, strict=True):
-            if epoch >= 0.2 * last:
-                late += [mean, low, high] if s.arm < shown else [mean]
-    late = [v for v in late if math.isfinite(v)] or [0.0, 1.0]
-    return (min(s.epochs[0] for s in panel.series), last), padded(min(late), max(late))
-
-
-def curve_panel(panel: Panel, names: Sequence[str], shown: int) -> Markup:
-    """Mean and band of every arm; those from `shown` on are there but hidden until switched on."""
-    across, up = curve_spans(panel, shown)
-    x, y = Scale(across, PANEL_X), Scale(up, PANEL_Y)
-    xs, ys = ticks(*across, 6), ticks(*up, 5)
-    frame = [_line(PANEL_X[0], y(v), PANEL_X[1], y(v), "grid") for v in ys]
-    frame += [
-        _text(PANEL_X[0] - 6, y(v) + 4, label, "tick", "end") for v, label in zip(ys, tick_labels(ys), strict=True)
-    ]
-    frame += [_text(x(v), PANEL_Y[0] + 18, s, "tick", "middle") for v, s in zip(xs, tick_labels(xs), strict=True)]
-    frame.append(_text(sum(PANEL_X) / 2, PANEL_Y[0] + 36, "epoch", "quiet", "middle"))
-    groups = []
-    for s in reversed(panel.series):  # the baseline last, on top
-        points = [(x(e), y(m), y(lo), y(hi)) for e, m, lo, hi in zip(s.epochs, s.mean, s.low, s.high, strict=True)]
-        banded = [p for p in points if math.isfinite(p[2])]
-        edge = [(p[0], p[2]) for p in banded] + [(p[0], p[3]) for p in reversed(banded)]
-        colour = arm_class(s.arm)
-        groups.append(
-            tag(
-                "g",
-                *([tag("path", d=_path(edge) + "z", class_=f"band {colour}")] if len(banded) > 1 else []),
-                tag(
-                    "path",
-                    d=_path([p[:2] for p in points]),
-                    class_=f"mean {colour}",
-                    stroke_dasharray=arm_dash(s.arm),
-                ),
-                class_="arm" if s.arm < shown else "arm off",
-                data_arm=s.arm,
-            )
-        )
-    # A nested svg clips what leaves the frame without naming a clip path.
-    width, height = PANEL_X[1] - PANEL_X[0], PANEL_Y[0] - PANEL_Y[1]
-    view = f"{PANEL_X[0]:g} {PANEL_Y[1]:g} {width:g} {height:g}"
-    inner = tag("svg", *groups, x=PANEL_X[0], y=PANEL_Y[1], width=width, height=height, viewBox=view)
-    cursor = _line(0, PANEL_Y[1], 0, PANEL_Y[0], "cursor")
-    # The empty title keeps the browser's own tooltip from covering the read-out.
-    hover = tag("rect", tag("title"), x=PANEL_X[0], y=0, width=width, height=PANEL_Y[0], class_="hover")
-    ends = "; ".join(
-        f"{names[s.arm]} ends at {number(s.mean[-1])} {interval(s.low[-1], s.high[-1])}, n = {s.n}"
-        for s in panel.series
-        if s.arm < shown
-    )
-    axis = _line(PANEL_X[0], PANEL_Y[0], PANEL_X[1], PANEL_Y[0], "axis")
-    title = f"{panel.title} against epoch"
-    return svg(*PANEL, title, ends, *frame, inner, axis, cursor, hover, class_="panel")
-
-
-def _path(points: Sequence[tuple[float, ...]]) -> str:
-    """An open polyline through the finite points."""
-    return "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in points if math.isfinite(b))
-
-
 def pairs(effect: Effect, analysis: Analysis) -> Markup:
     """Each seed's baseline and arm joined by a line; beside them the differences, their mean and interval."""
     d, margin = decimals(analysis), declared_margin(analysis)
@@ -331,29 +357,29 @@ def pairs(effect: Effect, analysis: Analysis) -> Markup:
         padded(min(*differences, effect.low, -margin), max(*differences, effect.high, margin)),
         (bottom, top),
     )
-    parts = [_text(8, 16, clip(effect.arm, 36), "strong")]
+    parts = [text(8, 16, clip(effect.arm, 36), "strong")]
     for scale, edge, anchor in ((y, left - 20, "end"), (z, 286.0, "start")):
         at = ticks(*scale.data, 4)
-        parts += [_text(edge, scale(v) + 4, s, "tick", anchor) for v, s in zip(at, tick_labels(at), strict=True)]
+        parts += [text(edge, scale(v) + 4, s, "tick", anchor) for v, s in zip(at, tick_labels(at), strict=True)]
     parts += [
-        _rect(axis - 44, 280, z(-margin), z(margin), "margin"),
-        _line(axis - 44, z(0), 280, z(0), "zero"),
+        rect(axis - 44, 280, z(-margin), z(margin), "margin"),
+        line(axis - 44, z(0), 280, z(0), "zero"),
     ]
     sign = 1 if analysis.higher_is_better else -1
     for i, (seed, b, t) in enumerate(zip(effect.seeds, effect.base, effect.treated, strict=True)):
         way = "better" if sign * (t - b) > 0 else "worse"
         label = tag("title", f"seed {seed}: {number(b, d)} → {number(t, d)} ({signed(t - b, d)})")
-        parts.append(_line(left, y(b), right, y(t), f"pair {way}", label))
+        parts.append(line(left, y(b), right, y(t), f"pair {way}", label))
         parts.append(tag("circle", label, cx=axis - 24 + 6 * (i % 3), cy=z(t - b), r=3, class_=f"point {way}"))
     low, high = z(effect.low), z(effect.high)
-    tone = _tone(effect, analysis.higher_is_better)
+    tone = tone_of(effect, analysis.higher_is_better)
     parts += [
-        _line(axis + 30, low, axis + 30, high, f"ci {tone}"),
+        line(axis + 30, low, axis + 30, high, f"ci {tone}"),
         tag("circle", cx=axis + 30, cy=z(effect.mean), r=4, class_=f"dot {tone}"),
-        _text(left, bottom + 20, "baseline", "tick", "middle"),
-        _text(right, bottom + 20, "arm", "tick", "middle"),
-        _text(axis + 4, bottom + 20, "difference", "tick", "middle"),
-        _text(
+        text(left, bottom + 20, "baseline", "tick", "middle"),
+        text(right, bottom + 20, "arm", "tick", "middle"),
+        text(axis + 4, bottom + 20, "difference", "tick", "middle"),
+        text(
             8,
             bottom + 40,
             f"{signed(effect.mean, d)} {interval(effect.low, effect.high, d)}, n = {effect.n}",
@@ -362,49 +388,3 @@ def pairs(effect: Effect, analysis: Analysis) -> Markup:
     ]
     description = f"Mean difference {signed(effect.mean, d)} {interval(effect.low, effect.high, d)}, n = {effect.n}."
     return svg(320, bottom + 48, f"{effect.arm} against baseline, seed by seed", description, *parts, class_="pairs")
-
-
-def cost(analysis: Analysis) -> Markup | None:
-    """Effect against training time over the baseline's, or nothing when no arm has a time ratio."""
-    effects = [(e, e.time) for e in drawable(analysis.effects) if e.time and math.isfinite(e.time.value)]
-    if not effects:
-        return None
-    d, margin = decimals(analysis), declared_margin(analysis)
-    (left, right), (bottom, top) = (60.0, 740.0), (330.0, 16.0)
-    ends = [v for _, t in effects for v in (t.low, t.value, t.high) if math.isfinite(v)]
-    x = Scale(padded(min(1.0, *ends), max(1.0, *ends), 0.08), (left, right))
-    y = Scale(effect_span([e for e, _ in effects], margin), (bottom, top))
-
-    def inside(v: float) -> float:
-        return y(min(max(v, y.data[0]), y.data[1]))
-
-    xs, ys = ticks(*x.data, 7), ticks(*y.data, 5)
-    parts = [_rect(left, right, y(-margin), y(margin), "margin")]
-    parts += [_line(left, y(v), right, y(v), "grid") for v in ys]
-    parts += [_text(left - 8, y(v) + 4, s, "tick", "end") for v, s in zip(ys, tick_labels(ys), strict=True)]
-    parts += [_text(x(v), bottom + 18, f"{s}×", "tick", "middle") for v, s in zip(xs, tick_labels(xs), strict=True)]
-    parts += [_line(left, y(0), right, y(0), "zero"), _line(x(1), top, x(1), bottom, "zero")]
-    parts.append(_text((left + right) / 2, bottom + 38, "training time over the baseline’s", "quiet", "middle"))
-    taken: list[tuple[float, float, float]] = []
-    for e, t in sorted(effects, key=lambda pair: -abs(pair[0].mean)):
-        tone = _tone(e, analysis.higher_is_better)
-        cx, cy = x(t.value), inside(e.mean)
-        marks: list[Any] = [
-            tag("title", f"{e.arm}: {signed(e.mean, d)} {interval(e.low, e.high, d)} at {ratio(t)}, n = {e.n}"),
-            _line(cx, inside(e.low), cx, inside(e.high), f"ci {tone}"),
-        ]
-        if math.isfinite(t.low):
-            marks.append(_line(x(t.low), cy, x(t.high), cy, f"ci {tone}"))
-        marks.append(tag("circle", cx=cx, cy=cy, r=4, class_=f"dot {tone}"))
-        label = clip(e.arm, 28)
-        width = 7.0 * len(label)
-        start = cx + 8 if cx + 8 + width < right else cx - 8 - width
-        box = (start, start + width, cy - 7)
-        if all(box[1] < a or box[0] > b or abs(box[2] - h) > 14 for a, b, h in taken):
-            taken.append(box)
-            marks.append(_text(start, cy - 7, label, "label"))
-        parts.append(tag("g", *marks))
-    description = "; ".join(
-        f"{e.arm} {signed(e.mean, d)} {interval(e.low, e.high, d)} at {ratio(t)}, n = {e.n}" for e, t in effects
-    )
-    return svg(750, bottom + 48, "Effect against training time", description, *parts, class_="cost")

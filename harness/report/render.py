@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
-from scipy.special import stdtrit
 
 from harness.analysis.diagnosis import Finding
 from harness.analysis.interactions import DesignAnalysis, Estimate
-from harness.analysis.types import Analysis
+from harness.analysis.outcomes import Outcomes
+from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
-from harness.report import figures, tables
+from harness.report import cost_figure, design_figures, figures, references, tables
+from harness.report.commands import arm_commands
+from harness.report.curves import SMOOTHING, Panel, curve_data, curve_panel, curve_panels
+from harness.report.outcomes import class_names
+from harness.report.outcomes import view as outcome_view
 from harness.store.schema import Manifest
 
 SHOWN_ARMS = 8
@@ -28,12 +32,8 @@ SHOWN_ARMS = 8
 SHOWN_PAIRS = 12
 """Seed-by-seed plots outside the fold."""
 
-PANELS = (
-    ("val", "accuracy", "Validation accuracy", "%", 100.0),
-    ("val", "nll", "Validation negative log-likelihood", "", 1.0),
-    ("train", "loss", "Training loss", "", 1.0),
-)
-"""Split, metric, title, unit and factor of each learning-curve plot. The test split has no curves."""
+TOLD_ARMS = 8
+"""With more arms than this, verdicts are told as counts first and sentences are folded by kind."""
 
 BADGES = {
     "helps": "▲",
@@ -60,6 +60,15 @@ environment = Environment(
 environment.globals["badges"] = BADGES
 
 
+def own_runs(manifest: Manifest, runs: pd.DataFrame) -> pd.DataFrame:
+    """The study's rows of its fingerprint, one for each run, with the arm's label and whether it finished (`ok`)."""
+    arm_of = {run_id: arm.label for arm in manifest.arms for run_id in arm.run_ids.values()}
+    runs = runs[runs["fingerprint"] == manifest.fingerprint]
+    runs = runs.assign(label=runs["run_id"].map(arm_of), ok=runs["status"] == "ok")
+    # A repeated run counts once: as finished, if it ever did, and then the latest.
+    return runs.sort_values(["ok", "finished"], kind="stable").drop_duplicates("run_id", keep="last")
+
+
 def render_study(
     manifest: Manifest,
     analysis: Analysis,
@@ -68,6 +77,9 @@ def render_study(
     problems: Sequence[str],
     design: DesignAnalysis | None = None,
     findings: Sequence[tuple[Finding, Sequence[str]]] = (),
+    outcomes: Outcomes | None = None,
+    preface: str = "",
+    linked: Collection[str] = (),
 ) -> str:
     """The study's page.
 
@@ -79,48 +91,124 @@ def render_study(
         problems: files that could not be read, one line each.
         design: what the arms say about the tricks together.
         findings: of the curves, each with the arms that show it.
+        outcomes: what the predictions show beside their accuracy.
+        preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
+        linked: tricks that have a page on the site; empty for a page that stands alone.
     """
-    arm_of = {run_id: arm.label for arm in manifest.arms for run_id in arm.run_ids.values()}
-    runs = runs[runs["fingerprint"] == manifest.fingerprint]
-    runs = runs.assign(label=runs["run_id"].map(arm_of), ok=runs["status"] == "ok")
-    # A repeated run counts once: as finished, if it ever did, and then the latest.
-    runs = runs.sort_values(["ok", "finished"], kind="stable").drop_duplicates("run_id", keep="last")
+    runs = own_runs(manifest, runs)
     ranked = sorted(figures.drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
     names = list(dict.fromkeys([BASELINE, *(e.arm for e in ranked), *(a.label for a in manifest.arms)]))
     panels = curve_panels(runs, curves, names)
     verdicts = sorted(analysis.effects, key=lambda e: (list(BADGES).index(e.verdict.kind), names.index(e.arm)))
+    digits, commands = tables.decimals(analysis), arm_commands(manifest)
+    published = references.check(manifest, analysis)
     return environment.get_template("study.html.j2").render(
         manifest=manifest,
         analysis=analysis,
+        preface=[p for p in re.split(r"\n\s*\n", preface.strip()) if p],
         verdicts=verdicts,
-        counts=Counter(e.verdict.kind for e in verdicts),
-        columns=tables.columns(analysis),
-        rows=_table(analysis),
-        forest=figures.forest(analysis) if ranked else None,
+        kinds=[
+            (k, [e for e in verdicts if e.verdict.kind == k]) for k in dict.fromkeys(e.verdict.kind for e in verdicts)
+        ],
+        found_from=_found_from(verdicts),
+        family=sum(math.isfinite(e.p) for e in verdicts),
+        told_arms=TOLD_ARMS,
+        columns=_columns(analysis),
+        rows=_table(manifest, analysis, findings, commands),
+        places={arm.label: i for i, arm in enumerate(manifest.arms)},
+        commands=commands,
+        forests=[figures.forest(analysis), figures.forest(analysis, log=True)] if ranked else None,
         missing=[e.arm for e in analysis.effects if e not in ranked],
-        curves=[(p, figures.curve_panel(p, names, SHOWN_ARMS)) for p in panels],
-        legend=[(i, names[i], figures.swatch(i)) for i in sorted({s.arm for p in panels for s in p.series})],
-        curve_data=_curve_data(panels, names),
+        curves=[(p, curve_panel(p, names, SHOWN_ARMS)) for p in panels],
+        legend=_legend(panels, names),
+        curve_data=curve_data(panels, names),
+        smoothing=SMOOTHING,
         pairs=[figures.pairs(e, analysis) for e in ranked],
-        cost=figures.cost(analysis),
+        cost=cost_figure.cost(analysis),
+        front=[cost_figure.told(o, analysis) for o in cost_figure.front(cost_figure.options(analysis))],
         variance=tables.variance_rows(analysis),
         by_images=[e for e in ranked[:SHOWN_PAIRS] if e.images],
         lost=lost_runs(manifest, runs),
         problems=problems,
+        linked=linked,
+        published=published,
+        directions=references.count(published),
         design=design,
+        design_figures=design_drawings(design, analysis) if design else None,
+        order_chosen=bool(design and design.order),
         design_tables=design_tables(design) if design else (),
-        findings=findings,
-        signed=tables.signed,
-        interval=tables.interval,
+        findings=grouped(findings),
+        outcomes=outcome_view(outcomes, class_names(runs, len(outcomes.accuracy))) if outcomes else None,
+        number=lambda value: tables.number(value, digits),
+        reach=tables.in_unit(round(figures.tick_reach(analysis.effects), digits), analysis.unit),
+        signed=lambda value: tables.signed(value, digits),
+        interval=lambda low, high: tables.interval(low, high, digits),
         p_value=tables.p_value,
         clear=tables.clear_of_zero,
+        plural=tables.plural,
+        contents=contents,
         provenance=provenance(manifest, runs),
         metric=tables.metric_name(analysis.metric),
         level=tables.confidence(analysis),
         margin=None if math.isnan(analysis.margin) else f"±{tables.in_unit(analysis.margin, analysis.unit)}",
-        shown_arms=SHOWN_ARMS,
         shown_pairs=SHOWN_PAIRS,
     )
+
+
+def _legend(panels: Sequence[Panel], names: Sequence[str]) -> list[tuple[int, str, Markup, bool]]:
+    """Number, name and line sample of each arm that has a curve, and whether it is drawn at first."""
+    at_first = {s.arm for p in panels for s in p.first(SHOWN_ARMS)}
+    return [(i, names[i], figures.swatch(i), i in at_first) for i in sorted({s.arm for p in panels for s in p.series})]
+
+
+def contents(main: str) -> list[tuple[str, str]]:
+    """Id and heading of each section of the page's body, for its table of contents."""
+    found = re.findall(r'<h2 id="([^"<>]+)">([^<>]+)</h2>', main)
+    return [(id_, Markup(title).unescape()) for id_, title in found]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings with one title and severity, each with its number on the page and the arms that show it."""
+
+    severity: str
+    title: str
+    advice: str
+    members: tuple[tuple[int, Finding, tuple[str, ...]], ...]
+
+    @property
+    def arms(self) -> list[str]:
+        """All arms that show it, each once."""
+        return list(dict.fromkeys(arm for *_, arms in self.members for arm in arms))
+
+
+def grouped(findings: Sequence[tuple[Finding, Sequence[str]]]) -> list[Group]:
+    """The findings by severity and title, in the order in which they come; advice that they share stands once."""
+    groups: dict[tuple[str, str], list[tuple[int, Finding, tuple[str, ...]]]] = {}
+    for i, (finding, arms) in enumerate(findings):
+        groups.setdefault((finding.severity, finding.title), []).append((i, finding, tuple(arms)))
+    return [
+        Group(severity, title, found[0][1].advice if len({f.advice for _, f, _ in found}) == 1 else "", tuple(found))
+        for (severity, title), found in groups.items()
+    ]
+
+
+def _found_from(effects: Sequence[Effect]) -> float | None:
+    """The effect that half of the undecided arms would have shown, or None where nothing is undecided."""
+    sizes = [e.mde for e in effects if e.verdict.kind == "undecided" and math.isfinite(e.mde)]
+    return median(sizes) if sizes else None
+
+
+def design_drawings(design: DesignAnalysis, analysis: Analysis) -> dict[str, Markup | None]:
+    """The figures of a design by name; None for those that it does not allow."""
+    whole = {trick for factor in design.factors for trick in factor.split("+")}
+    total = next((e for e in figures.drawable(analysis.effects) if set(e.tricks) == whole), None)
+    digits = tables.decimals(analysis)
+    return {
+        "map": design_figures.interaction_map(design, digits),
+        "half": design_figures.half_normal(design, digits),
+        "waterfall": design_figures.waterfall(design, total, digits),
+    }
 
 
 def design_tables(design: DesignAnalysis) -> list[tuple[str, str, Sequence[Estimate]]]:
@@ -156,80 +244,53 @@ def design_tables(design: DesignAnalysis) -> list[tuple[str, str, Sequence[Estim
     return [(title, meaning, rows) for title, meaning, rows in candidates if rows]
 
 
-def _table(analysis: Analysis) -> list[dict[str, Any]]:
-    """The ablation table's rows with what only the page needs: sort keys, drawn intervals, emphasis."""
-    effects = {e.arm: e for e in figures.drawable(analysis.effects)}
-    span = figures.effect_span(list(effects.values()), figures.declared_margin(analysis))
-    shown = [c for c in tables.columns(analysis) if c.key not in ("arm", "kind")]
-    return [
-        row
-        | {
-            "cells": [(c.key, c.show(row), _sort_key(row[c.key])) for c in shown],
-            "bar": figures.interval_bar(effects[row["arm"]], analysis, span) if row["arm"] in effects else "",
-            "strong": tables.clear_of_zero(row["low"], row["high"]),
+FIRST = ("arm", "kind", "effect", "low", "wins", "n", "p", "p_holm")
+"""Columns of the page's table that come first, so that a narrow window shows them without scrolling."""
+
+
+def _columns(analysis: Analysis) -> list[tables.Column]:
+    """The table's columns, those of the answer first; the seeds stand beside the interval that sums them up."""
+    found = {c.key: c for c in tables.columns(analysis)}
+    return [found[key] for key in dict.fromkeys((*(k for k in FIRST if k in found), *found))]
+
+
+def _table(
+    manifest: Manifest,
+    analysis: Analysis,
+    findings: Sequence[tuple[Finding, Sequence[str]]],
+    commands: Mapping[str, str],
+) -> list[dict[str, Any]]:
+    """The ablation table's rows with what only the page needs: sort keys, drawings, emphasis, flags, commands."""
+    effects = {e.arm: e for e in analysis.effects}
+    drawable = figures.drawable(analysis.effects)
+    span = figures.effect_span(drawable, figures.declared_margin(analysis))
+    reach = figures.tick_reach(analysis.effects)
+    shown = [c for c in _columns(analysis) if c.key not in ("arm", "kind")]
+    flags: dict[str, list[tuple[int, Finding]]] = {}
+    for i, (finding, arms) in enumerate(findings):
+        for arm in arms if finding.severity != "info" else ():
+            flags.setdefault(arm, []).append((i, finding))
+    rows = []
+    for row in tables.effect_rows(analysis):
+        effect = effects.get(row["arm"])
+        drawings = {
+            "low": figures.interval_bar(effect, analysis, span) if effect in drawable else "",
+            "wins": figures.seed_ticks(effect, manifest.seeds, analysis, reach) if effect and effect.n else "",
         }
-        for row in tables.effect_rows(analysis)
-    ]
+        rows.append(
+            row
+            | {
+                "cells": [(c.key, c.show(row), _sort_key(row[c.key]), drawings.get(c.key, "")) for c in shown],
+                "strong": tables.clear_of_zero(row["low"], row["high"]),
+                "flags": flags.get(row["arm"], ()),
+                "command": commands.get(row["arm"]),
+            }
+        )
+    return rows
 
 
 def _sort_key(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, int | float) and math.isfinite(value) else ""
-
-
-def curve_panels(runs: pd.DataFrame, curves: pd.DataFrame, names: Sequence[str]) -> list[figures.Panel]:
-    """Mean and 95 % t band over the seeds of each arm's finished runs, at every recorded epoch."""
-    finished = runs.loc[runs["ok"] & runs["label"].notna(), ["run_id", "fingerprint", "label"]]
-    known = curves.merge(finished, on=["run_id", "fingerprint"])
-    known = known.drop_duplicates(["run_id", "fingerprint", "split", "metric", "epoch"], keep="last")
-    panels = []
-    for split, metric, title, unit, factor in PANELS:
-        part = known[(known["split"] == split) & (known["metric"] == metric)]
-        series = []
-        for label, points in part.groupby("label"):
-            stats = points.groupby("epoch")["value"].agg(["mean", "std", "count"])
-            n = stats["count"].to_numpy()
-            # One seed has no spread: NaN, and no band.
-            half = stdtrit(np.where(n > 1, n - 1, np.nan), 0.975) * stats["std"].to_numpy() / np.sqrt(n)
-            mean = stats["mean"].to_numpy()
-            mean, low, high = (factor * v for v in (mean, mean - half, mean + half))
-            epochs = [float(e) for e in stats.index]
-            arm = names.index(str(label))
-            series.append(figures.Series(arm, int(n.max()), epochs, mean.tolist(), low.tolist(), high.tolist()))
-        if series:
-            panels.append(figures.Panel(title, unit, sorted(series, key=lambda s: s.arm)))
-    return panels
-
-
-def _curve_data(panels: Sequence[figures.Panel], names: Sequence[str]) -> Markup:
-    """What the read-out needs, as JSON that is safe inside a script element."""
-
-    def rounded(values: Iterable[float]) -> list[float | None]:
-        return [float(f"{v:.4g}") if math.isfinite(v) else None for v in values]
-
-    data = {
-        "arms": names,
-        "width": figures.PANEL[0],
-        "frame": figures.PANEL_X,
-        "panels": [
-            {
-                "unit": p.unit,
-                "span": figures.curve_spans(p, SHOWN_ARMS)[0],
-                "series": [
-                    {
-                        "arm": s.arm,
-                        "n": s.n,
-                        "epochs": s.epochs,
-                        "mean": rounded(s.mean),
-                        "low": rounded(s.low),
-                        "high": rounded(s.high),
-                    }
-                    for s in p.series
-                ],
-            }
-            for p in panels
-        ],
-    }
-    return htmlsafe_json_dumps(data, separators=(",", ":"))
 
 
 def lost_runs(manifest: Manifest, runs: pd.DataFrame) -> list[dict[str, str]]:

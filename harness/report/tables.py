@@ -7,11 +7,12 @@ import io
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from harness.analysis.types import Analysis, Effect, Ratio
+from harness.errors import UserError, did_you_mean
 from harness.experiment import BASELINE
 
 Row = dict[str, Any]
@@ -81,8 +82,8 @@ def in_unit(value: float, unit: str) -> str:
     return f"{value:g} {unit}".rstrip()
 
 
-def effect_rows(analysis: Analysis) -> list[Row]:
-    """The rows of the ablation table: the baseline, then every arm in the order of the analysis."""
+def effect_rows(analysis: Analysis, effects: Sequence[Effect] | None = None) -> list[Row]:
+    """The rows of the ablation table: the baseline, then the arms of `effects`, or all in the order of the analysis."""
     base: Row = dict.fromkeys(_KEYS) | {
         "arm": BASELINE,
         "verdict": "reference",
@@ -95,7 +96,7 @@ def effect_rows(analysis: Analysis) -> list[Row]:
         "n_lost": analysis.baseline_failed,
         "reason": "",
     }
-    return [base, *map(_row, analysis.effects)]
+    return [base, *map(_row, analysis.effects if effects is None else effects)]
 
 
 def _row(effect: Effect) -> Row:
@@ -155,7 +156,7 @@ def _sd(values: tuple[float, ...]) -> float | None:
 class Column:
     """A column for people: the value that it sorts by, its heading, what it means, and its text in a row.
 
-    `brief` columns make up the narrower Markdown and LaTeX tables.
+    `brief` columns make up the narrower Markdown table.
     """
 
     key: str
@@ -309,8 +310,21 @@ def _seeds_needed(effect: Effect, margin: float) -> str:
     return "out of reach" if effect.mde > margin else NONE  # NaN is neither: no margin, or no power
 
 
-def to_csv(analysis: Analysis) -> str:
-    """All values of all rows, unrounded to six digits, for programs; empty where there is no value."""
+def choose(analysis: Analysis, arms: Sequence[str] = ()) -> list[Effect]:
+    """The effects of the named arms in that order, or of all.
+
+    Raises:
+        UserError: the analysis has no such arm.
+    """
+    effects = {e.arm: e for e in analysis.effects}
+    for arm in arms:
+        if arm not in effects:
+            raise UserError(f"unknown arm '{arm}'{did_you_mean(arm, effects)} This study has: {', '.join(effects)}")
+    return [effects[arm] for arm in dict.fromkeys(arms)] if arms else list(effects.values())
+
+
+def to_csv(analysis: Analysis, arms: Sequence[str] = ()) -> str:
+    """All values of the named arms, or of all, unrounded to six digits, for programs; empty where there is none."""
 
     def cell(value: Any) -> Any:
         if isinstance(value, float):
@@ -318,51 +332,128 @@ def to_csv(analysis: Analysis) -> str:
         return value
 
     out = io.StringIO()
-    writer = csv.DictWriter(out, ("metric", "unit", "margin", *_KEYS), lineterminator="\n")
+    shared = {name: getattr(analysis, name) for name in ("study", "scope", "metric", "unit", "margin", "alpha")}
+    writer = csv.DictWriter(out, (*shared, *_KEYS), lineterminator="\n")
     writer.writeheader()
-    shared = {"metric": analysis.metric, "unit": analysis.unit, "margin": analysis.margin}
-    for row in effect_rows(analysis):
+    for row in effect_rows(analysis, choose(analysis, arms)):
         writer.writerow({key: cell(value) for key, value in (shared | row).items()})
     return out.getvalue()
 
 
-def to_markdown(analysis: Analysis) -> str:
-    """The brief columns as a GitHub-flavoured Markdown table."""
-    head, body = _brief(analysis, lambda text: re.sub(r"([\\|*`]|<(?=[A-Za-z/!?]))", r"\\\1", text), "**{}**")
-    lines = [head, ["---" if c.key in _LEFT else "---:" for c in columns(analysis) if c.brief], *body]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def to_markdown(analysis: Analysis, arms: Sequence[str] = ()) -> str:
+    """The brief columns of the named arms, or of all, as a GitHub-flavoured Markdown table, and what they hold on."""
+    shown = [c for c in columns(analysis) if c.brief]
+
+    def cells(row: Row) -> Iterator[str]:
+        for column in shown:
+            text = markdown_escape(column.show(row))
+            strong = column.key == "effect" and clear_of_zero(row["low"], row["high"])
+            yield f"**{text}**" if strong else text
+
+    lines = [[c.title for c in shown], ["---" if c.key in ("arm", "kind") else "---:" for c in shown]]
+    lines += [list(cells(row)) for row in effect_rows(analysis, choose(analysis, arms))]
+    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return f"{table}\n{markdown_escape(legend(analysis))}\n"
 
 
-def to_latex(analysis: Analysis) -> str:
-    """The brief columns as a LaTeX tabular for the booktabs package."""
-    head, body = _brief(analysis, latex_escape, r"\textbf{{{}}}")
-    align = "".join("l" if c.key in _LEFT else "r" for c in columns(analysis) if c.brief)
+def markdown_escape(text: str) -> str:
+    """Text on one line in which no character is a Markdown command."""
+    return re.sub(r"([\\|*`]|<(?=[A-Za-z/!?]))", r"\\\1", " ".join(text.split()))
+
+
+def legend(analysis: Analysis) -> str:
+    """What the effects of a table are, and what they hold on: one sentence."""
+    unit = f" in {analysis.unit}" if analysis.unit else ""
+    what = f"Effects on {metric_name(analysis.metric)}{unit}, paired by seed, with {confidence(analysis)} t intervals"
+    return f"{what}; {analysis.scope}." if analysis.scope else f"{what}."
+
+
+MOST_LATEX_ROWS = 60
+"""Arms of a LaTeX table: what fits on a page."""
+
+LONGEST_LATEX_ARM = 17
+"""Characters of an arm's name that stay on one line in a paper's column; longer ones are broken."""
+
+
+def to_latex(analysis: Analysis, arms: Sequence[str] = ()) -> str:
+    """A table of the named arms, or of all, that fits a paper's column of 8.5 cm; it needs the package booktabs.
+
+    Effect, interval, p, n and time alone. The caption has the level, the correction, the baseline and the scope;
+    below the table stand the arms without an effect, with their reasons.
+
+    Raises:
+        UserError: there are more arms than a page has room for, or no such arm.
+    """
+    effects = choose(analysis, arms)
+    if len(effects) > MOST_LATEX_ROWS:
+        raise UserError(too_many("a LaTeX table", MOST_LATEX_ROWS, effects, analysis))
+    rows = effect_rows(analysis, effects)[1:]
+    by_key = {c.key: c for c in columns(analysis)}
+    p, level = by_key.get("p_holm", by_key["p"]), latex_escape(confidence(analysis))
+
+    def cells(row: Row) -> Iterator[str]:
+        yield re.sub(r"(\+|\\_)", r"\1\\allowbreak{}", latex_escape(row["arm"]))
+        effect = latex_escape(by_key["effect"].show(row))
+        yield rf"\textbf{{{effect}}}" if clear_of_zero(row["low"], row["high"]) else effect
+        yield latex_escape(by_key["low"].show(row))
+        yield latex_escape(p.show(row))
+        yield str(row["n"]) if row["n"] == row["n_planned"] else f"{row['n']}/{row['n_planned']}"
+        # Its interval would not fit: the caption says how wide the widest is.
+        timed = row["time"] is not None and math.isfinite(row["time_low"])
+        yield latex_escape(f"{number(row['time'])}×" if timed else NONE)
+
+    fits = max((len(row["arm"]) for row in rows), default=0) <= LONGEST_LATEX_ARM
+    first = "l" if fits else rf">{{\raggedright}}p{{{0.3 if decimals(analysis) <= 2 else 0.2}\linewidth}}"
+    lost = [latex_escape(f"{row['arm']}: {row['verdict']}, {row['reason']}.") for row in rows if not row["n"]]
     lines = [
-        r"% needs \usepackage{booktabs}",
-        rf"\begin{{tabular}}{{{align}}}",
+        rf"% needs \usepackage{{{'' if fits else 'array,'}booktabs}}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_caption(analysis, rows)}}}",
+        rf"\label{{tab:{re.sub('[^A-Za-z0-9.:-]+', '-', analysis.study)}}}",
+        r"\medskip\footnotesize\setlength{\tabcolsep}{3pt}",
+        rf"\begin{{tabular}}{{@{{}}{first}rrrrr@{{}}}}",
         r"\toprule",
-        " & ".join(head) + r" \\",
+        " & ".join(("Arm", "Effect", f"{level} interval", p.title.replace("p", "$p$", 1), "$n$", "Time")) + r" \\",
         r"\midrule",
-        *(" & ".join(line) + r" \\" for line in body),
+        *(" & ".join(cells(row)) + r" \\" for row in rows if row["n"]),
         r"\bottomrule",
         r"\end{tabular}",
+        *([r"\par\smallskip\raggedright", *lost] if lost else []),
+        r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
 
 
-_LEFT = ("arm", "kind")
+def _caption(analysis: Analysis, rows: Sequence[Row]) -> str:
+    """What a reader needs to know of these rows, in LaTeX."""
+    unit = f" in {analysis.unit}" if analysis.unit else ""
+    scope = f", on {analysis.scope}" if analysis.scope else ""
+    level, d = latex_escape(confidence(analysis)).replace(" ", "~"), decimals(analysis)
+    family = sum(math.isfinite(e.p) for e in analysis.effects)
+    test = rf"$p$ adjusted by Holm's method for {family} arms" if family > 1 else r"$p$ of the paired $t$ test"
+    reaches = f"{number(analysis.baseline_mean, d)} {'%' if analysis.unit == 'points' else analysis.unit}".rstrip()
+    parts = [
+        latex_escape(f"Effects on {metric_name(analysis.metric)}{unit} against the baseline{scope}."),
+        rf"Mean paired difference over $n$ seeds with its {level} $t$ interval, bold where that excludes zero; {test}.",
+        rf"The baseline reaches {latex_escape(reaches)} (standard deviation {number(analysis.baseline_sd, d)}, "
+        rf"$n = {analysis.baseline_n}$).",
+    ]
+    reach = [max(r["time_high"] / r["time"], r["time"] / r["time_low"]) - 1 for r in rows if r["time"]]
+    if known := [v for v in reach if math.isfinite(v)]:
+        parts.append(
+            r"Time: training time over the baseline's; its 95~\% intervals reach at most "
+            rf"{math.ceil(100 * max(known))}~\% to either side."
+        )
+    return " ".join(parts)
 
 
-def _brief(analysis: Analysis, escape: Callable[[str], str], bold: str) -> tuple[list[str], list[list[str]]]:
-    shown = [c for c in columns(analysis) if c.brief]
-
-    def cells(row: Row) -> Iterable[str]:
-        for column in shown:
-            text = escape(" ".join(column.show(row).split()))
-            strong = column.key == "effect" and clear_of_zero(row["low"], row["high"])
-            yield bold.format(text) if strong else text
-
-    return [escape(c.title) for c in shown], [list(cells(row)) for row in effect_rows(analysis)]
+def too_many(what: str, most: int, effects: Sequence[Effect], analysis: Analysis) -> str:
+    """The message that refuses to show so many arms, with the largest effects as an example of a choice."""
+    known = [e for e in effects if math.isfinite(e.mean)]
+    largest = sorted(known, key=lambda e: e.mean, reverse=analysis.higher_is_better)[: min(most, 3)]
+    example = ",".join(e.arm for e in largest)
+    return f"{what} of {len(effects)} arms: at most {most} fit; name those to show, such as --arms {example}"
 
 
 _LATEX = {
@@ -376,9 +467,13 @@ _LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "–": "--",
+    "’": "'",
+    "\u00a0": "~",
 } | {c: "\\" + c for c in "&%$#_{}"}
 
 
 def latex_escape(text: str) -> str:
-    """Text in which no character is a LaTeX command."""
-    return "".join(_LATEX.get(c, c) for c in text)
+    """Text in which no character is a LaTeX command; what its usual fonts lack becomes a question mark."""
+    return "".join(
+        _LATEX.get(c, c if c.isprintable() and ord(c) < 0x180 else "?") for c in " ".join(re.split(r"[ \t\n\r]+", text))
+    )

@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.store.schema import CURVES, RUNS, SCHEMA_VERSION, Manifest
+from harness.store.schema import CURVES, OUTCOMES, RUNS, SCHEMA_VERSION, Manifest, SearchRecord
 from harness.store.writer import KINDS, TEMPORARY, write_table
 
+Record = TypeVar("Record", Manifest, SearchRecord)
+
 KEY = ["run_id", "fingerprint"]
+
+HALF_MAX = 65504.0
+"""The largest float16."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one run says of its test images, (images,) each and ordered by their position in the data set.
+
+    `confidence` is the largest softmax probability, float32, from the float16 logits that are stored.
+    """
+
+    index: NDArray[np.int64]
+    label: NDArray[np.int32]
+    predicted: NDArray[np.int64]
+    confidence: NDArray[np.float32]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each image was classified right."""
+        return np.equal(self.predicted, self.label)
 
 
 @dataclass
@@ -27,40 +53,49 @@ class StudyData:
     curves: pd.DataFrame
     predictions: pa.Table | None
     problems: list[str] = field(default_factory=list)
+    outcomes: pd.DataFrame = field(default_factory=lambda: OUTCOMES.empty_table().to_pandas())
+    """What a published study has in place of predictions; empty for others."""
 
-    def correct(self) -> dict[str, np.ndarray]:
-        """For each run, whether each test image was classified right, in the order of the data set."""
-        out: dict[str, np.ndarray] = {}
-        if self.predictions is None:
-            return out
-        ids = self.predictions["run_id"].combine_chunks()
-        if isinstance(ids, pa.DictionaryArray):
-            ids = ids.dictionary_decode()
-        classes = self.predictions.schema.field("logits").type.list_size
-        logits = self.predictions["logits"].combine_chunks()
-        values = logits.values if isinstance(logits, pa.FixedSizeListArray) else logits.flatten()
-        predicted = values.to_numpy(zero_copy_only=False).reshape(-1, classes).argmax(1)
-        frame = pd.DataFrame(
-            {
-                "run_id": ids.to_numpy(zero_copy_only=False),
-                "index": self.predictions["index"].to_numpy(),
-                "right": predicted == self.predictions["label"].to_numpy(),
-            }
-        )
-        for run_id, group in frame.groupby("run_id", sort=False):
-            out[str(run_id)] = group.sort_values("index")["right"].to_numpy()
+    @property
+    def classes(self) -> int | None:
+        """How many classes the predictions tell apart, or None where neither they nor their outcomes are stored."""
+        if self.predictions is not None:
+            return int(self.predictions.schema.field("logits").type.list_size)
+        return self.outcomes.loc[self.outcomes["group"] == "class", "key"].nunique() or None
+
+    @cached_property
+    def answers(self) -> dict[tuple[str, str], Answers]:
+        """What each run's predictions say, by run id and fingerprint."""
+        if self.predictions is None or not self.predictions.num_rows:
+            return {}
+        columns = {name: self.predictions[name].combine_chunks() for name in (*KEY, "index", "label", "logits")}
+        logits = columns["logits"].flatten().to_numpy(zero_copy_only=False).reshape(len(columns["index"]), -1)
+        index, label = columns["index"].to_numpy(), columns["label"].to_numpy()
+        ids, fingerprints = (columns[name].dictionary_encode() for name in KEY)
+        code = ids.indices.to_numpy().astype(np.int64) * len(fingerprints.dictionary) + fingerprints.indices.to_numpy()
+        order = np.argsort(code, kind="stable")
+        out = {}
+        for group in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
+            rows = group[np.argsort(index[group])]
+            # What has overflown float16 counts as its largest value. exp(z - max z) sums to 1 / confidence.
+            z = np.clip(logits[rows].astype(np.float32), -HALF_MAX, HALF_MAX)
+            confidence = 1 / np.exp(z - z.max(1, keepdims=True)).sum(1)
+            key = ids[int(rows[0])].as_py(), fingerprints[int(rows[0])].as_py()
+            out[key] = Answers(index[rows], label[rows], z.argmax(1), confidence)
         return out
+
+    def correct(self, fingerprint: str) -> dict[str, NDArray[np.bool_]]:
+        """For each run of that fingerprint, whether each test image was classified right, ordered by position."""
+        return {run_id: answers.right for (run_id, mark), answers in self.answers.items() if mark == fingerprint}
 
 
 def _expected(kind: str, found: pa.Schema) -> str:
     """Why a file's schema is not ours, or an empty string."""
-    names = {"runs": RUNS.names, "curves": CURVES.names}.get(
-        kind, ["schema_version", "run_id", "fingerprint", "index", "label", "logits"]
-    )
+    wanted = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES}.get(kind)
+    names = wanted.names if wanted else ["schema_version", "run_id", "fingerprint", "index", "label", "logits"]
     missing = [n for n in names if n not in found.names]
     if missing:
         return f"not a {kind} file of this program (no column {', '.join(missing[:3])})"
-    wanted = {"runs": RUNS, "curves": CURVES}.get(kind)
     if wanted is not None:
         for name in names:
             if found.field(name).type != wanted.field(name).type:
@@ -75,7 +110,7 @@ def read_kind(
 
     Args:
         study_dir: the study's folder.
-        kind: runs, curves or predictions.
+        kind: runs, curves, predictions or outcomes.
         runs: only these run ids, or all.
     """
     wanted = None if runs is None else sorted(runs)
@@ -117,7 +152,12 @@ def read_kind(
 
 def _without_duplicates(table: pa.Table, kind: str) -> pa.Table:
     """One row (runs) or one group of rows for each run and fingerprint: the last one written."""
-    unit = {"runs": [], "curves": ["step", "split", "metric"], "predictions": ["index"]}[kind]
+    unit = {
+        "runs": [],
+        "curves": ["step", "split", "metric"],
+        "predictions": ["index"],
+        "outcomes": ["against", "group", "key"],
+    }[kind]
     keys = table.select(KEY + unit).to_pandas()
     if not keys.duplicated().any():
         return table
@@ -133,7 +173,7 @@ def read_study(study_dir: Path, runs: Iterable[str] | None = None, predictions: 
     """Everything that a report needs of one study, restricted to `runs` when given."""
     wanted = None if runs is None else list(runs)
     tables, problems = {}, []
-    for kind in KINDS if predictions else ("curves", "runs"):
+    for kind in (*KINDS, "outcomes") if predictions else ("curves", "runs"):
         tables[kind], _, found = read_kind(study_dir, kind, wanted)
         problems += found
     return StudyData(
@@ -141,6 +181,7 @@ def read_study(study_dir: Path, runs: Iterable[str] | None = None, predictions: 
         curves=_frame(tables["curves"], CURVES),
         predictions=tables.get("predictions"),
         problems=problems,
+        outcomes=_frame(tables.get("outcomes"), OUTCOMES),
     )
 
 
@@ -155,13 +196,25 @@ def read_manifest(study_dir: Path) -> Manifest:
     Raises:
         UserError: there is none, or it is broken.
     """
-    path = study_dir / "study.json"
+    return _read_record(study_dir / "study.json", Manifest, "study", "harness ablate")
+
+
+def read_search(search_dir: Path) -> SearchRecord:
+    """The search's record.
+
+    Raises:
+        UserError: there is none, or it is broken.
+    """
+    return _read_record(search_dir / "search.json", SearchRecord, "search", "harness search")
+
+
+def _read_record(path: Path, record: type[Record], what: str, command: str) -> Record:
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        return record.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{study_dir} holds no study (no study.json); run `harness ablate` first") from None
+        raise UserError(f"{path.parent} holds no {what} (no {path.name}); run `{command}` first") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a study: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read as a {what}: {str(error).splitlines()[0]}") from None
 
 
 def study_folders(results: Path, published: bool = True) -> list[Path]:
@@ -188,6 +241,40 @@ def find_runs(results: Path, wanted: set[tuple[str, str]]) -> tuple[dict[tuple[s
             if status != "failed" and (run_id, fingerprint) in wanted:
                 found.setdefault((run_id, fingerprint), study_dir)
     return found, problems
+
+
+def find_row(study_dir: Path, run_id: str, fingerprint: str, columns: Sequence[str]) -> dict[str, Any] | None:
+    """Some columns of one run's row, or None where the study has no such row. No other column is read from disk.
+
+    Files that cannot be read are passed over.
+    """
+    own = study_dir / "runs" / f"{run_id}-{fingerprint}.parquet"
+    for _attempt in range(20):
+        try:
+            rows = _rows(own, run_id, fingerprint, columns) if own.exists() else []
+            if not rows:  # listed after the look at the run's own file, which merging removes last
+                merged = sorted((study_dir / "runs").glob("consolidated-*.parquet"))
+                rows = [row for path in merged for row in _rows(path, run_id, fingerprint, columns)]
+        except FileNotFoundError:
+            continue  # merged into another file meanwhile
+        return max(rows, key=lambda row: row["finished"], default=None)
+    return None
+
+
+def _rows(path: Path, run_id: str, fingerprint: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one run in one file, with `finished` beside the columns wanted."""
+    try:
+        with pq.ParquetFile(path) as file:
+            if _expected("runs", file.schema_arrow):
+                return []
+            table = file.read([*dict.fromkeys([*KEY, "finished", *columns])], use_threads=False)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowInvalid, OSError, ValueError):
+        return []
+    mask = pc.and_(pc.equal(table["run_id"], run_id), pc.equal(table["fingerprint"], fingerprint))
+    rows: list[dict[str, Any]] = table.filter(mask).to_pylist()
+    return rows
 
 
 def adopt(study_dir: Path, source: Path, keys: set[tuple[str, str]]) -> None:

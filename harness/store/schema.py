@@ -1,4 +1,4 @@
-"""What is stored: arrow schemas of the three tables, a study's manifest and a search's record."""
+"""What is stored: arrow schemas of the four tables, a study's manifest and a search's record."""
 
 from __future__ import annotations
 
@@ -70,6 +70,30 @@ CURVES = pa.schema(
     ]
 )
 
+OUTCOMES = pa.schema(
+    [
+        ("schema_version", _int),
+        ("run_id", _string),
+        ("fingerprint", _string),
+        ("against", _string),  # run id of the baseline with the same seed; empty for classes and bins
+        ("group", _string),  # which of the run's test images the row counts, see below
+        ("key", pa.int32()),  # class, or bin of confidence from 0; 0 for the others
+        ("n", pa.int32()),  # how many images these are
+        ("correct", pa.int32()),  # how many of them the run got right
+        ("confidence", pa.float32()),  # sum over them of the run's largest softmax probability, in [0, n]
+    ]
+)
+"""What a run's predictions say, in a few rows: the test images are counted three times over.
+
+By `class`, which is their label; by `bin`, which is the run's confidence in `CONFIDENCE_BINS` bins of equal width; and
+by how the run compares with its baseline: `fixed` images, which the baseline had wrong and the run has right; `broken`
+ones, the reverse; `changed` ones, which both have wrong with different answers; and `same`, all others. A published
+study has these rows in place of its predictions, which are a hundred times as large.
+"""
+
+CONFIDENCE_BINS = 15
+"""The bins of the stored ECE: bin k holds the confidences in [k/15, (k+1)/15), and the last one also holds 1."""
+
 
 def predictions_schema(classes: int) -> pa.Schema:
     """Schema of one run's test predictions: dataset index, label and float16 logits of each image."""
@@ -132,8 +156,12 @@ class Manifest(_Record):
 
     @property
     def family(self) -> tuple[str, ...]:
-        """Labels of the arms whose p values are corrected together: all but the baseline and skipped ones."""
-        return tuple(a.label for a in self.arms if a.tricks and a.skipped is None)
+        """Labels of the arms whose p values are corrected together: all but the baseline and skipped ones.
+
+        The baseline is the first arm without tricks; a second one is a baseline of another recipe.
+        """
+        baseline = next((a for a in self.arms if not a.tricks), None)
+        return tuple(a.label for a in self.arms if a is not baseline and a.skipped is None)
 
 
 class Trial(_Record):

@@ -157,8 +157,8 @@ def affordable(ahead: Forecast, budget: str | None, limit: int) -> int:
     return min(limit, int(parse_budget(budget) / per_seed)) if per_seed else limit
 
 
-def parse_budget(text: str) -> float:
-    """Seconds of a budget such as "90s", "20m", "1.5h".
+def parse_budget(text: str, option: str = "--budget") -> float:
+    """Seconds of a budget such as "90s", "20m", "1.5h", as `option` was given it.
 
     Raises:
         UserError: not of that form.
@@ -170,4 +170,4 @@ def parse_budget(text: str) -> float:
                 return float(text[:-1]) * seconds
         except ValueError:
             break
-    raise UserError(f"--budget {text}: write a number and s, m or h, for example 20m")
+    raise UserError(f"{option} {text}: write a number and s, m or h, for example 20m")

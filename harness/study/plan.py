@@ -103,7 +103,7 @@ def make_plan(
     q = experiment.experiment
     mark = fingerprint(experiment.recipe, place.device, place.threads)["fingerprint"]
     manifest = Manifest(
-        study=_checked(name) if name else study_name(q.name, made.name, asked),
+        study=checked_name(name) if name else study_name(q.name, made.name, asked),
         experiment=q.name,
         question=q.question,
         metric=q.metric,
@@ -150,7 +150,12 @@ def _cost(names: ArmNames, tricks: Mapping[str, Trick]) -> float:
     return cost
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """A study's name, which must be able to become a folder's.
+
+    Raises:
+        UserError: it cannot.
+    """
     try:
         return TypeAdapter(Slug).validate_python(name)
     except ValidationError:

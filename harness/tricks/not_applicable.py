@@ -60,9 +60,9 @@ ROWS = (
     ),
     Row(
         "hyperparameter_search", "optimization", "protocol",
-        "A sweep of one hyperparameter over paired seeds. Every card states a search range; the arms of a sweep are "
-        "compared on the test split, so confirm the winner on fresh seeds.",
-        "harness ablate label_smoothing.eps=0.05,0.1,0.2 --design sweep",
+        "A search over the range that every card states: the baseline and each arm get the same number of trials, "
+        "which see validation only, and the winners are compared on fresh seeds.",
+        "harness search label_smoothing --trials 30",
     ),
     Row(
         "deeper_network", "architecture", "protocol",

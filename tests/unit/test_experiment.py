@@ -123,7 +123,7 @@ def test_canonical_json_is_sorted_and_complete():
 
 
 def test_schema_names_the_sections_of_the_contract():
-    assert list(Experiment.model_fields) == ["experiment", "data", "model", "recipe", "study", "tricks"]
+    assert list(Experiment.model_fields) == ["experiment", "data", "model", "recipe", "study", "tricks", "search"]
     assert {
         "epochs",
         "batch_size",

@@ -11,8 +11,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -73,47 +74,114 @@ class Rows:
     predictions: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) -> Iterator[Finished]:
-    """Do all jobs, yielding each as it ends. Rows are on disk before a job is yielded.
+class Pool:
+    """Worker processes that any number of threads share (see `open_pool`).
 
-    Closing the iterator early (Ctrl-C) stops the workers; finished runs stay.
+    A job whose worker died is done once more, and then stored as failed. Rows are on disk before a job is finished.
     """
-    threads = jobs[0].place.threads if jobs else 1
+
+    def __init__(self, processes: ProcessPool) -> None:
+        self._processes = processes
+        self._lock = threading.Lock()
+        self._awaited: set[Future[Finished]] = set()
+
+    def start(self, job: Job) -> Future[Finished]:
+        """Begin a job as soon as a worker is free; `outcome` takes what comes of it."""
+        return self._processes.schedule(work, args=(job,))
+
+    def outcome(self, future: Future[Finished], job: Job, tries: int) -> Finished | None:
+        """What became of a job that has ended for the `tries`-th time, or None when it must be started again.
+
+        Raises:
+            UserError: no worker can start.
+            OSError: the rows cannot be written.
+            CancelledError: the pool was stopped.
+        """
+        try:
+            return future.result()
+        except ProcessExpired as error:
+            return lost(job, f"the worker process died {TRIES} times ({error})") if tries >= TRIES else None
+        except (OSError, CancelledError):
+            raise
+        except BrokenExecutor as error:
+            raise UserError(
+                f"the worker processes could not start ({error}); `harness doctor` says what is broken, "
+                "and --plugin files must also import in a worker"
+            ) from None
+        except Exception as error:
+            return lost(job, f"{type(error).__name__}: {error}")
+
+    def do(self, job: Job) -> Finished:
+        """Do a job and wait for its end; see `outcome` for what it raises."""
+        finished, tries = None, 0
+        while finished is None:
+            tries += 1
+            finished = self._once(job, tries)
+        return finished
+
+    def _once(self, job: Job, tries: int) -> Finished | None:
+        with self._lock:
+            try:
+                future = self.start(job)
+            except RuntimeError as error:  # stopped, or broken, which another thread has been told
+                raise CancelledError(str(error)) from None
+            self._awaited.add(future)
+        try:
+            return self.outcome(future, job, tries)
+        finally:
+            with self._lock:
+                self._awaited.remove(future)
+
+    def close(self) -> None:
+        """Finish what was started and take nothing more."""
+        self._processes.close()  # type: ignore[no-untyped-call]
+
+    def stop(self) -> None:
+        """End the workers at once; threads that wait in `do` get `CancelledError`."""
+        with self._lock:
+            self._processes.stop()  # type: ignore[no-untyped-call]
+            for future in self._awaited:
+                future.cancel()
+
+
+@contextmanager
+def open_pool(workers: int, threads: int, plugins: Sequence[Path] = ()) -> Iterator[Pool]:
+    """Worker processes with that many CPU threads each. Leaving early (Ctrl-C) stops them; finished runs stay."""
     with _environment(worker_environment(threads)):
-        pool = ProcessPool(
-            max_workers=max(1, min(workers, len(jobs))),
+        processes = ProcessPool(
+            max_workers=workers,
             initializer=start_worker,
             initargs=(threads, [str(p) for p in plugins]),
             context=multiprocessing.get_context("spawn"),
         )
+        pool = Pool(processes)
         try:
-            pending: dict[Future[Finished], tuple[Job, int]] = {pool.schedule(work, args=(j,)): (j, 1) for j in jobs}
-            while pending:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    job, tries = pending.pop(future)
-                    try:
-                        yield future.result()
-                    except ProcessExpired as error:
-                        if tries < TRIES:
-                            pending[pool.schedule(work, args=(job,))] = (job, tries + 1)
-                        else:
-                            yield lost(job, f"the worker process died {TRIES} times ({error})")
-                    except OSError:
-                        raise
-                    except BrokenExecutor as error:
-                        raise UserError(
-                            f"the worker processes could not start ({error}); `harness doctor` says what is broken, "
-                            "and --plugin files must also import in a worker"
-                        ) from None
-                    except Exception as error:
-                        yield lost(job, f"{type(error).__name__}: {error}")
-            pool.close()  # type: ignore[no-untyped-call]
+            yield pool
+            pool.close()
         except BaseException:
-            pool.stop()  # type: ignore[no-untyped-call]
+            pool.stop()
             raise
         finally:
-            pool.join()
+            processes.join()
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) -> Iterator[Finished]:
+    """Do all jobs, yielding each as it ends.
+
+    Closing the iterator early (Ctrl-C) stops the workers; finished runs stay.
+    """
+    threads = jobs[0].place.threads if jobs else 1
+    with open_pool(max(1, min(workers, len(jobs))), threads, plugins) as pool:
+        pending: dict[Future[Finished], tuple[Job, int]] = {pool.start(j): (j, 1) for j in jobs}
+        while pending:
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                job, tries = pending.pop(future)
+                finished = pool.outcome(future, job, tries)
+                if finished is None:
+                    pending[pool.start(job)] = (job, tries + 1)
+                else:
+                    yield finished
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -144,6 +144,12 @@ def test_a_run_that_diverged_says_only_that() -> None:
     assert "nan in epoch 3 of 20; mean loss of the 2 finite epochs from 2.3 to 9e+09" in finding.evidence
 
 
+def test_a_run_that_diverged_in_its_first_epoch_has_no_finite_loss_to_tell() -> None:
+    lost = make_row(status="diverged", reason="the training loss is nan in epoch 1 of 20", val_accuracy=None)
+    (finding,) = diagnose(lost, make_curves(train_loss=[math.nan], val_nll=[], val_accuracy=[]), CONTEXT)
+    assert finding.evidence.startswith("the training loss is nan in epoch 1 of 20; peak learning rate")
+
+
 def test_a_metric_that_is_not_finite_is_a_divergence_even_in_a_finished_run() -> None:
     assert find(val_nll=np.where(EPOCHS == 9, math.inf, 1.0)) == [("diverged", "problem")]
     assert find(make_row(test_nll=math.inf)) == [("diverged", "problem")]

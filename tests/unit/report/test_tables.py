@@ -1,11 +1,13 @@
 import csv
 import io
 import math
+import re
 from dataclasses import replace
 
 import pytest
 
 from harness.analysis.types import Ratio
+from harness.errors import UserError
 from harness.report import tables
 
 
@@ -83,25 +85,9 @@ def test_csv_holds_numbers_that_parse(study):
     effect = study.analysis.effects[0]
     assert float(mixup["effect"]) == pytest.approx(effect.mean, rel=1e-5)
     assert float(mixup["high"]) == pytest.approx(effect.high, rel=1e-5)
-    assert (mixup["n"], mixup["metric"], mixup["margin"]) == ("10", "test_accuracy", "0.5")
+    assert (mixup["n"], mixup["metric"], mixup["margin"], mixup["alpha"]) == ("10", "test_accuracy", "0.5", "0.05")
     skipped = next(r for r in rows if r["arm"] == "asam+sam")
     assert (skipped["effect"], skipped["reason"]) == ("", "both own the gradient")
-
-
-def test_csv_markdown_and_latex_show_equal_numbers(study):
-    from_csv = {r["arm"]: r for r in csv.DictReader(io.StringIO(tables.to_csv(study.analysis)))}
-    markdown, latex = tables.to_markdown(study.analysis), tables.to_latex(study.analysis)
-    for effect in study.analysis.effects[:5]:
-        raw = from_csv[effect.arm]
-        mean = tables.signed(float(raw["effect"]))
-        ends = tables.interval(float(raw["low"]), float(raw["high"]))
-        line = next(x for x in markdown.splitlines() if x.startswith(f"| {effect.arm} "))
-        assert mean in line
-        assert ends in line
-        assert f"| {effect.n}/{effect.n_planned} |" in line
-        line = next(x for x in latex.splitlines() if x.startswith(tables.latex_escape(effect.arm) + " "))
-        assert tables.latex_escape(mean) in line
-        assert tables.latex_escape(ends) in line
 
 
 def test_markdown_is_bold_only_where_the_interval_excludes_zero(study):
@@ -115,24 +101,72 @@ def test_markdown_is_bold_only_where_the_interval_excludes_zero(study):
 def test_markdown_cells_cannot_break_the_table(study):
     effect = replace(study.analysis.effects[0], arm="a|b\n<script>")
     lines = tables.to_markdown(replace(study.analysis, effects=(effect,))).splitlines()
-    assert len(lines) == 4
-    assert r"a\|b \<script>" in lines[-1]
-    assert len({len(line.replace(r"\|", "").split("|")) for line in lines}) == 1
+    rows = lines[: lines.index("")]
+    assert len(rows) == 4
+    assert r"a\|b \<script>" in rows[-1]
+    assert len({len(line.replace(r"\|", "").split("|")) for line in rows}) == 1
 
 
-def test_latex_escapes_specials(study):
-    assert tables.latex_escape(r"a_b & 50% $x$ #1 {y} ~ ^ \input < −1") == (
-        r"a\_b \& 50\% \$x\$ \#1 \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}input $<$ $-$1"
+def test_markdown_ends_with_what_it_holds_on(study):
+    analysis = replace(study.analysis, scope="digits, 100 images | <b>")
+    assert tables.to_markdown(analysis).splitlines()[-1] == (
+        r"Effects on test accuracy in points, paired by seed, with 95 % t intervals; digits, 100 images \| \<b>."
     )
-    latex = tables.to_latex(study.analysis)
-    assert r"cutmix+label\_smoothing" in latex
-    assert r"95 \% CI" in latex
-    assert all(line.endswith(r"\\") for line in latex.splitlines() if " & " in line)
+
+
+def test_latex_escapes_specials():
+    assert tables.latex_escape("a_b & 50% $x$ #1 {y} ~ ^ \\input < −1\n± × – é 漢") == (
+        r"a\_b \& 50\% \$x\$ \#1 \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}input $<$ $-$1"
+        r" $\pm$ $\times$ -- é ?"
+    )
+
+
+def test_a_latex_caption_has_level_n_correction_baseline_and_scope(study):
+    analysis = replace(study.analysis, study="digits_many", scope="digits, 10% noise", alpha=0.1, baseline_mean=88.125)
+    latex = tables.to_latex(analysis)
+    caption = next(line for line in latex.splitlines() if line.startswith(r"\caption"))
+    assert r"Effects on test accuracy in points against the baseline, on digits, 10\% noise." in caption
+    assert r"90~\% $t$ interval" in caption
+    assert "$p$ adjusted by Holm's method for 5 arms" in caption
+    assert r"The baseline reaches 88.12 \% (standard deviation" in caption
+    assert r"\label{tab:digits-many}" in latex
+    # The widest time interval is that of dropout: 1.01 up to 1.04 and down to 0.98, so 1.01 / 0.98 = 1.031.
+    assert r"95~\% intervals reach at most 4~\% to either side" in caption
+    one = tables.to_latex(study.analysis, ["mixup"])
+    assert "for 5 arms" in one, "the correction is that of the study, not of the rows shown"
 
 
 def test_skipped_arms_carry_their_reason_into_text_tables(study):
     assert "skipped: both own the gradient" in tables.to_markdown(study.analysis)
-    assert "failed: out of memory" in tables.to_latex(study.analysis)
+    latex = tables.to_latex(study.analysis).splitlines()
+    after = latex[latex.index(r"\end{tabular}") :]
+    assert "asam+sam: skipped, both own the gradient." in after
+    assert "swin: failed, out of memory." in after
+
+
+def test_named_arms_come_in_the_order_of_their_names(study):
+    arms = ["sam", "mixup", "sam"]
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv(study.analysis, arms))))
+    assert [r["arm"] for r in rows] == ["baseline", "sam", "mixup"]
+    assert [line.split(" | ")[0] for line in tables.to_markdown(study.analysis, arms).splitlines()[3:5]] == [
+        "| sam",
+        "| mixup",
+    ]
+    assert re.findall(r"^(\w+) &", tables.to_latex(study.analysis, arms), flags=re.M) == ["Arm", "sam", "mixup"]
+
+
+@pytest.mark.parametrize("to", [tables.to_csv, tables.to_markdown, tables.to_latex])
+def test_an_unknown_arm_is_refused_with_the_nearest_name(study, to):
+    with pytest.raises(UserError, match=r"unknown arm 'mixpu'.*'mixup'\?.*This study has: mixup, ema"):
+        to(study.analysis, ["mixpu"])
+
+
+def test_a_latex_table_refuses_more_arms_than_a_page_holds(study_of):
+    analysis = study_of(gains={f"t{i}": i / 10 for i in range(60)}, seeds=3, epochs=2).analysis
+    best = sorted(analysis.effects[:60], key=lambda e: -e.mean)[:3]
+    with pytest.raises(UserError, match=f"of 62 arms: at most 60 fit; .* --arms {','.join(e.arm for e in best)}$"):
+        tables.to_latex(analysis)
+    assert tables.to_latex(analysis, [f"t{i}" for i in range(60)]).count("& 3 &") == 60
 
 
 def test_interval_level_follows_alpha(study):

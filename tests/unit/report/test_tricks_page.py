@@ -1,12 +1,19 @@
+import json
+import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 from typer.testing import CliRunner
 
+from harness.analysis.interactions import DesignAnalysis, Estimate
 from harness.cli import app
 from harness.errors import UserError
-from harness.report.tricks_page import render_tricks, write_tricks
+from harness.report import tables
+from harness.report.build import Loaded
+from harness.report.tricks_page import Evidence, Origin, gather, render_trick, render_tricks, write_tricks
+from harness.store.reader import StudyData
 
 EVIL = '<script>alert("1")</script>'
 
@@ -154,3 +161,185 @@ def test_one_card_and_the_page_together_are_refused(tmp_path):
 
     assert isinstance(out.exception, UserError)
     assert not (tmp_path / "x.html").exists()
+
+
+# Pages of single tricks.
+
+
+def with_run(study, trick, version):
+    """The study with a specification in the run of each arm, as the store has it."""
+    spec = {"arm": {"tricks": [{"name": trick, "version": version, "params": {}}]}}
+    return study.runs.assign(spec=json.dumps(spec))
+
+
+def origin(study, name="digits-many", version=3, effects=None, tricks=None):
+    analysis = study.analysis if effects is None else replace(study.analysis, effects=tuple(effects))
+    manifest = study.manifest
+    if tricks is not None:
+        arms = [a.model_copy(update={"tricks": tricks.get(a.label, a.tricks)}) for a in manifest.arms]
+        manifest = manifest.model_copy(update={"arms": tuple(arms)})
+    data = StudyData(with_run(study, "mixup", version), study.curves, None)
+    return Origin(name, f"{name}.html", Loaded(manifest, data, analysis, None))
+
+
+def shown(html):
+    body = re.sub(r"<(style|script)\b.*?</\1>", " ", html, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def mixup_page(*origins, **changed):
+    card = trick("mixup", parameters=[parameter(default=0.2)], **changed)
+    return render_trick(card, gather(origins).get("mixup", Evidence()), {"mixup", "ema"})
+
+
+def test_each_study_is_a_row_with_effect_interval_n_margin_verdict_and_cost(study):
+    text = shown(mixup_page(origin(study)))
+
+    (e,) = (e for e in study.analysis.effects if e.arm == "mixup")
+    assert f"{tables.signed(e.mean)} {tables.interval(e.low, e.high)} n = 10 of 10 pairs, margin ±0.5" in text
+    assert "▲ helps time 1.03× [1.00, 1.06] memory 1.10× [1.09, 1.11]" in text
+    assert "Measured alone in 1 study" in text
+
+
+def test_links_lead_out_of_the_folder_of_the_pages(study):
+    html = mixup_page(origin(study))
+
+    assert '<a href="../digits-many.html">digits-many</a>' in html
+    assert 'href="../index.html"' in html
+
+
+def test_hyperparameters_are_shown_where_they_are_not_the_default(study):
+    assert "alpha = 1" in shown(mixup_page(origin(study))), "the card's default is 0.2 and the study's value 1.0"
+    same = origin(study, tricks={"mixup": {"mixup": {"alpha": 0.2}}})
+    assert "default hyperparameters" in shown(mixup_page(same))
+
+
+def test_a_default_that_is_a_tuple_equals_the_list_of_a_manifest(study):
+    card = trick("mixup", parameters=[parameter(default=(0.5, 0.75))])
+    same = origin(study, tricks={"mixup": {"mixup": {"alpha": [0.5, 0.75]}}})
+
+    assert "default hyperparameters" in shown(render_trick(card, gather([same])["mixup"], ()))
+
+
+def test_effects_of_an_older_version_of_the_trick_are_marked(study):
+    assert "measured with version" not in shown(mixup_page(origin(study, version=3)))
+    assert "measured with version 2 of the trick, which is now 3" in shown(mixup_page(origin(study, version=2)))
+
+
+def test_stacks_are_listed_apart_and_called_what_they_are(study):
+    html = render_trick(trick("cutmix"), gather([origin(study)])["cutmix"], {"cutmix"})
+
+    assert "Not measured alone yet" in shown(html)
+    assert "1 arm with this trick and others" in shown(html)
+    assert '<a href="cutmix.html">cutmix</a>+<wbr>label_<wbr>smoothing' in html
+
+
+def test_a_trick_that_nothing_measured_says_how_to_measure_it():
+    text = shown(render_trick(trick("sam"), Evidence(), {"sam"}))
+
+    assert "Not measured yet" in text
+    assert "make ablate TRICK=sam" in text
+
+
+def shifted(study, by):
+    """The same effects moved by some points, as a study of other runs would have them."""
+    return [
+        replace(
+            e, treated=tuple(v + by for v in e.treated), mean=e.mean + by, low=e.low + by, high=e.high + by,
+            base=tuple(v - 1 for v in e.base),
+        )
+        for e in study.analysis.effects
+    ]  # fmt: skip
+
+
+def studies(study, count):
+    return [
+        origin(study, f"s{i}", effects=[replace(e, base=tuple(v - i for v in e.base)) for e in shifted(study, 0.1 * i)])
+        for i in range(count)
+    ]
+
+
+def test_four_studies_are_compared_but_not_pooled(study):
+    text = shown(mixup_page(*studies(study, 4)))
+
+    assert "Together: signs agree" in text
+    assert "4 studies). No pooled effect: 4 studies hardly tell" in text
+
+
+def test_five_studies_of_one_setting_are_pooled_with_random_effects(study):
+    found = studies(study, 5)
+    means = [e.mean for o in found for e in o.loaded.analysis.effects if e.arm == "mixup"]
+
+    # Equal standard errors, and less spread than they explain: the pooled mean is the plain one.
+    assert f"Mean over these 5 workloads (random effects): {tables.signed(sum(means) / 5)} [" in shown(
+        mixup_page(*found)
+    )
+
+
+def test_other_hyperparameters_are_another_treatment(study):
+    found = [
+        *studies(study, 4),
+        origin(study, "other", effects=shifted(study, 1), tricks={"mixup": {"mixup": {"alpha": 9}}}),
+    ]
+
+    assert "No pooled effect: the hyperparameters differ" in shown(mixup_page(*found))
+
+
+def test_shared_runs_are_not_pooled(study):
+    assert "No pooled effect: effects of shared runs" in shown(mixup_page(origin(study, "a"), origin(study, "b")))
+
+
+def test_metrics_have_axes_of_their_own(study):
+    other = origin(study, "losses")
+    analysis = replace(other.loaded.analysis, metric="test_nll", unit="", higher_is_better=False, margin=math.nan)
+    html = mixup_page(origin(study), other._replace(loaded=replace(other.loaded, analysis=analysis)))
+
+    assert html.count('<table class="lanes"') == 2
+    assert "better →" in html
+    assert "← better" in html
+    assert not re.search(r"\bnan\b", html)
+
+
+def test_an_arm_without_a_result_has_its_reason_and_no_mark(study):
+    html = render_trick(trick("swin"), gather([origin(study)])["swin"], ())
+
+    assert "out of memory" in shown(html)
+    assert html.count('<svg class="lane"') == 0
+
+
+def test_published_figures_name_the_studies_of_each_direction(study):
+    text = shown(mixup_page(origin(study)))
+
+    assert "+1.35 (94.05 → 95.40 % accuracy)" in text
+    assert "same direction digits-many" in text
+
+
+def test_a_design_tells_what_the_trick_adds_inside_a_stack(study):
+    share = Estimate("mixup", 0.5, 0.1, 0.9, 0.2, 0.01, 0.02, 10)
+    design = DesignAnalysis("test_accuracy", "points", True, ("mixup",), None, (), (), (share,), (), (), (), ())
+    found = origin(study)
+    found = found._replace(loaded=replace(found.loaded, design=design))
+
+    assert "left out of the full stack +0.50 [0.10, 0.90] 10" in shown(mixup_page(found))
+
+
+def test_a_page_of_a_trick_is_escaped(study):
+    card = trick("mixup", family=EVIL, summary=EVIL, formula=EVIL, paper=EVIL, excludes={EVIL: EVIL})
+    evil = origin(study, EVIL)
+
+    html = render_trick(card, gather([evil])["mixup"], {"mixup"})
+    assert "<script>alert" not in html
+    assert not re.search(r"""(src|href)=["']?https?:|@import|url\(""", html)
+
+
+def test_the_overview_has_the_verdicts_and_links_to_the_pages(study):
+    cards = [trick("mixup"), trick("sam"), trick("unknown_trick")]
+    html = render_tricks(cards, gather([origin(study)]), root="")
+
+    assert 'href="tricks/mixup.html"' in html
+    assert 'aria-label="helps in digits-many"' in html
+    assert "not yet: make ablate TRICK=unknown_trick" in shown(html)
+
+
+def test_the_overview_outside_a_site_links_to_nothing_outside_itself():
+    assert 'href="tricks/' not in render_tricks([trick("mixup")])

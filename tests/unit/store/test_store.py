@@ -32,7 +32,7 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     assert data.runs.loc[0, "test_accuracy"] == 0.875
     assert data.curves["value"].tolist() == [0.1, 0.2]
     assert data.predictions.schema.field("logits").type == pa.list_(pa.float16(), 3)
-    assert data.correct()["a" * 16].tolist() == [False, True], "in the order of the data set index"
+    assert data.correct("f0")["a" * 16].tolist() == [False, True], "in the order of the data set index"
 
 
 def test_schema_holds_no_object_columns_and_says_its_version(tmp_path):
@@ -94,7 +94,7 @@ def test_consolidation_keeps_every_row_and_leaves_one_file(tmp_path):
     by = ["run_id"]
     assert before.runs.sort_values(by).reset_index(drop=True).equals(after.runs.sort_values(by).reset_index(drop=True))
     assert len(after.curves) == 10
-    assert after.correct().keys() == before.correct().keys()
+    assert after.correct("f0").keys() == before.correct("f0").keys()
 
 
 def test_stragglers_written_after_consolidation_are_read_and_duplicates_are_not(tmp_path):
@@ -135,7 +135,7 @@ def test_adopted_runs_are_whole(tmp_path):
 
     assert data.runs["run_id"].tolist() == ["b" * 16]
     assert len(data.curves) == 2
-    assert list(data.correct()) == ["b" * 16]
+    assert list(data.correct("f0")) == ["b" * 16]
 
 
 def test_a_failing_write_leaves_nothing_partial(tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ NAMES = (
 """What people may look for: every one must be a trick, or say what it is instead."""
 
 TRICK_KEYS = {"kind", "name", "family", "summary", "paper", "formula", "expect", "differs", "cost", "excludes",
-              "version", "hooks", "parameters"}  # fmt: skip
+              "version", "measured", "hooks", "parameters"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,10 @@ def test_a_reason_names_only_tricks_that_exist(row, listed):
     assert set(named) <= set(registry.builtin())
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if " ablate " in r.command], ids=lambda r: r.name)
+TRAINING = [r for r in ROWS if " ablate " in r.command or " search " in r.command]
+
+
+@pytest.mark.parametrize("row", TRAINING, ids=lambda r: r.name)
 def test_a_study_that_a_reason_names_can_be_planned(row, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(forecast, "run_seconds", lambda *_: (1.0, "no pilot"))
@@ -120,8 +123,8 @@ def test_a_report_that_a_reason_names_has_its_metric(row):
     assert metric in SCALES
 
 
-def test_every_command_is_a_study_or_a_report():
-    assert {r.command.split()[1] for r in ROWS if r.command} == {"ablate", "report"}
+def test_every_command_is_a_study_a_search_or_a_report():
+    assert {r.command.split()[1] for r in ROWS if r.command} == {"ablate", "search", "report"}
 
 
 @pytest.mark.parametrize("name", ["ewc_penalty", "early_stopping", "pet"])

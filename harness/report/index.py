@@ -1,0 +1,183 @@
+"""What the site lists: its index as a page, and as an Atom feed."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from harness.errors import UserError
+from harness.report import tables
+from harness.report.build import Loaded
+from harness.report.render import BADGES, environment
+from harness.report.tricks_page import Evidence, Origin
+from harness.store.schema import SearchRecord
+
+ATOM = "http://www.w3.org/2005/Atom"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study, search or comparison as the index lists it.
+
+    `counts` has the arms of each kind of verdict, in the order in which verdicts are told; `gains` and `losses` are the
+    arms whose verdict has a direction. `created` is a time in UTC.
+    """
+
+    kind: str
+    name: str
+    page: str
+    title: str
+    created: datetime
+    scope: str
+    experiment: str
+    size: str
+    counts: Mapping[str, int]
+    gains: Sequence[str] = ()
+    losses: Sequence[str] = ()
+
+    @property
+    def verdicts(self) -> str:
+        """The counts in words: "helps 2, undecided 5"."""
+        return ", ".join(f"{kind} {count}" for kind, count in self.counts.items())
+
+
+def href(name: str) -> str:
+    """A page's address from the site's root, for a folder of any name."""
+    return f"{quote(name)}.html"
+
+
+def _time(created: str, name: str) -> datetime:
+    """A stored time in UTC.
+
+    Raises:
+        UserError: the declaration of a foreign program has something else there.
+    """
+    try:
+        found = datetime.fromisoformat(created)
+    except ValueError:
+        raise UserError(f"{name}: created = '{created}' is no ISO 8601 time, so it has no place in the feed") from None
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+
+def study_entry(origin: Origin) -> Entry:
+    """What the index says of a study.
+
+    Raises:
+        UserError: its declaration has no time; so for the other kinds.
+    """
+    manifest, analysis = origin.loaded.manifest, origin.loaded.analysis
+    kinds = Counter(e.verdict.kind for e in analysis.effects)
+    arms = sum(bool(arm.tricks) for arm in manifest.arms)
+    design = manifest.design.replace("_", " ")
+    return Entry(
+        kind="study",
+        name=origin.name,
+        page=origin.page,
+        title=manifest.question or origin.name,
+        created=_time(manifest.created, origin.name),
+        scope=manifest.scope,
+        experiment=manifest.experiment,
+        size=f"{design}, {tables.plural(arms, 'arm')} × {tables.plural(len(manifest.seeds), 'seed')}",
+        counts={kind: kinds[kind] for kind in BADGES if kinds[kind]},  # type: ignore[index]
+        gains=[e.arm for e in analysis.effects if e.verdict.kind.startswith("helps")],
+        losses=[e.arm for e in analysis.effects if e.verdict.kind.startswith("hurts")],
+    )
+
+
+def search_entry(name: str, record: SearchRecord) -> Entry:
+    """What the index says of a search."""
+    searched = [arm.label for arm in record.arms if arm.space]
+    seeds = tables.plural(len(record.fresh_seeds), "fresh seed")
+    return Entry(
+        kind="search",
+        name=name,
+        page=href(name),
+        title=record.question or name,
+        created=_time(record.created, name),
+        scope=record.scope,
+        experiment=record.experiment,
+        size=f"{', '.join(searched)}: {tables.plural(record.trials, 'trial')} each, judged on {seeds}",
+        counts={},
+    )
+
+
+def comparison_entry(name: str, title: str, chosen: Mapping[str, Loaded]) -> Entry:
+    """What the index says of a comparison, which is as new as the newest of its studies."""
+    experiments = dict.fromkeys(study.manifest.experiment for study in chosen.values())
+    return Entry(
+        kind="comparison",
+        name=name,
+        page=href(name),
+        title=title,
+        created=max(_time(study.manifest.created, of) for of, study in chosen.items()),
+        scope=f"compares {', '.join(chosen)}",
+        experiment=next(iter(experiments)) if len(experiments) == 1 else "",
+        size=f"{len(chosen)} studies",
+        counts={},
+    )
+
+
+def render_index(entries: Sequence[Entry], tricks: set[str], evidence: Mapping[str, Evidence]) -> str:
+    """The page that lists everything.
+
+    Args:
+        entries: in the order in which they are shown.
+        tricks: names that have a page in the folder `tricks`.
+        evidence: what studies say, by trick.
+    """
+    return environment.get_template("index.html.j2").render(
+        root="",
+        entries=entries,
+        kinds=[(kind, [e for e in entries if e.kind == kind]) for kind in ("study", "comparison", "search")],
+        experiments=sorted({e.experiment for e in entries if e.experiment}),
+        verdicts=[kind for kind in BADGES if any(kind in e.counts for e in entries)],
+        tricks=tricks,
+        measured=sum(any(m.effect.n for m in e.alone) for name, e in evidence.items() if name in tricks),
+    )
+
+
+def feed(entries: Sequence[Entry]) -> bytes:
+    """The entries as an Atom feed (RFC 4287), newest first; ids and times come from the declarations."""
+    ElementTree.register_namespace("", ATOM)
+
+    def element(parent: ElementTree.Element, name: str, text: str = "", **attributes: str) -> ElementTree.Element:
+        found = ElementTree.SubElement(parent, f"{{{ATOM}}}{name}", attributes)
+        found.text = _printable(text) or None
+        return found
+
+    root = ElementTree.Element(f"{{{ATOM}}}feed")
+    element(root, "title", "Ablation studies of training tricks")
+    element(root, "id", _urn("feed"))
+    element(root, "updated", _stamp(max(e.created for e in entries)))
+    element(element(root, "author"), "name", "harness")
+    element(root, "link", rel="self", href="feed.xml")
+    element(root, "link", rel="alternate", type="text/html", href="index.html")
+    for e in entries:
+        entry = element(root, "entry")
+        element(entry, "title", e.title)
+        element(entry, "id", _urn(e.kind, e.name, e.created.isoformat()))
+        element(entry, "updated", _stamp(e.created))
+        element(entry, "link", rel="alternate", type="text/html", href=e.page)
+        element(entry, "summary", ". ".join(filter(None, (e.verdicts, e.size, e.scope))))
+    ElementTree.indent(root)
+    return b"%s\n" % ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+
+
+def _urn(*parts: str) -> str:
+    """A name that is the same for ever and needs no domain."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, "\n".join(("harness", *parts))).urn
+
+
+def _stamp(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _printable(text: str) -> str:
+    """The text without what no XML 1.0 document may hold, escaped or not."""
+    return re.sub("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text)

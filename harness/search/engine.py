@@ -1,0 +1,138 @@
+"""A search at work on this machine: its trials, then its comparisons on fresh seeds, then its record."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import SQLAlchemyError
+
+from harness.errors import UserError
+from harness.experiment import BASELINE, RunSpec
+from harness.search.plan import SearchPlan
+from harness.search.record import compare, make_record, params_of, searched_arm, winner, write_record
+from harness.search.runs import Runs
+from harness.search.search import Done, Search, repeatedly
+from harness.search.shared import Shared, first_line, is_server, open_storage
+from harness.store.schema import Manifest
+from harness.store.writer import consolidate, prepare
+from harness.study.forecast import stored_runs
+from harness.study.workers.local import open_pool
+from harness.training.provenance import fingerprint
+from harness.training.session import Place
+
+
+class Engine:
+    """Does a plan with one pool of workers; see `open_engine`."""
+
+    def __init__(self, plan: SearchPlan, search: Search, runs: Runs, workers: int) -> None:
+        self.plan, self.search = plan, search
+        self._runs, self._workers = runs, workers
+        recipe, place = plan.experiment.recipe, runs.place
+        self._fingerprint = fingerprint(recipe, place.device, place.threads)["fingerprint"]
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, of all arms together."""
+        return sum(len(self.search.trials(i)) for i in range(len(self.plan.arms)))
+
+    @property
+    def complete(self) -> bool:
+        """Whether every arm has had its budget."""
+        return self.search.complete
+
+    def trials(self, deadline: float) -> Iterator[Done]:
+        """Do what is left of every arm's budget; no trial begins after the deadline (`time.monotonic`)."""
+        yield from self.search.run(self._workers, deadline, self._stop)
+
+    def compare(self) -> Iterator[tuple[RunSpec, int]]:
+        """Train the winners and the default values on the fresh seeds and write the record.
+
+        Yields each run as it is there, with the number of all. Every arm has had its budget.
+        """
+        with self._runs.shared.final():
+            winners = {}
+            for i, arm in enumerate(self.plan.arms):
+                best = winner(self.search.trials(i))
+                winners[arm.label] = params_of(arm, best) if best is not None else None
+            made = compare(self.plan, winners, self._fingerprint)
+            waiting = deque(made.specs)
+
+            def step() -> tuple[RunSpec, int] | None:
+                try:
+                    spec = waiting.popleft()
+                except IndexError:
+                    return None
+                self._runs.obtain(spec)
+                return spec, len(made.specs)
+
+            yield from repeatedly(step, self._workers, self._stop)
+            self._write(made.manifests)
+            consolidate(self._runs.folder)
+            self._runs.shared.tidy()
+
+    def leave(self, note: str) -> None:
+        """Write the record of a search that is not complete, with the reason."""
+        self._write({}, note)
+
+    def _write(self, comparisons: Mapping[str, Manifest], note: str = "") -> None:
+        arms = [searched_arm(self.plan, arm, self.search.trials(i)) for i, arm in enumerate(self.plan.arms)]
+        write_record(self._runs.folder, make_record(self.plan, arms, comparisons, self._fingerprint, note))
+
+    def _stop(self) -> None:
+        self._runs.shared.stopped.set()
+        self._runs.pool.stop()
+
+
+@contextmanager
+def open_engine(
+    plan: SearchPlan, place: Place, results: Path, storage: str | None, workers: int, plugins: Sequence[Path]
+) -> Iterator[Engine]:
+    """A search's folder, storage and workers. Leaving early (Ctrl-C) stops them; the same plan then goes on.
+
+    Args:
+        plan: of the search.
+        place: where runs are trained.
+        results: the folder of all studies and searches.
+        storage: as `open_storage` takes it.
+        workers: processes, and trials at a time.
+        plugins: files with tricks.
+
+    Raises:
+        UserError: folder, storage or trials there do not fit.
+    """
+    folder = results / plan.search
+    if (folder / "study.json").exists():
+        raise UserError(f"{folder} holds a study, so a search cannot be there; choose another name with --name")
+    prepare(folder)
+    opened = open_storage(storage, folder)
+    shared = Shared(folder, is_server(opened))
+    place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
+    try:
+        with open_pool(workers, place.threads, plugins) as pool:
+            runs = Runs(folder, results, plan.experiment.experiment.name, place, pool, shared)
+            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, workers)
+        shared.leave()
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise UserError(
+            f"the storage of {plan.search} failed: {first_line(error)}; finished runs are stored, and the same command "
+            "goes on from here"
+        ) from None
+    finally:
+        shared.close()
+
+
+def expected_seconds(plan: SearchPlan, place: Place, results: Path, workers: int) -> float | None:
+    """Wall seconds of all runs of a plan if none is pruned or stored, or None where no run says how long one takes."""
+    recipe = plan.experiment.recipe
+    mark = fingerprint(recipe, place.device, place.threads)["fingerprint"]
+    default = compare(plan, {arm.label: None for arm in plan.arms}, mark).manifests["default"]
+    stored = stored_runs(default, plan.experiment, results)
+    timed = stored[stored["arm"] == BASELINE]["seconds_total"]
+    if timed.empty:
+        return None
+    return float(timed.median()) * sum(plan.most_runs[arm.label] * arm.cost for arm in plan.arms) / workers

@@ -1,0 +1,207 @@
+"""What a search will do, decided before anything runs: arms, spaces, budgets and seeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.errors import UserError, did_you_mean
+from harness.experiment import BASELINE, Experiment, spec_of
+from harness.search.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
+from harness.search.space import Params, Value, settle, space_of
+from harness.search.trials import OBJECTIVES
+from harness.study.designs import ArmNames, parse_arm
+from harness.study.plan import checked_name, study_name
+from harness.tricks import registry
+from harness.tricks.contract import DataInfo
+from harness.tricks.stack import Stack
+
+
+@dataclass(frozen=True)
+class SearchedArm:
+    """An arm with its space. `first` are the settings that its first trials have; `trials` is its budget."""
+
+    label: str
+    tricks: ArmNames
+    space: tuple[Value, ...]
+    first: tuple[Params, ...]
+    trials: int
+    summary: str
+    cost: float
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """A search before it runs. `experiment` has all overrides; `arms` begin with the baseline."""
+
+    search: str
+    experiment: Experiment
+    arms: tuple[SearchedArm, ...]
+    trials: int
+    tuning_seeds: tuple[int, ...]
+    fresh_seeds: tuple[int, ...]
+    objectives: tuple[str, ...]
+    sampler: str
+    pruner: str
+    command: str
+    toml: str
+    notes: tuple[str, ...]
+
+    @property
+    def most_runs(self) -> dict[str, int]:
+        """The most runs of each arm: all trials on all seeds, and twice the fresh seeds."""
+        return {a.label: a.trials * len(self.tuning_seeds) + 2 * len(self.fresh_seeds) for a in self.arms}
+
+    def settings(self, arm: SearchedArm) -> dict[str, Any]:
+        """What all processes and all calls that share an arm's trials must agree on, as plain values."""
+        experiment, resolved = settle(self.experiment, arm.tricks, {})
+        spec = json.loads(spec_of(experiment, resolved, 0).canonical_json)
+        del spec["seed"]
+        grid = {"trials": self.trials} if self.sampler == "grid" else {}  # a grid has as many levels as they fill
+        said = {
+            **spec,
+            **grid,
+            "space": {v.name: v.record() for v in arm.space},
+            "seeds": len(self.tuning_seeds),
+            "objectives": list(self.objectives),
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(said))
+        return plain
+
+
+def plan_search(
+    experiment: Experiment,
+    asked: Sequence[str],
+    data: DataInfo,
+    *,
+    trials: int,
+    seeds: int,
+    fresh: int | None,
+    nuisance: str | None,
+    objectives: str,
+    sampler: str,
+    pruner: str | None,
+    name: str | None,
+    command: str,
+    toml: str,
+) -> SearchPlan:
+    """Resolve a search completely.
+
+    Args:
+        experiment: with all overrides applied.
+        asked: arms as typed: trick names, or combinations joined by "+".
+        data: of the experiment.
+        trials: for each arm, the baseline included.
+        seeds: how many seeds each trial is trained on, from 0.
+        fresh: how many seeds after those the winners are compared on; the experiment's number when None.
+        nuisance: names of the recipe's values, separated by commas; "none"; or None for the usual ones.
+        objectives: "accuracy", and perhaps more, separated by commas.
+        sampler: of `SAMPLERS`.
+        pruner: of `PRUNERS`; None for "wilcoxon" where it can work.
+        name: of the search; made from the experiment and the tricks when None.
+        command: what reproduces the search.
+        toml: the experiment file's text.
+
+    Raises:
+        UserError: something of this is not possible.
+    """
+    wanted = _objectives(objectives)
+    _known("--sampler", sampler, SAMPLERS)
+    chosen = _pruner(pruner, wanted, sampler, seeds)
+    names: list[ArmNames] = [(), *dict.fromkeys(parse_arm(text) for text in asked)]
+    stream = f"{sampler}/"
+    arms, notes = [], []
+    for tricks in names:
+        made = [registry.make(n, experiment.tricks.get(n, {})) for n in tricks]
+        Stack(made)  # a clash is refused before anything is trained
+        space, said = space_of(experiment, made, _names(nuisance), data)
+        label = "+".join(tricks) or BASELINE
+        first = planned(sampler, space, trials, stream + label) if space else [{}]
+        arm = SearchedArm(
+            label=label,
+            tricks=tricks,
+            space=tuple(space),
+            first=tuple(first),
+            trials=_budget(sampler, space, trials, len(first)),
+            summary="; ".join(t.info.summary for t in made),
+            cost=math.prod(t.info.cost for t in made),
+        )
+        arms.append(arm)
+        notes += [*said, *_short(arm, trials)]
+    if not any(arm.space for arm in arms):
+        raise UserError(
+            f"{' '.join(asked)}: nothing to search; name values of the recipe with --nuisance, or give ranges in "
+            "[search] of the experiment file"
+        )
+    return SearchPlan(
+        search=checked_name(name) if name else study_name(experiment.experiment.name, "search", asked),
+        experiment=experiment,
+        arms=tuple(arms),
+        trials=trials,
+        tuning_seeds=tuple(range(seeds)),
+        fresh_seeds=tuple(range(seeds, seeds + (fresh or experiment.study.seeds))),
+        objectives=wanted,
+        sampler=sampler,
+        pruner=chosen,
+        command=command,
+        toml=toml,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+def _objectives(text: str) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    for objective in wanted:
+        _known("--objectives", objective, OBJECTIVES)
+    if wanted[0] != "accuracy":
+        raise UserError(f"--objectives {text}: accuracy comes first, because it decides the winner")
+    return wanted
+
+
+def _known(option: str, value: str, known: Collection[str]) -> None:
+    if value not in known:
+        raise UserError(f"{option} {value}: unknown{did_you_mean(value, known)} Known: {', '.join(known)}")
+
+
+def _pruner(asked: str | None, objectives: Sequence[str], sampler: str, seeds: int) -> str:
+    """The pruner asked for, or "wilcoxon" where it can work and else "none"."""
+    if asked is not None:
+        _known("--pruner", asked, PRUNERS)
+    why = ""
+    if len(objectives) > 1:
+        why = "trials are pruned on one objective only"
+    elif sampler == "gp":
+        why = "a Gaussian process learns from complete trials only"
+    elif seeds < PRUNE_SEEDS:
+        why = f"it needs 4 seeds to tell that a trial is worse, so it saves nothing below --seeds {PRUNE_SEEDS}"
+    if asked == "wilcoxon" and why:
+        raise UserError(f"--pruner {asked}: {why}; leave it out")
+    return asked or ("none" if why else "wilcoxon")
+
+
+def _names(nuisance: str | None) -> list[str] | None:
+    if nuisance is None:
+        return None
+    if nuisance == "none":
+        return []
+    return [part.strip().removeprefix("recipe.") for part in nuisance.split(",") if part.strip()]
+
+
+def _budget(sampler: str, space: Sequence[Value], trials: int, first: int) -> int:
+    if not space:
+        return 1
+    return min(trials, first) if sampler == "grid" else trials
+
+
+def _short(arm: SearchedArm, trials: int) -> list[str]:
+    """Why an arm has fewer trials than the others."""
+    if not arm.space:
+        return [f"{arm.label} has nothing to search, so its default values are its only trial."]
+    if arm.trials < trials:
+        return [f"{arm.label}: the grid has {arm.trials} different settings, and {trials} trials were asked for."]
+    return []

@@ -1,0 +1,109 @@
+"""What the command line says of a search at its end: values, optimism and effects, each with n and its interval."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from harness.analysis.effects import analyse, t_interval
+from harness.analysis.types import Analysis, Effect
+from harness.experiment import BASELINE
+from harness.search.plan import SearchedArm
+from harness.search.record import TUNED_BASELINE, params_of
+from harness.search.trials import REASON
+from harness.store.reader import read_kind
+from harness.store.schema import RUNS, Manifest, SearchArm, SearchRecord, Trial
+
+
+def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
+    """A trial that has just ended: "mixup, trial 3: val 91.20 %, mixup.alpha = 0.31"."""
+    values = ", ".join(f"{name} = {value}" for name, value in params_of(arm, trial).items())
+    ended = trial.user_attrs.get(REASON, "failed")
+    if trial.state == TrialState.COMPLETE:
+        ended = f"val {100 * trial.values[0]:.2f} %"
+    elif trial.state == TrialState.PRUNED:
+        ended = f"pruned, {ended}"
+    else:
+        ended = f"failed, {ended}"
+    return f"{arm.label}, trial {trial.number}: {ended}" + (f"; {values}" if values else "")
+
+
+def fresh_runs(folder: Path, record: SearchRecord) -> pd.DataFrame:
+    """The rows of the comparisons on fresh seeds."""
+    ids = {i for m in record.comparisons.values() for arm in m.arms for i in arm.run_ids.values()}
+    table, _, _ = read_kind(folder, "runs", ids)
+    rows: pd.DataFrame = (RUNS.empty_table() if table is None else table).to_pandas()
+    return rows
+
+
+def analyses(record: SearchRecord, runs: pd.DataFrame) -> dict[str, Analysis]:
+    """The effects of each comparison."""
+    return {name: analyse(runs, manifest) for name, manifest in record.comparisons.items()}
+
+
+def lines(record: SearchRecord, arm: SearchArm, found: Mapping[str, Analysis], runs: pd.DataFrame) -> list[str]:
+    """An arm in a few lines: what won, what validation said then and on fresh seeds, and the effects on test."""
+    best = next((t for t in arm.trials if t.number == arm.winner), None)
+    if best is None:
+        reasons = dict.fromkeys(t.reason for t in arm.trials if t.reason)
+        return [f"{arm.label}: no trial was completed ({'; '.join(list(reasons)[:3]) or 'none was begun'})"]
+    values = ", ".join(f"{name} = {value}" for name, value in best.params.items()) or "nothing to search"
+    out = [
+        f"{arm.label}: trial {best.number} of {_counts(arm)}: {values}",
+        f"  validation: {_validation(record, arm, best, runs)}",
+    ]
+    told = (
+        [("tuning alone", "tuning", TUNED_BASELINE)]
+        if arm.label == BASELINE
+        else [("default values", "default", arm.label), ("tuned, against the tuned baseline", "tuned", arm.label)]
+    )
+    for what, comparison, label in told:
+        effect = next((e for e in found[comparison].effects if e.arm == label), None) if comparison in found else None
+        if effect is not None:
+            out.append(f"  {what}: {_effect(effect, found[comparison])}")
+    return out
+
+
+def _counts(arm: SearchArm) -> str:
+    counts = {s: sum(t.state == s for t in arm.trials) for s in ("complete", "pruned", "failed")}
+    return f"{len(arm.trials)} ({', '.join(f'{n} {state}' for state, n in counts.items() if n)})"
+
+
+def _validation(record: SearchRecord, arm: SearchArm, best: Trial, runs: pd.DataFrame) -> str:
+    """The winner's accuracy when it was chosen, on fresh seeds, and the difference: selection and luck of seeds."""
+    seen = best.values["accuracy"]
+    then = 100 * statistics.fmean(seen)
+    said = f"{then:.2f} % when chosen (n = {len(seen)} seeds)"
+    fresh = 100 * _fresh(record.comparisons.get("tuned"), arm.label, runs)
+    if not len(fresh):
+        return said
+    now, low, high = (float(v) for v in t_interval(fresh))
+    said += f", {now:.2f} %{_interval(low, high)} on n = {len(fresh)} fresh seeds"
+    return said + f"; optimism {then - now:+.2f} points{_interval(then - high, then - low)}"
+
+
+def _fresh(manifest: Manifest | None, label: str, runs: pd.DataFrame) -> pd.Series[float]:
+    """Validation accuracies of an arm's finished runs in a comparison, as fractions."""
+    ids = {i for a in manifest.arms if a.label == label for i in a.run_ids.values()} if manifest else set()
+    mark = manifest.fingerprint if manifest else ""
+    rows = runs[(runs["status"] == "ok") & (runs["fingerprint"] == mark) & runs["run_id"].isin(ids)]
+    return rows.drop_duplicates("run_id")["val_accuracy"].dropna().astype(float)
+
+
+def _effect(effect: Effect, analysis: Analysis) -> str:
+    if not effect.n:
+        return f"no pair of runs finished ({'; '.join(effect.reasons) or 'none was trained'})"
+    said = f"{effect.mean:+.2f} {analysis.unit}{_interval(effect.low, effect.high)}, n = {effect.n} fresh seeds"
+    if effect.n < 2:
+        return said
+    several = sum(e.n > 1 for e in analysis.effects)
+    holm = f", {effect.p_holm:.2g} after Holm's correction for {several} arms" if several > 1 else ""
+    return f"{said}, p = {effect.p:.2g}{holm}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f" [{low:.2f}, {high:.2f}]" if low == low else ""

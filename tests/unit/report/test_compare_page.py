@@ -1,0 +1,234 @@
+import json
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from harness.analysis.compare import compare
+from harness.analysis.types import Analysis, Effect, Verdict
+from harness.cli import app
+from harness.errors import UserError
+from harness.report.build import Loaded
+from harness.report.compare_page import (
+    agreement,
+    differing,
+    heterogeneity,
+    render_comparison,
+    settings,
+    told_p,
+    write_comparison,
+)
+from harness.store.reader import StudyData
+from harness.store.schema import CURVES, RUNS, ArmPlan, Manifest
+
+EVIL = '<script>alert("1")</script>'
+TOML = '[experiment]\nname = "digits"\n[recipe]\nlr = 0.2\n[tricks.adam]\nlr = 1.0\n[study]\nseeds = 3\n'
+
+
+def effect(differences, arm="mixup", kind="helps", base=90.0):
+    d, nan = np.asarray(differences), math.nan
+    n = len(d)
+    half = stats.t.isf(0.025, n - 1) * d.std(ddof=1) / math.sqrt(n)
+    return Effect(
+        arm=arm, tricks=(arm,), n=n, n_planned=n, seeds=tuple(range(n)), base=(base,) * n,
+        treated=tuple((base + d).tolist()), mean_base=base, mean_arm=base + d.mean(), mean=float(d.mean()),
+        low=float(d.mean() - half), high=float(d.mean() + half), sd=float(d.std(ddof=1)), p=nan, p_holm=nan,
+        p_permutation=nan, p_wilcoxon=nan, p_tost=nan, dz=nan, wins=0, ties=0, mde=nan, more_seeds=None,
+        correlation=nan, pairing_gain=nan, noise_share=nan, time=None, memory=None, n_diverged=0, n_failed=0,
+        n_skipped=0, reasons=(), verdict=Verdict(kind, kind, ""),
+    )  # fmt: skip
+
+
+def loaded(*effects, metric="test_accuracy", unit="points", toml=TOML, spec=None, margin=0.5, alpha=None, machine="a"):
+    """A study; `spec` is what its baseline's runs resolved to, `alpha` mixup's hyperparameter."""
+    arms = (
+        ArmPlan(label="baseline", run_ids={0: "base0"}),
+        *(ArmPlan(label=e.arm, tricks={e.arm: {"alpha": alpha} if alpha else {}}) for e in effects),
+    )
+    manifest = Manifest(
+        study="x", experiment="digits", question="Does it help?", metric=metric, margin=margin, alpha=0.05,
+        design="one_at_a_time", seeds=(0, 1, 2), arms=arms, fingerprint="f00d", scope="digits, 100 training images",
+        command="harness ablate mixup", toml=toml, harness_version="0.1.0", created="2025-01-01T12:00:00+00:00",
+    )  # fmt: skip
+    row = dict.fromkeys(RUNS.names) | {"run_id": "base0", "fingerprint": "f00d", "seed": 0, "status": "ok"}
+    row |= {"spec": json.dumps(spec or {}), "fingerprint_json": json.dumps({"device": machine})}
+    data = StudyData(pd.DataFrame([row], columns=RUNS.names), pd.DataFrame(columns=CURVES.names), None)
+    analysis = Analysis(metric, unit, True, margin, 0.05, 3, 90.0, 1.0, 0, effects)
+    return Loaded(manifest, data, analysis, None)
+
+
+# Means 2 and 5 with standard errors 1 / sqrt(3) and 2 / sqrt(3): Q = 5.4 and I^2 = 4.4 / 5.4, see test_compare.py.
+FIRST, SECOND = effect([1.0, 2.0, 3.0]), effect([3.0, 5.0, 7.0], base=80.0)
+UP, DOWN = effect([1.0, 1.1, 0.9], arm="ema"), effect([-1.0, -1.1, -0.9], arm="ema", base=80.0, kind="hurts")
+
+
+def text(html):
+    """What a reader sees, in one line."""
+    body = re.sub(r"<(style|script)\b.*?</\1>", " ", html, flags=re.S)
+    return " ".join(re.sub(r"<[^>]+>", " ", body).split())
+
+
+def page(first, second, **options):
+    return render_comparison({"laptop": first, "server": second}, **options)
+
+
+def section(html, name):
+    return text(html[html.index(f'id="{name}"') :].split("</section>")[0])
+
+
+def test_flips_come_first_with_both_effects_their_intervals_and_n():
+    html = page(loaded(FIRST, UP), loaded(SECOND, DOWN))
+
+    ids = re.findall(r'<h2 id="(\w+)"', html)
+    assert ids[:3] == ["flips", "heterogeneity", "effects"]
+    flips = section(html, "flips")
+    assert "ema" in flips
+    assert "mixup" not in flips
+    assert "+1.00 [0.75, 1.25] points in laptop (n = 3); −1.00 [−1.25, −0.75] points in server (n = 3)" in flips
+
+
+def test_an_interval_that_holds_zero_is_no_flip():
+    html = page(loaded(UP), loaded(effect([-3.0, 2.0, -1.0], arm="ema", base=80.0)))
+
+    assert "Nowhere" in section(html, "flips")
+
+
+def test_heterogeneity_has_q_i2_the_number_of_studies_and_the_difference():
+    html = page(loaded(FIRST), loaded(SECOND))
+    row = section(html, "heterogeneity")
+
+    # p = P(chi2 > 5.4 with 1 degree of freedom) = 0.020; one arm, so Holm changes nothing.
+    assert "mixup 81 % 5.40 2 0.020 0.020 +3.00" in row
+    assert "server minus laptop" in row
+
+
+def test_holm_counts_all_arms_that_can_be_tested():
+    ema = effect([1.0, 2.0, 3.0], arm="ema"), effect([1.1, 2.1, 3.1], arm="ema", base=80.0)
+    studies = {"a": loaded(FIRST, ema[0]).analysis, "b": loaded(SECOND, ema[1]).analysis}
+    tested = heterogeneity(compare(studies))
+
+    assert [t.arm.arm for t in tested] == ["mixup", "ema"]
+    assert tested[0].p_holm == pytest.approx(2 * tested[0].pooling.p)
+
+
+def test_every_study_of_an_arm_has_its_effect_interval_n_and_verdict():
+    rows = section(page(loaded(FIRST), loaded(SECOND)), "effects")
+
+    assert "laptop +2.00 [−0.48, 4.48] n = 3 ▲ helps server +5.00 [0.03, 9.97] n = 3 ▲ helps" in rows
+
+
+def test_bold_only_where_the_interval_excludes_zero():
+    html = page(loaded(FIRST), loaded(SECOND))
+
+    assert "<b>+5.00</b>" in html
+    assert "<b>+2.00</b>" not in html
+
+
+def test_studies_that_share_runs_are_told_so_and_not_tested():
+    html = page(loaded(FIRST), loaded(effect([1.0, 2.0, 3.0, 4.0])))
+
+    assert "laptop and server share their runs" in section(html, "effects")
+    assert "Not tested" in section(html, "heterogeneity")
+
+
+def test_other_metrics_stand_side_by_side_without_a_common_axis():
+    html = page(loaded(FIRST), loaded(SECOND, metric="test_nll", unit="nats"))
+
+    assert '<svg class="lane"' not in html
+    assert "test accuracy, test nll" in text(html)
+    assert "Not tested" in text(html)
+
+
+def test_a_skipped_arm_has_a_row_without_a_mark_and_no_nan():
+    skipped = replace(
+        FIRST, n=0, mean=math.nan, low=math.nan, high=math.nan, sd=math.nan, seeds=(), base=(), treated=()
+    )
+    html = page(loaded(skipped, UP), loaded(SECOND, DOWN))
+
+    assert "laptop – n = 0" in section(html, "effects")
+    assert not re.search(r"\bnan\b", html)
+
+
+def test_arms_of_one_study_only_are_listed():
+    html = page(loaded(FIRST, UP), loaded(SECOND))
+
+    assert "laptop: ema" in text(html)
+
+
+def test_what_differs_is_told_by_key_with_what_the_command_line_changed():
+    file = TOML.replace("0.2", "0.1")
+    a = loaded(FIRST, spec={"data": {"label_noise": 0.0}, "recipe": {"lr": 0.2}, "seed": 0, "arm": {}}, alpha=0.2)
+    b = loaded(SECOND, spec={"data": {"label_noise": 0.4}, "recipe": {"lr": 0.2}, "seed": 0, "arm": {}}, alpha=1.0,
+               toml=file, machine="b")  # fmt: skip
+    rows = differing([settings(a), settings(b)])
+
+    assert dict(rows) == {
+        "data.label_noise": ["0.0", "0.4"],
+        "machine.device": ["a", "b"],
+        "tricks.mixup.alpha": ["0.2", "1.0"],
+    }, "lr is 0.2 in both although the files differ: one was overridden"
+
+
+def test_a_key_that_one_file_lacks_is_a_difference_but_not_an_absent_trick():
+    a = {"recipe.lr": "0.1", "recipe.momentum": "0.9", "tricks.sam.rho": "0.05"}
+
+    assert differing([a, {"recipe.lr": "0.1"}]) == [("recipe.momentum", ["0.9", "–"])]
+
+
+def test_a_broken_experiment_file_does_not_break_the_page():
+    assert "Does it help?" in page(loaded(FIRST, toml="= ="), loaded(SECOND))
+
+
+def test_p_values_in_sentences():
+    assert told_p(0.0474) == "p = 0.047"
+    assert told_p(0.0001) == "p < 0.001"
+
+
+def test_agreement_in_words():
+    (arm,) = compare({"a": loaded(FIRST).analysis, "b": loaded(SECOND).analysis}).arms
+
+    assert agreement(arm) == (
+        "signs agree; same verdict; heterogeneity I² = 81 % (Q = 5.40 with 1 degree of freedom, p = 0.020, 2 studies)"
+    )
+
+
+def test_text_is_escaped_and_nothing_comes_from_outside():
+    evil = loaded(replace(FIRST, arm=EVIL))
+    html = render_comparison({EVIL: evil, "b": loaded(replace(SECOND, arm=EVIL))}, title=EVIL, preface=EVIL)
+
+    assert "<script>alert" not in html
+    assert not re.search(r"""(src|href)=["']?https?:|@import|url\(""", html)
+    assert "default-src 'none'" in html
+
+
+def test_pages_of_studies_are_linked_where_they_are(tmp_path):
+    (tmp_path / "laptop.html").write_text("")
+    studies = {"laptop": loaded(FIRST), "server": loaded(SECOND)}
+    html = write_comparison(studies, tmp_path / "both.html").read_text()
+
+    assert '<a href="laptop.html">laptop</a>' in html
+    assert 'href="server.html"' not in html
+
+
+def test_a_preface_keeps_its_paragraphs():
+    html = page(loaded(FIRST), loaded(SECOND), title="T", preface="One.\n\nTwo.")
+
+    assert "<p>One.</p>\n<p>Two.</p>" in html
+
+
+def test_a_page_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="choose another path for --html"):
+        write_comparison({"a": loaded(FIRST), "b": loaded(SECOND)}, tmp_path / "file" / "x.html")
+
+
+def test_the_command_refuses_one_study(tmp_path):
+    out = CliRunner().invoke(app, ["compare", "a", "a", "--html", str(tmp_path / "x.html")])
+
+    assert isinstance(out.exception, UserError)
+    assert not (tmp_path / "x.html").exists()
