@@ -273,12 +273,12 @@ def test_a_dying_worker_costs_a_second_try_and_then_the_trial(folder):
 @pytest.mark.slow
 def test_a_trick_and_its_copy_agree_after_tuning(folder):
     """An A/A search: mixup under its own name and under another one, which has other trials and other streams."""
-    (folder.path / "copy.py").write_text(
+    (folder.path / "again.py").write_text(
         "from typing import ClassVar\nfrom harness.tricks.core.mixup import Mixup\n"
         "class Copy(Mixup):\n    info: ClassVar = Mixup.info._replace(name='copy', excludes={})\n"
     )
     options = ("--trials", 6, "--seeds", 2, "--fresh", 8, "--set", "recipe.epochs=20", "--set", "data.test_size=600")
-    out, _ = folder("search", "mixup", "copy", *options, "--plugin", "copy.py", "--json")
+    out, _ = folder("search", "mixup", "copy", *options, "--plugin", "again.py", "--json")
     mixup, copy = json.loads(out)["comparisons"]["tuned"]["effects"]
 
     assert mixup["mean"] != copy["mean"]
