@@ -17,7 +17,7 @@ from harness.search.plan import SearchPlan
 from harness.search.record import compare, make_record, params_of, searched_arm, winner, write_record
 from harness.search.runs import Runs
 from harness.search.search import Done, Search, repeatedly
-from harness.search.shared import Shared, first_line, is_server, open_storage
+from harness.search.shared import Shared, first_line, is_server, lock_folder, open_storage
 from harness.store.schema import Manifest
 from harness.store.writer import consolidate, prepare
 from harness.study.forecast import stored_runs
@@ -110,7 +110,7 @@ def open_engine(
         raise UserError(f"{folder} holds a study, so a search cannot be there; choose another name with --name")
     prepare(folder)
     opened = open_storage(storage, folder)
-    shared = Shared(folder, is_server(opened))
+    shared = Shared(lock_folder(storage, folder), is_server(opened))
     place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
     try:
         with open_pool(workers, place.threads, plugins) as pool:

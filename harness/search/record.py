@@ -108,6 +108,9 @@ def compare(plan: SearchPlan, winners: Mapping[str, Params | None], fingerprint:
     its own recipe, against the tuned baseline. "tuning": the tuned baseline against the untuned one. The last two
     need a winner of the baseline.
 
+    Intervals of these effects are over seeds. They do not cover the luck of the search, which happened once: another
+    one may find a better or worse setting.
+
     Args:
         plan: of the search.
         winners: the winning values of each arm by label, or None where there are none.

@@ -162,7 +162,8 @@ def repeatedly(step: Callable[[], T | None], threads: int, stop: Callable[[], No
     goes on; what only says that the work was stopped gives way to what says why.
     """
     with ThreadPoolExecutor(threads) as executor:
-        pending: set[Future[T | None]] = {executor.submit(step) for _ in range(threads)}
+        done: set[Future[T | None]] = set()
+        pending = {executor.submit(step) for _ in range(threads)}
         try:
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)

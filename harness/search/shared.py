@@ -1,8 +1,8 @@
 """What several processes share while they search together: Optuna's storage, locks, and who is alive.
 
-All of them see one folder, the search's. A lock is a file there that the system unlocks when its process dies, so a
-killed search leaves nothing locked. Hosts that share a database server but not the folder search together, too;
-then a dead host's trials are noticed by their missing heartbeat instead.
+A lock is a file that the system unlocks when its process dies, so a killed search leaves nothing locked. The locks lie
+in the search's folder, or beside the file of trials that the user named. Hosts that share a database server but no
+folder search together, too; then a dead host's trials are noticed by their missing heartbeat instead.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ SQLITE_PATIENCE = 60
 """Seconds that a process waits for others to finish writing the file."""
 
 DATABASE, LOCKS = "optuna.db", "locks"
+FILES = ("journal:", "sqlite:///")
+"""Storages that are a file: what stands before its path."""
+
 PROCESS = "process"
 """The user attribute of a trial that names the process that does it."""
 
@@ -50,15 +53,12 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
         UserError: it cannot be opened; a password in the URL is not shown.
     """
     quiet()
+    locks = lock_folder(url, folder)
     url = url or f"sqlite:///{(folder / DATABASE).absolute()}"
     if url.startswith("journal:"):
-        path = Path(url.removeprefix("journal:"))
-        if not path.absolute().parent.is_dir():
-            raise UserError(f"--storage {url}: no such folder {path.parent}")
-        return JournalStorage(JournalFileBackend(str(path)))
-    (folder / LOCKS).mkdir(exist_ok=True)
+        return JournalStorage(JournalFileBackend(str(_file(url))))
     try:
-        with FileLock(folder / LOCKS / "storage"):  # two processes must not make the tables at once
+        with FileLock(locks / "storage"):  # two processes must not make the tables at once
             if url.startswith("sqlite"):
                 return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": SQLITE_PATIENCE}})
             return RDBStorage(
@@ -70,6 +70,26 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
             )
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
         raise UserError(f"--storage {_without_password(url)}: cannot be opened: {first_line(error)}") from None
+
+
+def lock_folder(url: str | None, folder: Path) -> Path:
+    """Where the locks of a search are, made if need be: whoever shares a file of trials must share its locks.
+
+    Raises:
+        UserError: the file's folder does not exist.
+    """
+    path = _file(url)
+    if path is not None and not path.absolute().parent.is_dir():
+        raise UserError(f"--storage {url}: no such folder {path.parent}")
+    locks = folder / LOCKS if path is None else path.with_name(f"{path.name}.locks") / folder.name
+    locks.mkdir(parents=True, exist_ok=True)
+    return locks
+
+
+def _file(url: str | None) -> Path | None:
+    """The file of a storage that is one."""
+    prefix = next((p for p in FILES if url is not None and url.startswith(p)), None)
+    return Path(url.removeprefix(prefix).split("?")[0]) if url is not None and prefix is not None else None
 
 
 def quiet() -> None:
@@ -104,8 +124,8 @@ class Shared:
         UserError: the folder's file system has no locks.
     """
 
-    def __init__(self, folder: Path, server: bool = False) -> None:
-        self._folder = folder / LOCKS
+    def __init__(self, locks: Path, server: bool = False) -> None:
+        self._folder = locks
         self.server = server
         self.stopped = threading.Event()
         self.name = f"{PROCESS}-{uuid.uuid4().hex[:12]}"
@@ -114,7 +134,7 @@ class Shared:
         try:
             self._alive.acquire()
         except NotImplementedError as error:
-            raise UserError(f"{folder}: {error}; choose a folder with locks, with --results") from None
+            raise UserError(f"{locks}: {error}; choose a folder with locks, with --results") from None
 
     @property
     def stream(self) -> str:
@@ -156,7 +176,7 @@ class Shared:
             lock.release()
 
     def dead(self) -> Iterator[str]:
-        """The processes of this folder that ended without `leave`; each is forgotten when the next is asked for."""
+        """The processes with these locks that ended without `leave`; each is forgotten when the next is asked for."""
         for path in sorted(self._folder.glob(f"{PROCESS}-*")):
             if path.name == self.name:
                 continue

@@ -16,6 +16,7 @@ from pathlib import Path
 import optuna
 import pytest
 
+from harness.experiment import experiments_dir
 from harness.store.reader import read_kind, read_search
 
 TINY = ("--set", "recipe.epochs=1", "--set", "data.test_size=100")
@@ -234,6 +235,20 @@ def test_processes_share_a_journal(folder):
 
 
 @pytest.mark.slow
+def test_hosts_that_share_a_journal_alone_do_not_wait_for_one_that_died(folder, whole):
+    """Two results folders stand for two hosts; what they share is the journal and the locks beside it."""
+    process = folder.start(*SEARCH, "--storage", "journal:trials.log", "--workers", 1, "--results", "a")
+    for line in process.stderr:
+        if "baseline, trial 0" in line:
+            break
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    folder(*SEARCH, "--storage", "journal:trials.log", "--workers", 1)
+
+    assert folder.trials() == whole.trials()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(6))
 def test_a_search_killed_at_a_random_moment_resumes_with_the_same_trials(folder, whole, attempt):
     storage = ("--storage", "journal:trials.log") if attempt % 2 else ()
@@ -272,15 +287,31 @@ def test_a_dying_worker_costs_a_second_try_and_then_the_trial(folder):
 
 @pytest.mark.slow
 def test_a_trick_and_its_copy_agree_after_tuning(folder):
-    """An A/A search: mixup under its own name and under another one, which has other trials and other streams."""
+    """An A/A search: mixup under its own name and under another one, which draws from other streams.
+
+    Both visit the same grid, because the intervals are over seeds and do not cover the luck of a random search.
+    """
     (folder.path / "again.py").write_text(
         "from typing import ClassVar\nfrom harness.tricks.core.mixup import Mixup\n"
         "class Copy(Mixup):\n    info: ClassVar = Mixup.info._replace(name='copy', excludes={})\n"
     )
-    options = ("--trials", 6, "--seeds", 2, "--fresh", 8, "--set", "recipe.epochs=20", "--set", "data.test_size=600")
-    out, _ = folder("search", "mixup", "copy", *options, "--plugin", "again.py", "--json")
-    mixup, copy = json.loads(out)["comparisons"]["tuned"]["effects"]
+    ranges = "".join(
+        f'[search.{trick}]\nalpha = [0.05, 2.0, "log"]\nper = {{ choices = ["batch"] }}\n'
+        "prob = { choices = [1.0] }\n" for trick in ("mixup", "copy")
+    )  # fmt: skip
+    text = (experiments_dir() / "digits.toml").read_text() + "\n" + ranges
+    (folder.path / "mine.toml").write_text(text)
+    options = (
+        "--experiment", "mine.toml", "--sampler", "grid", "--nuisance", "none", "--trials", 6, "--seeds", 4,
+        "--fresh", 8, "--set", "recipe.epochs=20", "--set", "data.test_size=600", "--plugin", "again.py", "--json",
+    )  # fmt: skip
+    out, _ = folder("search", "mixup", "copy", *options)
+    document = json.loads(out)
+    mixup, copy = document["comparisons"]["tuned"]["effects"]
 
+    tried = [sorted(v for t in arm["trials"][1:] for v in t["params"].values()) for arm in document["arms"][1:]]
+    assert tried[0] == tried[1]
+    assert len(tried[0]) == 5
     assert mixup["mean"] != copy["mean"]
     assert mixup["low"] < copy["high"]
     assert copy["low"] < mixup["high"]

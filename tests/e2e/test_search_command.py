@@ -4,6 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
+from harness.cli.options import parse_overrides
 from harness.errors import UserError
 from harness.store.reader import read_search
 
@@ -34,7 +35,7 @@ def command(tmp_path, monkeypatch):
         (("search", "mixup", "--timeout", "soon"), "--timeout soon: write a number and s, m or h"),
         (("search", "mixup", "--storage", "nosql://me:secret@host/db"), "--storage nosql://me:***@host/db: cannot be"),
         (("search", "mixup", "--storage", "journal:no/file"), "--storage journal:no/file: no such folder no"),
-        (("search", "mixup", "--storage", "sqlite:///no/file.db"), "cannot be opened: "),
+        (("search", "mixup", "--storage", "sqlite:///no/file.db"), "sqlite:///no/file.db: no such folder no"),
         (("search", "mixup", "--nuisance", "momentum"), "nothing says where to look for it"),
         (("search", "mixup", "--set", "mixup.alpha=-1"), "alpha = -1"),
         (("search", "mixup", "--sampler", "best"), "--sampler best: unknown"),
@@ -79,6 +80,13 @@ def test_time_that_is_up_leaves_a_record_and_a_page_that_can_be_written_again(co
     assert command("report", "s").strip() == "report: reports/s.html"
     assert page.exists()
     assert "which has a page only" in command("report", "s", "--format", "csv")
+
+
+def test_a_value_of_none_can_be_typed():
+    assert parse_overrides(["bce_one_vs_rest.target_threshold=null"]) == {
+        "tricks": {"bce_one_vs_rest": {"target_threshold": None}}
+    }
+    assert parse_overrides(["batch_norm.norm=none"]) == {"tricks": {"batch_norm": {"norm": "none"}}}
 
 
 def test_the_stored_command_reproduces_the_search_and_names_no_password(command, tmp_path):

@@ -138,7 +138,7 @@ def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(ser
     for name in "ab":
         (tmp_path / name).mkdir()
         storage = shared.open_storage(server, tmp_path / name)
-        hosts.append((storage, shared.Shared(tmp_path / name, shared.is_server(storage))))
+        hosts.append((storage, shared.Shared(shared.lock_folder(server, tmp_path / name), shared.is_server(storage))))
     search = Search(plan, *hosts[0], evaluate=None)
     trial = search._studies[1].ask()
     trial.suggest_float("recipe.lr", 0.02, 2.0, log=True)

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from harness import cli
+from harness.cli.options import parse_overrides
 from harness.experiment import load_experiment
 from harness.report.commands import arm_commands
 from harness.study.plan import make_plan
@@ -15,7 +15,7 @@ def planned(command, tmp_path):
     first = next(i for i, w in enumerate(words) if w.startswith("--"))
     options = list(zip(words[first::2], words[first + 1 :: 2], strict=True))
     given = dict(options)
-    settings = cli._overrides([value for option, value in options if option == "--set"])
+    settings = parse_overrides([value for option, value in options if option == "--set"])
     experiment = load_experiment(given["--experiment"], settings)
     return make_plan(
         experiment,

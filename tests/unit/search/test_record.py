@@ -170,6 +170,16 @@ def test_an_export_keeps_a_stack_together_and_the_ranges_of_the_file(plan, searc
     assert loaded.search == made.experiment.search
 
 
+def test_a_value_that_is_none_is_left_out_of_an_export(plan, searching, tmp_path):
+    made = plan("bce_one_vs_rest", trials=1, nuisance="none")
+    record, _ = record_of(made, searching)
+    arm, trial = best_arm(record)
+    assert trial.params == {"bce_one_vs_rest.target_threshold": None}
+    export(made, arm, trial, tmp_path / "best.toml")
+
+    assert load_experiment(str(tmp_path / "best.toml")).tricks["bce_one_vs_rest"] == {}
+
+
 def test_an_export_that_cannot_be_written_is_one_clear_error(plan, searching, tmp_path):
     made = plan(trials=1)
     record, _ = record_of(made, searching)

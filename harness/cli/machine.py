@@ -1,0 +1,56 @@
+"""This machine and this checkout: `bench`, `doctor` and `new-trick`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import AsJson, DataRoot, Device, Results
+
+
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="Two minutes instead of ten.")] = False,
+    results: Results = Path("results"),
+    as_json: AsJson = False,
+) -> None:
+    """Measure the engine against hand-written loops on this machine, as ratios in one process."""
+    from datetime import UTC, datetime
+
+    from harness.bench import Row, run_bench
+
+    def show(row: Row) -> None:
+        met = {True: "ok  ", False: "MISS", None: "    "}[row.met]
+        spread = f" [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else ""
+        aim = f", target {row.target}" if row.target else ""
+        typer.echo(f"{met}  {row.name}: {row.value:.3g} {row.unit}{spread} (n = {row.n}){aim}", err=as_json)
+
+    path = results / "bench" / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
+    rows = run_bench(quick, path, show)
+    typer.echo(json.dumps([asdict(r) for r in rows], indent=2) if as_json else f"stored: {path}")
+
+
+def doctor(device: Device = "auto", data_root: DataRoot = None, results: Results = Path("results")) -> None:
+    """Say what this machine offers and what is missing: packages, devices, data, folders."""
+    from harness.study.doctor import examine
+
+    healthy = True
+    for what, good, detail in examine(device, data_root, results):
+        healthy &= good
+        typer.echo(f"{'ok  ' if good else 'FAIL'}  {what}: {detail}")
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def new_trick(
+    name: Annotated[str, typer.Argument(help="Name of the trick and of its file.")],
+    family: Annotated[str, typer.Argument(help="Family, which is the folder.")],
+) -> None:
+    """Write the skeleton of a trick and of its test into this checkout."""
+    from harness.tricks.scaffold import new_trick
+
+    for path in new_trick(name, family, Path.cwd()):
+        typer.echo(f"wrote {path.relative_to(Path.cwd())}")

@@ -1,0 +1,246 @@
+"""What is shown of stored rows and of tricks: `report`, `site`, `publish` and `tricks`. None of these trains."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.options import AsJson, Plugins, Reports, Results
+from harness.errors import UserError
+
+
+def report(
+    studies: Annotated[
+        list[str] | None, typer.Argument(help="Study names; all in the results folder by default.")
+    ] = None,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="html (a page), csv, markdown or latex (the table on stdout), svg, png or pdf (figures for papers).",
+        ),
+    ] = "html",
+    figure: Annotated[
+        str | None, typer.Option(help="Which figure: forest, curves, cost, pairs or all, which is the default.")
+    ] = None,
+    width: Annotated[float | None, typer.Option(help="Width of a figure in cm, 8.5 by default.")] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Only these arms of a table or figure: mixup,cutmix. All by default.")
+    ] = None,
+    results: Results = Path("results"),
+    reports: Reports = Path("reports"),
+    metric: Annotated[str | None, typer.Option(help="Another stored metric, for example test_nll.")] = None,
+) -> None:
+    """Write the report of finished studies again. Needs no torch and trains nothing."""
+    from harness.report.build import FIGURES, FORMATS, PICTURES, is_search, study_dirs, table, write_report
+
+    if output not in FORMATS:
+        raise UserError(f"--format {output}: choose one of {', '.join(FORMATS)}")
+    for flag, value in (("--figure", figure), ("--width", width)):
+        if value is not None and output not in PICTURES:
+            raise UserError(f"{flag} {value}: only figures have it; add --format {', '.join(PICTURES[:-1])} or pdf")
+    if figure not in (None, "all", *FIGURES):
+        raise UserError(f"--figure {figure}: choose one of {', '.join(FIGURES)} or all")
+    if arms is not None and output == "html":
+        raise UserError(f"--arms {arms}: the page has all arms; choose some for a table or a figure, with --format")
+    # Commas inside parentheses belong to the label of one arm.
+    chosen = [arm.strip() for arm in re.split(r",(?![^(]*\))", arms or "") if arm.strip()]
+    for study_dir in study_dirs(results, studies or []):
+        if is_search(study_dir):
+            _report_stored_search(study_dir, output, bool(studies), reports)
+        elif output in PICTURES:
+            _draw(study_dir, output, FIGURES if figure in (None, "all") else (figure,), chosen, width, reports, metric)
+        elif output == "html":
+            page, _ = write_report(study_dir, reports, metric)
+            typer.echo(f"report: {page}")
+        else:
+            typer.echo(table(study_dir, output, metric, chosen))
+
+
+def _report_stored_search(folder: Path, form: str, named: bool, reports: Path) -> None:
+    """Write a search's page; in other formats there is nothing of a search."""
+    from harness.report.search_page import write_search
+
+    if form == "html":
+        typer.echo(f"report: {write_search(folder, reports)}")
+    elif named:
+        raise UserError(f"--format {form}: {folder.name} is a search, which has a page only; leave --format out")
+
+
+def _draw(
+    study_dir: Path, form: str, figures: Sequence[str], arms: Sequence[str], width: float | None, reports: Path,
+    metric: str | None,
+) -> None:  # fmt: skip
+    """Write figures of one study. Where several are wanted, one that cannot be drawn is named and left out."""
+    from harness.report.build import load, write_figure
+
+    loaded = load(study_dir, metric)
+    refused = []
+    for figure in figures:
+        path = reports / f"{study_dir.name}-{figure}.{form}"
+        try:
+            write_figure(loaded, figure, path, arms, 8.5 if width is None else width)
+        except UserError as error:
+            refused.append(error)
+        else:
+            typer.echo(f"figure: {path}")
+    if len(refused) == len(figures):
+        raise refused[0]
+    for why in refused:
+        typer.echo(f"left out: {why}", err=True)
+
+
+def site(results: Results = Path("results"), reports: Reports = Path("reports"), plugin: Plugins = None) -> None:
+    """Write every page again from stored rows: studies, searches, comparisons, tricks, the index and the feed."""
+    from harness.report.site import write_site
+    from harness.tricks import registry
+    from harness.tricks.cards import cards
+
+    for path in plugin or []:
+        registry.add_plugin(path)
+    done = write_site(results, reports, cards())
+    typer.echo(
+        f"site: {done.index} (studies {done.studies}, searches {done.searches}, comparisons {done.comparisons}, "
+        f"tricks {done.tricks})"
+    )
+
+
+def publish(
+    studies: Annotated[list[str], typer.Argument(help="Finished studies or searches in the results folder.")],
+    results: Results = Path("results"),
+    to: Annotated[
+        Path | None, typer.Option(help="Folder of the published ones; default: published/ in the results folder.")
+    ] = None,
+    preface: Annotated[
+        Path | None, typer.Option(help="Text file, shown before the verdicts; an empty line ends a paragraph.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Publish what there is of an unfinished study.")] = False,
+) -> None:
+    """Copy studies into small folders that can be committed and read again: rows, curves, no predictions or weights."""
+    from harness.study import publish as publishing
+
+    if preface is not None and len(studies) > 1:
+        raise UserError(f"--preface {preface} with {len(studies)} studies: publish the study that it is for by itself")
+    text = None if preface is None else publishing.read_preface(preface)
+    for study_dir in publishing.find(results, studies):
+        folder = publishing.publish(study_dir, to or results / "published", text, partial)
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        sizes = ", ".join(f"{path.relative_to(folder)} {_size(path.stat().st_size)}" for path in files)
+        typer.echo(f"published: {folder} ({_size(sum(path.stat().st_size for path in files))}): {sizes}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def tricks(
+    name: Annotated[str | None, typer.Argument(help="Show the card of one trick.")] = None,
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    plugin: Plugins = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write all cards as a page, for example reports/tricks.html.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tricks by family, or show one trick's card."""
+    from harness.tricks import registry
+    from harness.tricks.cards import card, cards, others
+
+    for path in plugin or []:
+        registry.add_plugin(path)
+    if name is not None and html is not None:
+        raise UserError(f"tricks {name} --html: the page has all tricks; leave the name out, or --html")
+    if name is not None:
+        if name not in others():
+            registry.check(name)
+        if as_json:
+            typer.echo(json.dumps(card(name), indent=2))
+        else:
+            _print_card(card(name))
+        return
+    listed = [c for c in cards() if family in (None, c["family"])]
+    if not listed:
+        known = sorted({str(c["family"]) for c in cards()})
+        raise UserError(f"--family {family}: no such family. Known: {', '.join(known)}")
+    if html is not None:
+        from harness.report.tricks_page import write_tricks
+
+        typer.echo(f"tricks: {write_tricks(listed, html)}", err=as_json)
+    if as_json:
+        typer.echo(json.dumps(listed, indent=2))
+    elif html is None:
+        _print_cards(listed)
+
+
+def _print_cards(listed: list[dict[str, Any]]) -> None:
+    """One line for each trick, grouped by family, and then one for each name that is no trick here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+
+    def show(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+        out = Table(box=None, pad_edge=False)
+        for column in columns:
+            out.add_column(column, overflow="fold", justify="right" if column == "cost" else "left")
+        last = None
+        for row in rows:
+            out.add_row(row[0] if row[0] != last else "", *row[1:])
+            last = row[0]
+        console.print(out)
+
+    tricks = [c for c in listed if c["kind"] == "trick"]
+    others = [c for c in listed if c["kind"] != "trick"]
+    if tricks:
+        show(
+            ("family", "trick", "cost", "what it does", "not with"),
+            [(c["family"], c["name"], f"{c['cost']:.2f}x", c["summary"], ", ".join(c["excludes"])) for c in tricks],
+        )
+        console.print(f"{len(tricks)} tricks. `harness tricks NAME` shows a card.", highlight=False)
+    if others:
+        console.print(f"\n{len(others)} other known names, which are no tricks here:", highlight=False)
+        show(
+            ("family", "name", "kind", "what it is here"),
+            [(c["family"], c["name"], c["kind"], c["command"] or c["reason"].split(". ")[0]) for c in others],
+        )
+        console.print("`harness tricks NAME` says why.", highlight=False)
+
+
+def _print_card(c: dict[str, Any]) -> None:
+    """A trick's card as text, or why a known name is no trick here."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if c["kind"] != "trick":
+        console.print(f"[bold]{c['name']}[/bold]  ({c['family']}, no trick here: {c['kind']})")
+        console.print(c["reason"])
+        if c["command"]:
+            console.print(c["command"], style="bold", soft_wrap=True)
+        return
+    console.print(
+        f"[bold]{c['name']}[/bold]  ({c['family']}, version {c['version']}, expected step time {c['cost']:.2f}x)"
+    )
+    facts = Table(box=None, show_header=False, pad_edge=False)
+    facts.add_column(style="bold", no_wrap=True)
+    facts.add_column(overflow="fold")
+    for key in ("summary", "formula", "paper", "differs", "expect", "measured"):
+        if c[key]:
+            facts.add_row(key, c[key])
+    for other, why in c["excludes"].items():
+        facts.add_row("not with", f"{other}: {why}")
+    facts.add_row("hooks", ", ".join(c["hooks"]) or "none")
+    console.print(facts)
+    if c["parameters"]:
+        table = Table(box=None, pad_edge=False)
+        for column in ("hyperparameter", "default", "domain", "search range"):
+            table.add_column(column, overflow="fold")
+        for p in c["parameters"]:
+            search = "" if p["search"] is None else ", ".join(str(v) for v in p["search"])
+            table.add_row(p["name"], str(p["default"]), str(p["domain"]), search)
+        console.print(table)
