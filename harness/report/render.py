@@ -69,6 +69,11 @@ def own_runs(manifest: Manifest, runs: pd.DataFrame) -> pd.DataFrame:
     return runs.sort_values(["ok", "finished"], kind="stable").drop_duplicates("run_id", keep="last")
 
 
+def paragraphs(text: str) -> list[str]:
+    """The paragraphs of a plain text, which empty lines separate."""
+    return [p for p in re.split(r"\n\s*\n", text.strip()) if p]
+
+
 def render_study(
     manifest: Manifest,
     analysis: Analysis,
@@ -105,7 +110,7 @@ def render_study(
     return environment.get_template("study.html.j2").render(
         manifest=manifest,
         analysis=analysis,
-        preface=[p for p in re.split(r"\n\s*\n", preface.strip()) if p],
+        preface=paragraphs(preface),
         verdicts=verdicts,
         kinds=[
             (k, [e for e in verdicts if e.verdict.kind == k]) for k in dict.fromkeys(e.verdict.kind for e in verdicts)

@@ -24,8 +24,9 @@ from harness.errors import UserError
 from harness.experiment import BASELINE
 from harness.report import search_figures as figures
 from harness.report import tables
+from harness.report.build import preface as preface_of
 from harness.report.figures import drawable, swatch
-from harness.report.render import environment, provenance
+from harness.report.render import environment, paragraphs, provenance
 from harness.report.search_figures import shown
 from harness.store.reader import read_kind, read_search
 from harness.store.schema import RUNS, SearchArm, SearchRecord, Trial
@@ -67,7 +68,7 @@ def write_search(search_dir: Path, reports: Path) -> Path:
     record = read_search(search_dir)
     table, _, problems = read_kind(search_dir, "runs", _run_ids(record))
     runs: pd.DataFrame = (RUNS.empty_table() if table is None else table).to_pandas()
-    html = render_search(record, runs, problems)
+    html = render_search(record, runs, problems, preface_of(search_dir))
     page = reports / f"{search_dir.name}.html"  # not the name inside, which a foreign file could choose
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -83,13 +84,14 @@ def _run_ids(record: SearchRecord) -> set[str]:
     return of_trials | {i for m in record.comparisons.values() for arm in m.arms for i in arm.run_ids.values()}
 
 
-def render_search(record: SearchRecord, runs: pd.DataFrame, problems: Sequence[str] = ()) -> str:
+def render_search(record: SearchRecord, runs: pd.DataFrame, problems: Sequence[str] = (), preface: str = "") -> str:
     """The search's page.
 
     Args:
         record: what was searched and found; its first objective is the accuracy.
         runs: stored runs; those that the record does not name, or of other fingerprints, are left out.
         problems: files that could not be read, one line each.
+        preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
     """
     runs = runs[(runs["fingerprint"] == record.fingerprint) & runs["run_id"].isin(_run_ids(record))]
     # A repeated run counts once: as finished, if it ever did, and then the latest.
@@ -102,6 +104,7 @@ def render_search(record: SearchRecord, runs: pd.DataFrame, problems: Sequence[s
     rows = effects.rows([arm.label for arm in arms])
     return environment.get_template("search.html.j2").render(
         record=record,
+        preface=paragraphs(preface),
         arms=views,
         effects=effects,
         tuned_baseline=TUNED_BASELINE,

@@ -18,6 +18,9 @@ from harness.search.trials import REASON
 from harness.store.reader import read_kind
 from harness.store.schema import RUNS, Manifest, SearchArm, SearchRecord, Trial
 
+UNITS = {"seconds": (1.0, "s"), "memory": (1e-6, "MB")}
+"""How a line shows the objectives beside accuracy: a factor and the unit."""
+
 
 def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
     """A trial that has just ended: "mixup, trial 3: val 91.20 %, mixup.alpha = 0.31"."""
@@ -25,6 +28,9 @@ def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
     ended = trial.user_attrs.get(REASON, "failed")
     if trial.state == TrialState.COMPLETE:
         ended = f"val {100 * trial.values[0]:.2f} %"
+        for objective, (factor, unit) in UNITS.items():
+            if objective in trial.user_attrs:
+                ended += f", {factor * statistics.fmean(trial.user_attrs[objective]):.3g} {unit}"
     elif trial.state == TrialState.PRUNED:
         ended = f"pruned, {ended}"
     else:

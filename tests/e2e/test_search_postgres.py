@@ -127,6 +127,7 @@ def test_hosts_that_share_the_server_alone_share_the_trials(server, tmp_path):
     assert all(4 <= len(trials(server, arm, "hosts")) <= 5 for arm in ("baseline", "mixup"))
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # the test asks for a trial as no search does
 def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shared, "HEARTBEAT", 1)
     monkeypatch.setattr(shared, "GRACE", 3)

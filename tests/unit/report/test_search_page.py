@@ -734,6 +734,16 @@ def test_the_page_is_named_after_the_folder(search, html, tmp_path):
     assert page.read_text() == html
 
 
+def test_a_preface_beside_the_record_comes_first_and_escaped(search, tmp_path):
+    folder = tmp_path / "results" / "mine"
+    search.write(folder)
+    (folder / "preface.txt").write_text("Expected: <b>more</b>.\n\nFound: less.\n")
+    html = write_search(folder, tmp_path / "reports").read_text()
+
+    main = html[html.index("<main>") :]
+    assert main.index("<p>Expected: &lt;b&gt;more&lt;/b&gt;.</p>\n<p>Found: less.</p>") < main.index('id="answer"')
+
+
 def test_a_folder_without_a_search_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"no search \(no search.json\)"):
         write_search(tmp_path, tmp_path)

@@ -238,3 +238,12 @@ def test_the_line_of_a_trial_says_how_it_ended(plan, searching):
 
     assert good == "baseline, trial 0: val 91.20 %; recipe.lr = 0.2, recipe.weight_decay = 0.005"
     assert bad.startswith("baseline, trial 1: failed, seed 0 failed: no luck; recipe.lr = ")
+
+
+def test_the_line_of_a_trial_has_every_objective(plan, searching):
+    made = plan("erm_baseline", trials=1, nuisance="lr", objectives="accuracy,seconds,memory")
+    values = {"accuracy": 0.5, "seconds": 12.5, "memory": 3_000_000}
+    search = searching(made, lambda s: Score("ok", "", values))
+
+    said = trial_line(made.arms[0], search.trials(0)[0])
+    assert said == "baseline, trial 0: val 50.00 %, 12.5 s, 3 MB; recipe.lr = 0.2"
