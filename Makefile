@@ -55,10 +55,10 @@ bench: $(STAMP)  ## measure the engine against hand-written loops [ARGS=--quick]
 	@$(HARNESS) bench $(ARGS)
 
 test: $(STAMP)  ## the tests, a few minutes
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 test-slow: $(STAMP)  ## the long tests: simulations, all pairs of tricks, kills
-	$(BIN)/python -m pytest -n auto -m slow $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow $(ARGS)
 
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .

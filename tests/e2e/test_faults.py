@@ -148,6 +148,7 @@ def test_a_full_disk_ends_the_study_with_one_line_and_loses_nothing(cli, short):
     assert data.problems == []
 
 
+@pytest.mark.slow
 def test_two_studies_at_once_share_a_folder(cli, short, uninterrupted):
     both = [start(cli.folder, *STUDY, *short, "--results", "shared", "--workers", "1") for _ in range(2)]
     for process in both:

@@ -212,6 +212,7 @@ def check_shared(folder):
     assert set(record.comparisons) == {"default", "tuned", "tuning"}
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_search_and_train_no_run_twice(folder):
     share(folder, *SEARCH)
 
