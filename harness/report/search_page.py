@@ -29,11 +29,8 @@ from harness.report.figures import drawable, swatch
 from harness.report.render import environment, paragraphs, provenance
 from harness.report.search_figures import shown
 from harness.store.reader import read_kind, read_search
-from harness.store.schema import RUNS, SearchArm, SearchRecord, Trial
+from harness.store.schema import RUNS, TUNED_BASELINE, SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
-
-TUNED_BASELINE = "tuned baseline"
-"""The arm of the comparison "tuning"."""
 
 EDGE = 0.05
 """A winner within this share of its range from an end suggests a wider range."""

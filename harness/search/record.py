@@ -17,12 +17,9 @@ from harness.experiment import BASELINE, RunSpec, spec_of
 from harness.search.plan import SearchedArm, SearchPlan
 from harness.search.space import Params, settle
 from harness.search.trials import OBJECTIVES, REASON, RUN_IDS
-from harness.store.schema import ArmPlan, Manifest, SearchArm, SearchRecord, Trial
+from harness.store.schema import TUNED_BASELINE, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
 from harness.study.plan import scope_of
-
-TUNED_BASELINE = "tuned baseline"
-"""The arm of the comparison "tuning"."""
 
 ENOUGH = 10
 """Fewer complete trials than this say nothing of the importance of values."""

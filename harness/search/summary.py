@@ -13,10 +13,10 @@ from harness.analysis.effects import analyse, t_interval
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
 from harness.search.plan import SearchedArm
-from harness.search.record import TUNED_BASELINE, params_of
+from harness.search.record import params_of
 from harness.search.trials import REASON
 from harness.store.reader import read_kind
-from harness.store.schema import RUNS, Manifest, SearchArm, SearchRecord, Trial
+from harness.store.schema import RUNS, TUNED_BASELINE, Manifest, SearchArm, SearchRecord, Trial
 
 UNITS = {"seconds": (1.0, "s"), "memory": (1e-6, "MB")}
 """How a line shows the objectives beside accuracy: a factor and the unit."""

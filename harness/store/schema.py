@@ -11,6 +11,11 @@ SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed", "diverged", "skipped"]
 
+Objective = Literal["accuracy", "seconds", "memory"]
+
+TUNED_BASELINE = "tuned baseline"
+"""The arm of a search's comparison "tuning"."""
+
 METRICS = ("accuracy", "top5", "nll", "ece", "brier")
 """Stored for the validation and the test split, as `val_*` and `test_*`. Accuracies are fractions in [0, 1]."""
 
@@ -204,7 +209,7 @@ class SearchRecord(_Record):
     `comparisons` are ordinary studies over `fresh_seeds`, which no trial has seen, with their rows in the same folder:
     "default" (every arm with default values against the untuned baseline), "tuned" (every arm's winner against
     the tuned baseline) and "tuning" (the tuned baseline, as the arm "tuned baseline", against the untuned one).
-    `objectives` are "accuracy", "seconds" or "memory"; the first decides the winner.
+    The first of `objectives` decides the winner.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -212,7 +217,7 @@ class SearchRecord(_Record):
     experiment: str
     question: str
     scope: str
-    objectives: tuple[str, ...]
+    objectives: tuple[Objective, ...]
     trials: int
     tuning_seeds: tuple[int, ...]
     fresh_seeds: tuple[int, ...]
