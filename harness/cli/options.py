@@ -23,6 +23,11 @@ Plugins = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Results = Annotated[Path, typer.Option(help="Folder of all studies' rows.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the HTML reports.")]
+Source = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
+]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")

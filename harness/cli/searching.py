@@ -19,6 +19,9 @@ from harness.cli.options import (
     Plugins,
     Reports,
     Results,
+    Settings,
+    Source,
+    Threads,
     clean,
     duration,
     make_place,
@@ -68,9 +71,7 @@ def search(
     tricks: Annotated[
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
-    experiment: Annotated[
-        str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")
-    ] = "digits",
+    experiment: Source = "digits",
     trials: Annotated[int, typer.Option(min=1, help="Trials of each arm, the baseline included.")] = 30,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds that each trial is trained on.")] = 5,
     fresh: Annotated[
@@ -92,14 +93,12 @@ def search(
     ] = None,
     workers: Annotated[str | None, typer.Option(help="Trials at a time (default: CPU cores, or 1 on a GPU).")] = None,
     timeout: Annotated[str | None, typer.Option(help="No trial begins after this time, for example 20m.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     export: Annotated[
         Path | None, typer.Option(help="Write the winner (of several arms, the best on validation) as an experiment.")
     ] = None,
     device: Device = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")] = 1,
+    threads: Threads = 1,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     data_root: DataRoot = None,
@@ -124,7 +123,7 @@ def _search(o: SearchOptions) -> None:
     for path in o.plugins or []:
         registry.add_plugin(path)
     if not o.tricks:
-        raise UserError(f"name at least one trick. Known: {', '.join(registry.names())}")
+        raise UserError("name at least one trick; `harness tricks` lists them")
     for arm in o.tricks:
         for trick in arm.split("+"):
             registry.check(trick)

@@ -20,6 +20,9 @@ from harness.cli.options import (
     Plugins,
     Reports,
     Results,
+    Settings,
+    Source,
+    Threads,
     clean,
     duration,
     make_place,
@@ -46,9 +49,7 @@ def ablate(
     tricks: Annotated[
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
-    experiment: Annotated[
-        str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")
-    ] = "digits",
+    experiment: Source = "digits",
     design: Annotated[
         str | None,
         typer.Option(
@@ -71,15 +72,13 @@ def ablate(
     ] = None,
     margin: Annotated[float | None, typer.Option(help="Smallest effect that matters, in points.")] = None,
     budget: Annotated[str | None, typer.Option(help="Most time for --seeds auto, for example 20m.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
-    ] = None,
+    settings: Settings = None,
     device: Device = "auto",
     workers: Annotated[
         str | None,
         typer.Option(help="Runs at a time (default: CPU cores, or 1 on a GPU), ray, or ray://HOST:PORT."),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")] = 1,
+    threads: Threads = 1,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     data_root: DataRoot = None,
@@ -129,8 +128,6 @@ def _study(o: Options) -> None:
 
     for path in o.plugins or []:
         registry.add_plugin(path)
-    if o.tricks is None and o.design != "aa":
-        raise UserError(f"name at least one trick. Known: {', '.join(registry.names())}")
     for arm in o.tricks or []:
         for trick in arm.split("+"):
             registry.check(trick.split(".")[0].split("=")[0])
@@ -138,6 +135,9 @@ def _study(o: Options) -> None:
     if o.margin is not None:
         overrides.setdefault("experiment", {})["margin"] = o.margin
     loaded = load_experiment(o.experiment, overrides)
+    if o.tricks is None and o.design != "aa":
+        own = f"; `harness run {o.experiment}` is the study that it declares" if loaded.study.tricks else ""
+        raise UserError(f"name at least one trick; `harness tricks` lists them{own}")
     tricks = o.tricks or list(loaded.study.tricks)
     if not tricks and o.design != "aa":
         raise UserError(f"{o.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")

@@ -71,7 +71,8 @@ def check(name: str) -> None:
         if row is not None:
             hint = f" Try: {row.command}" if row.command else ""
             raise UserError(f"'{name}' is no trick here ({row.kind}): {row.reason}{hint}")
-        raise UserError(f"unknown trick '{name}'{did_you_mean(name, names())} Known: {', '.join(names())}")
+        near = did_you_mean(name, names())
+        raise UserError(f"unknown trick '{name}'{near} `harness tricks` lists all {len(names())}")
 
 
 def load(name: str) -> type[Trick]:

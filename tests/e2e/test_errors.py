@@ -6,7 +6,7 @@ from harness.cli import main
 
 CASES = {
     "unknown trick": (["ablate", "mixpu"], "unknown trick 'mixpu'; did you mean 'mixup'?"),
-    "no trick": (["ablate"], "name at least one trick. Known: "),
+    "no trick": (["ablate"], "name at least one trick; `harness tricks` lists them"),
     "clash": (["ablate", "cutmix+mixup"], "cutmix + mixup: "),
     "unknown experiment": (["ablate", "mixup", "-e", "digts"], "did you mean 'digits'"),
     "missing file": (["ablate", "mixup", "-e", "none.toml"], "none.toml does not exist"),
