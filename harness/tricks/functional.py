@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import NotApplicable, Run, Schedule
-
-if TYPE_CHECKING:
-    pass
 
 
 def soft_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
