@@ -40,6 +40,8 @@ def conditions(text: str) -> list[tuple[str, str, Any]]:
 def cross(experiment: Experiment, text: str) -> list[tuple[str, Experiment]]:
     """The experiment in every condition, with a label that can end a study's name ("label_noise-0.2").
 
+    The condition also ends the experiment's question, which is the title of its page.
+
     Args:
         experiment: what the conditions have in common.
         text: "SECTION.KEY=VALUE,VALUE".
@@ -59,10 +61,12 @@ def _condition(experiment: Experiment, section: str, key: str, value: Any) -> tu
         if not isinstance(target, dict):
             raise UserError(f"cross with {section}.{key}: {part} has no options of its own")
     target[last] = value
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    if experiment.experiment.question:
+        tables["experiment"]["question"] += f" ({last} = {shown})"
     try:
         changed = Experiment.model_validate(tables)
     except ValidationError as error:
         where = f"cross with {section}.{key}"
         raise UserError("\n".join(explain(error, Experiment, where))) from None
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{last}-{shown}"), changed

@@ -31,6 +31,13 @@ class LabelSmoothing(Trick):
             "teacher; adds little to other tricks that soften targets, such as mixup."
         ),
         differs="`prior = 'class_freq'` is an addition; targets that are soft already are smoothed alike",
+        measured=(
+            "Against the claim on wrong labels: −2.7 points [−3.6, −1.8] with 40 % of them on 2,000 images of CIFAR-10 "
+            "without augmentation, −4.3 [−5.3, −3.4] with none (n = 5; harness run label-noise-cifar10 --cross "
+            "data.label_noise=0.0,0.4): the net fits all labels either way, and smoothing only helps its "
+            "calibration. On noisy digits +0.3 [−0.5, 1.1], or +1.8 [0.8, 2.8] where nobody tuned rate and decay "
+            "(n = 10)."
+        ),
     )
     eps: Annotated[float, Field(ge=0, lt=1), Search(0.01, 0.3)] = 0.1
     prior: Annotated[Literal["uniform", "class_freq"], Choice(("uniform", "class_freq"))] = "uniform"

@@ -15,13 +15,19 @@ def test_conditions_are_section_key_and_value():
     assert conditions("recipe.augment.flip=true,false")[0] == ("recipe", "augment.flip", True)
 
 
-def test_each_condition_changes_its_option_and_nothing_else(digits):
+def asks(experiment, question):
+    """The experiment under another question."""
+    return experiment.model_copy(update={"experiment": experiment.experiment.model_copy(update={"question": question})})
+
+
+def test_each_condition_changes_its_option_and_its_question_and_nothing_else(digits):
     crossed = dict(cross(digits, "data.label_noise=0,0.2"))
 
     assert list(crossed) == ["label_noise-0", "label_noise-0.2"]
     assert crossed["label_noise-0.2"].data.label_noise == 0.2
     changed = crossed["label_noise-0.2"].data.model_copy(update={"label_noise": 0.0})
-    assert crossed["label_noise-0.2"].model_copy(update={"data": changed}) == digits
+    question = f"{digits.experiment.question} (label_noise = 0.2)"
+    assert crossed["label_noise-0.2"].model_copy(update={"data": changed}) == asks(digits, question)
 
 
 def test_the_condition_that_the_experiment_has_keeps_its_run_ids(digits):
@@ -34,7 +40,12 @@ def test_the_condition_that_the_experiment_has_keeps_its_run_ids(digits):
 def test_every_bundled_experiment_can_be_crossed(path):
     experiment = load_experiment(path.stem)
 
-    assert cross(experiment, f"recipe.lr={experiment.recipe.lr},0.001")[0][1] == experiment
+    same = cross(experiment, f"recipe.lr={experiment.recipe.lr},0.001")[0][1]
+    assert asks(same, experiment.experiment.question) == experiment
+
+
+def test_an_experiment_without_a_question_gets_none(digits):
+    assert [e.experiment.question for _, e in cross(asks(digits, ""), "recipe.epochs=1,2")] == ["", ""]
 
 
 def test_nested_options_and_words(digits):
