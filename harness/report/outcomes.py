@@ -224,7 +224,7 @@ def flips(churn: Churn, placebo: Churn | None, reach: float) -> Markup:
 def reliability(arm: ArmOutcome, base: Calibration) -> Markup:
     """Accuracy against confidence in bins, for an arm and, hollow, the baseline; below the diagonal is too sure."""
     x, y = Scale((0, 100), (34.0, 244.0)), Scale((0, 100), (232.0, 34.0))
-    parts = [text(0, 14, clip(arm.arm, 34), "strong")]
+    parts = [text(0, 14, clip(arm.arm, 30), "strong")]
     for v in (0, 25, 50, 75, 100):
         parts += [line(x(0), y(v), x(100), y(v), "grid"), text(x(0) - 6, y(v) + 4, str(v), "tick", "end")]
         parts.append(text(x(v), y(0) + 16, str(v), "tick", "middle"))
