@@ -26,7 +26,7 @@ class Entry:
     """A study, search or comparison as the index lists it.
 
     `counts` has the arms of each kind of verdict, in the order in which verdicts are told; `gains` and `losses` are the
-    arms whose verdict has a direction. `created` is a time in UTC.
+    arms whose verdict has a direction. `created` is a time in UTC. `table` is the address of a study's table as CSV.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Entry:
     counts: Mapping[str, int]
     gains: Sequence[str] = ()
     losses: Sequence[str] = ()
+    table: str = ""
 
     @property
     def verdicts(self) -> str:
@@ -47,9 +48,9 @@ class Entry:
         return ", ".join(f"{kind} {count}" for kind, count in self.counts.items())
 
 
-def href(name: str) -> str:
-    """A page's address from the site's root, for a folder of any name."""
-    return f"{quote(name)}.html"
+def href(name: str, ending: str = "html") -> str:
+    """The address of a page, or of a study's table, from the site's root, for a folder of any name."""
+    return f"{quote(name)}.{ending}"
 
 
 def _time(created: str, name: str) -> datetime:
@@ -87,6 +88,7 @@ def study_entry(origin: Origin) -> Entry:
         counts={kind: kinds[kind] for kind in BADGES if kinds[kind]},  # type: ignore[index]
         gains=[e.arm for e in analysis.effects if e.verdict.kind.startswith("helps")],
         losses=[e.arm for e in analysis.effects if e.verdict.kind.startswith("hurts")],
+        table=href(origin.name, "csv"),
     )
 
 

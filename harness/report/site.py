@@ -23,6 +23,7 @@ from harness.report.compare_page import write_comparison
 from harness.report.index import Entry, comparison_entry, feed, href, render_index, search_entry, study_entry
 from harness.report.pages import write_page
 from harness.report.search_page import write_search
+from harness.report.tables import to_csv
 from harness.report.tricks_page import Card, Evidence, Origin, gather, write_trick, write_tricks
 from harness.store.reader import read_search, read_study
 from harness.store.schema import SearchRecord
@@ -56,6 +57,8 @@ class Site:
 def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
     """Render every study, search and comparison, the cards, a page for each trick, the index and the feed.
 
+    A study's table lies beside its page as CSV.
+
     Args:
         results: the folder of all studies; its own come before published ones of the same name.
         reports: the folder of the pages.
@@ -72,6 +75,8 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
     _check_names([*studies, *searches, *(page.name for page in asked)])
     known = {c["name"] for c in cards if c["kind"] == "trick"}
     loaded = {name: _lean(write_report(folder, reports, linked=known)[1]) for name, folder in studies.items()}
+    for name, study in loaded.items():
+        write_page(reports / f"{name}.csv", to_csv(study.analysis), "--reports")
     origins = [Origin(name, href(name), study) for name, study in loaded.items()]
     entries = [study_entry(origin) for origin in origins]
     for name, folder in searches.items():

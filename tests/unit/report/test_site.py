@@ -1,3 +1,4 @@
+import csv
 import json
 import re
 import subprocess
@@ -167,6 +168,18 @@ def test_pages_are_found_from_the_index_and_lead_back(site):
         assert page in index
     for page in ("clean.html", "clean-or-noisy.html", "tricks.html"):
         assert "index.html" in Links((site / page).read_text()).links
+
+
+def test_the_table_of_a_study_lies_beside_its_page(site):
+    with (site / "clean.csv").open(encoding="utf-8") as file:
+        rows = {row["arm"]: row for row in csv.DictReader(file)}
+    html = (site / "clean.html").read_text()
+
+    assert "mixup" in rows
+    for arm, row in rows.items():
+        assert arm in html
+        assert not row["effect"] or f"{abs(float(row['effect'])):.2f}" in html
+    assert "clean.csv" in Links((site / "index.html").read_text()).links
 
 
 def test_writing_the_site_again_elsewhere_gives_the_same_bytes(results, site, tmp_path):
