@@ -56,8 +56,8 @@ OBJECTIVES = {
 }
 
 
-def write_search(search_dir: Path, reports: Path) -> Path:
-    """Render a search's page to `reports/<search>.html`.
+def write_search(search_dir: Path, reports: Path, linked: bool = False) -> Path:
+    """Render a search's page to `reports/<search>.html`, with a link to the site's index if `linked`.
 
     Raises:
         UserError: there is no search in the folder, it is broken, or the page cannot be written.
@@ -65,7 +65,7 @@ def write_search(search_dir: Path, reports: Path) -> Path:
     record = read_search(search_dir)
     table, _, problems = read_kind(search_dir, "runs", _run_ids(record))
     runs: pd.DataFrame = (RUNS.empty_table() if table is None else table).to_pandas()
-    html = render_search(record, runs, problems, preface_of(search_dir))
+    html = render_search(record, runs, problems, preface_of(search_dir), linked)
     page = reports / f"{search_dir.name}.html"  # not the name inside, which a foreign file could choose
     try:
         reports.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,13 @@ def _run_ids(record: SearchRecord) -> set[str]:
     return of_trials | {i for m in record.comparisons.values() for arm in m.arms for i in arm.run_ids.values()}
 
 
-def render_search(record: SearchRecord, runs: pd.DataFrame, problems: Sequence[str] = (), preface: str = "") -> str:
+def render_search(
+    record: SearchRecord,
+    runs: pd.DataFrame,
+    problems: Sequence[str] = (),
+    preface: str = "",
+    linked: bool = False,
+) -> str:
     """The search's page.
 
     Args:
@@ -89,6 +95,7 @@ def render_search(record: SearchRecord, runs: pd.DataFrame, problems: Sequence[s
         runs: stored runs; those that the record does not name, or of other fingerprints, are left out.
         problems: files that could not be read, one line each.
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
+        linked: the page stands in a site, beside its index.
     """
     runs = runs[(runs["fingerprint"] == record.fingerprint) & runs["run_id"].isin(_run_ids(record))]
     # A repeated run counts once: as finished, if it ever did, and then the latest.
@@ -102,6 +109,7 @@ def render_search(record: SearchRecord, runs: pd.DataFrame, problems: Sequence[s
     return environment.get_template("search.html.j2").render(
         record=record,
         preface=paragraphs(preface),
+        linked=linked,
         arms=views,
         effects=effects,
         tuned_baseline=TUNED_BASELINE,

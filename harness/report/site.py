@@ -80,7 +80,7 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
     origins = [Origin(name, href(name), study) for name, study in loaded.items()]
     entries = [study_entry(origin) for origin in origins]
     for name, folder in searches.items():
-        write_search(folder, reports)
+        write_search(folder, reports, linked=True)
         record = read_search(folder)
         entries.append(search_entry(name, record))
         origins += _search_origins(name, folder, record)
