@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +17,20 @@ from harness.tricks.contract import NotApplicable, Run, Schedule
 def soft_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
     """Cross-entropy -sum_k y_k log p_k of each example, (N,), for soft targets y (N, K)."""
     return -(y * F.log_softmax(logits, dim=-1)).sum(-1)
+
+
+def table(values: tuple[Any, ...], like: Tensor) -> Tensor:
+    """A few numbers as a tensor of `like`'s type on its device; not to be written to.
+
+    They travel to the device once a process: a transfer at every step would make the host wait for the device.
+    """
+    return _table(values, like.device, like.dtype)
+
+
+@lru_cache(maxsize=256)
+def _table(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # one that a prediction made would be of no use in training
+        return torch.tensor(values, device=device, dtype=dtype)
 
 
 def constant() -> Schedule:

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
+from harness.tricks.functional import table
 
 LUMA = (0.299, 0.587, 0.114)
 
@@ -18,7 +19,7 @@ def gray(x: Tensor) -> Tensor:
     """Brightness (N, 1, H, W): ITU-R BT.601 luma of RGB images, the mean of others."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
-    return (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    return (x * table(LUMA, x).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
 def stretch(x: Tensor, base: Tensor | float, factor: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ def turn_hue(x: Tensor, turns: Tensor) -> Tensor:
     hue = torch.where(value == b, (r - g) / safe + 4, 0)
     hue = torch.where(value == g, (b - r) / safe + 2, hue)
     hue = torch.where(value == r, (g - b) / safe, hue) + 6 * turns.view(-1, 1, 1)  # in sixths of the circle
-    sector = (x.new_tensor((5.0, 3.0, 1.0)).view(1, 3, 1, 1) + hue[:, None]) % 6
+    sector = (table((5.0, 3.0, 1.0), x).view(1, 3, 1, 1) + hue[:, None]) % 6
     return value[:, None] - chroma[:, None] * torch.minimum(sector, 4 - sector).clamp(0, 1)
 
 

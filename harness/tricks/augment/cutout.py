@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.functional import table
 from harness.tricks.images import box_mask
 
 
@@ -54,5 +55,5 @@ class Cutout(Trick):
         n, _, height, width = batch.x.shape
         u = torch.rand(n, self.n_holes, 2, generator=run.rng(self.name), device=batch.x.device)
         centers = torch.stack((u[..., 0] * height, u[..., 1] * width), -1).long()
-        fill = batch.x.new_tensor(run.data.mean if self.fill == "mean" else (0.0,) * run.data.channels)
+        fill = table(run.data.mean if self.fill == "mean" else (0.0,) * run.data.channels, batch.x)
         return replace(batch, x=cutout(batch.x, centers, round(self.length * height), fill))

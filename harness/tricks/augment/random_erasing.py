@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.functional import table
 from harness.tricks.images import box_mask
 
 TRIES = 10
@@ -93,6 +94,6 @@ class RandomErasing(Trick):
         box = boxes(area, aspect, place, size)
         erased = box_mask(box.top, box.left, box.height, box.width, size)
         erased &= (box.fits & (place[:, 2] < self.p))[:, None, None]
-        mean = x.new_tensor(run.data.mean).view(1, -1, 1, 1)
+        mean = table(run.data.mean, x).view(1, -1, 1, 1)
         fills = {"const": mean, "rand": noise[..., :1, :1], "pixel": noise}
         return replace(batch, x=torch.where(erased[:, None], fills[self.fill].to(x.dtype), x))

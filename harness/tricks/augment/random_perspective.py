@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
+from harness.tricks.functional import table
 from harness.tricks.images import check_allowed, warp
 
 CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
@@ -17,7 +18,7 @@ CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 def homography(moved: Tensor) -> Tensor:
     """Matrices (N, 3, 3) that take four moved corners (N, 4, 2) back to those of the square, in `CORNERS`' order."""
-    u, v = moved.new_tensor(CORNERS).expand_as(moved).unbind(-1)
+    u, v = table(CORNERS, moved).expand_as(moved).unbind(-1)
     x, y = moved.unbind(-1)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     # u = (a x + b y + c) / (g x + h y + 1), v = (d x + e y + f) / (g x + h y + 1) is linear in a ... h.
@@ -62,6 +63,5 @@ class RandomPerspective(Trick):
         n, device, generator = len(batch.x), batch.x.device, run.rng(self.name)
         inwards = self.distortion * torch.rand(n, 4, 2, generator=generator, device=device)
         chosen = torch.rand(n, generator=generator, device=device) < self.p
-        corners = torch.tensor(CORNERS, device=device)
-        moved = corners * (1 - inwards * chosen[:, None, None])
+        moved = table(CORNERS, batch.x) * (1 - inwards * chosen[:, None, None])
         return replace(batch, x=warp(batch.x, homography(moved)))

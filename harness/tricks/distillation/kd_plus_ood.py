@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, Choice, Info, Run, Search, Trick
-from harness.tricks.functional import distillation, mix
+from harness.tricks.functional import distillation, mix, table
 from harness.tricks.images import box_mask
 from harness.tricks.modules import frozen_statistics, wider_baseline
 
@@ -26,7 +26,7 @@ def synthetic(x: Tensor, partner: Tensor, weight: Tensor, place: Tensor, noise: 
         return noise
     if source == "mixup":
         return mix(x, partner, weight)
-    size = torch.tensor(x.shape[-2:], device=x.device)
+    size = table(tuple(x.shape[-2:]), partner)
     sides = ((1 - weight[:, None]).sqrt() * size).round().long()
     corner = (place * (size - sides + 1)).long()
     box = box_mask(corner[:, 0], corner[:, 1], sides[:, 0], sides[:, 1], (x.shape[-2], x.shape[-1]))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Choice, Info, NoEffect, Run, Search, Trick
-from harness.tricks.functional import soft_cross_entropy
+from harness.tricks.functional import soft_cross_entropy, table
 
 Scheme = Literal["inv", "sqrt_inv", "effective"]
 
@@ -65,5 +65,5 @@ class WeightedCe(Trick):
 
     def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:
         """Weighted cross-entropy of each example."""
-        weights = logits.new_tensor(class_weights(run.data.train_counts, self.scheme, self.beta))
+        weights = table(tuple(class_weights(run.data.train_counts, self.scheme, self.beta)), logits)
         return soft_cross_entropy(logits, y * weights)

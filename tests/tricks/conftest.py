@@ -1,0 +1,50 @@
+from functools import partial
+
+import pytest
+
+from harness.experiment import Arm, Data
+from harness.testing import tiny_spec
+from harness.tricks import registry
+
+SMALL = {
+    # Values with which the tricks act in a training of a few updates on grey digits.
+    "batch_size": {"size": 10},
+    "gradual_unfreezing": {"groups_per_epoch": 2},
+    "lr_range_test": {"steps": 20},
+    "lr_warmup": {"epochs": 0.5},
+    "memory_bank": {"start": 0.0},
+    "pgd_training": {"k": 2},
+    "pseudo_label": {"threshold": 0.1},
+    "random_crop": {"mode": "reflect"},
+    "random_flip": {"force": True},
+    "snapshot_ensemble": {"cycles": 2},
+    "step_decay": {"milestones": (0.3, 0.6)},
+    "warmup_cosine": {"epochs": 0.5},
+}
+"""Everything else has its defaults."""
+
+
+def make(name):
+    return registry.make(name, SMALL.get(name))
+
+
+def spec_of(make, *names, train_size=60):
+    # Imbalanced classes and weight decay, so that the tricks which correct for them act.
+    return tiny_spec(epochs=2, batch_size=20, weight_decay=1e-3).model_copy(
+        update={
+            "data": Data(name="digits", train_size=train_size, val_size=20, test_size=20, imbalance=0.5),
+            "arm": Arm(tricks=tuple(make(name).spec() for name in names)),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A trick by name, with values that act in a tiny training."""
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_spec(small):
+    """The spec of a tiny training with these tricks, in which nearly every trick acts."""
+    return partial(spec_of, small)
