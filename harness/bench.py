@@ -284,7 +284,7 @@ def with_tricks(spec: RunSpec, tricks: Sequence[type[Trick]]) -> RunSpec:
 def harness_loop(spec: RunSpec, place: Place, epochs: int) -> Measure:
     """The harness itself: its set-up, then its loop, `epochs` epochs a call."""
     s = set_up(spec, place)
-    curve = train(s.run, s.stack, s.loader, s.amp, s.lr_factors, dict, Clock())
+    curve = train(s.run, s.stack, s.loader, s.step, s.lr_factors, dict, Clock())
     return lambda: cpu(lambda: next(curve), epochs)
 
 

@@ -8,19 +8,24 @@ A plug-in author writes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.build import build
 from harness.rng import numpy_stream
+from harness.training import graph
 from harness.training.execute import Result, execute
+from harness.training.graph import Replay
 from harness.training.loop import Clock, train
-from harness.training.session import Place, set_up
+from harness.training.session import Place, Session, set_up
 from harness.tricks import registry
 from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Run, Search, TrainingSet, Trick
 
@@ -92,6 +97,46 @@ def tiny_spec(trick: Trick | None = None, seed: int = 0, model: str = "digits_re
         arm=Arm(tricks=() if trick is None else (trick.spec(),)),
         seed=seed,
     )
+
+
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """What a CUDA graph is, without a GPU: operations on the memory that they used, done again in the same order.
+
+    Whatever Python decided or read while the tape was taken stays as it was.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.done: list[tuple[Any, ...]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do an operation and keep it, with the memory that it read and wrote."""
+        out = func(*args, **(kwargs or {}))
+        held = tree_map(lambda x: x.detach() if isinstance(x, torch.Tensor) else x, (args, kwargs or {}, out))
+        self.done.append((func, *held))
+        return out
+
+    @torch.no_grad()
+    def play(self) -> None:
+        """Do everything again."""
+        for func, args, kwargs, out in self.done:
+            for old, new in zip(tree_leaves(out), tree_leaves(func(*args, **kwargs)), strict=True):
+                if isinstance(old, torch.Tensor) and old.numel() and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+def tape(work: Callable[[], None], generators: Sequence[torch.Generator]) -> Replay:
+    """Capture on a tape. Taking it does the work, too, which a CUDA graph does not, so the first replay is nothing."""
+    taken, first = Tape(), [True]
+    with taken:
+        work()
+
+    def replay() -> None:
+        if not first:
+            taken.play()
+        first.clear()
+
+    return replay
 
 
 class TrickConformance:
@@ -177,9 +222,36 @@ class TrickConformance:
         trick = self.trick(**self.params)
         session = set_up(tiny_spec(trick, **self.recipe), Place(data_root=Path("unused-by-digits")))
         steps = train(
-            session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock()
+            session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()
         )  # fmt: skip
         next(steps)
         drawn = {*session.run.streams, *session.run.numpy_streams}
         assert all(name == trick.name or name.startswith(f"{trick.name}/") for name in drawn)
         assert set(session.run.state) <= {trick.name}
+
+    def test_a_replayed_step_gives_the_bits_of_a_plain_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nothing that changes from step to step is read on the host, unless the card says so (`Info.eager`)."""
+        if self.unfit:
+            return
+        replayed, replays = self._trained_on_tape()
+        monkeypatch.setattr(graph, "WARM_UP", 10**9)
+        plain, none = self._trained_on_tape()
+        assert none == 0
+        assert (replays == 0) == bool(self._reason_against())
+        assert replayed == plain
+
+    def _session(self) -> Session:
+        spec = tiny_spec(self.trick(**self.params), **self.recipe)
+        return set_up(spec, Place(data_root=Path("unused-by-digits")))
+
+    def _reason_against(self) -> str:
+        s = self._session()
+        return graph.reason_against(s.run, s.stack, s.amp)
+
+    def _trained_on_tape(self) -> tuple[list[Any], int]:
+        """Curves and final weights, and how many steps were replayed."""
+        s = self._session()
+        step = graph.graphed(s.step, s.run, s.stack, s.amp, tape)
+        curves = list(chain(*train(s.run, s.stack, s.loader, step, s.lr_factors, dict, Clock())))
+        weights = {name: t.tolist() for name, t in s.evaluated_model().state_dict().items()}
+        return [curves, weights], getattr(step, "replays", 0)

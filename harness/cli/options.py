@@ -29,6 +29,10 @@ Settings = Annotated[
 ]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+CudaGraphs = Annotated[
+    bool,
+    typer.Option("--cuda-graphs", help="On a GPU, capture training steps and replay them, where the tricks allow it."),
+]
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
 ]
@@ -50,6 +54,7 @@ class Options:
     budget: str | None
     settings: list[str] | None
     device: str
+    cuda_graphs: bool
     workers: str | None
     threads: int
     results: Path
@@ -94,11 +99,13 @@ def parse_overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
     return out
 
 
-def make_place(device: str, threads: int, data_root: Path | None, check: bool) -> Place:
+def make_place(
+    device: str, threads: int, data_root: Path | None, cuda_graphs: bool = False, check: bool = False
+) -> Place:
     """Where runs are trained: data folder, device and threads.
 
     Raises:
-        UserError: no such data folder or device.
+        UserError: no such data folder or device, or graphs on a device that has none.
     """
     from harness.data.sources import data_root as default_root
     from harness.training.provenance import resolve_device
@@ -107,7 +114,10 @@ def make_place(device: str, threads: int, data_root: Path | None, check: bool) -
     root = data_root or default_root()
     if data_root is not None and not data_root.is_dir():
         raise UserError(f"--data-root {data_root}: no such folder")
-    return Place(data_root=root.absolute(), device=resolve_device(device), threads=threads, check=check)
+    device = resolve_device(device)
+    if cuda_graphs and not device.startswith("cuda"):
+        raise UserError(f"--cuda-graphs with the device {device}: only a CUDA device has graphs; leave the option out")
+    return Place(root.absolute(), device, threads, check=check, cuda_graphs=cuda_graphs)
 
 
 def parse_workers(text: str | None, place: Place) -> int | str:

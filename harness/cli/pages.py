@@ -234,6 +234,8 @@ def _print_card(c: dict[str, Any]) -> None:
             facts.add_row(key, c[key])
     for other, why in c["excludes"].items():
         facts.add_row("not with", f"{other}: {why}")
+    if c["eager"]:
+        facts.add_row("no CUDA graph", c["eager"])
     facts.add_row("hooks", ", ".join(c["hooks"]) or "none")
     console.print(facts)
     if c["parameters"]:

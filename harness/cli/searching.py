@@ -14,6 +14,7 @@ import typer
 
 from harness.cli.options import (
     AsJson,
+    CudaGraphs,
     DataRoot,
     Device,
     Plugins,
@@ -57,6 +58,7 @@ class SearchOptions:
     settings: list[str] | None
     export: Path | None
     device: str
+    cuda_graphs: bool
     threads: int
     results: Path
     reports: Path
@@ -98,6 +100,7 @@ def search(
         Path | None, typer.Option(help="Write the winner (of several arms, the best on validation) as an experiment.")
     ] = None,
     device: Device = "auto",
+    cuda_graphs: CudaGraphs = False,
     threads: Threads = 1,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
@@ -137,7 +140,7 @@ def _search(o: SearchOptions) -> None:
     from harness.training.session import set_up
 
     log = Console(stderr=True, highlight=False)
-    place = make_place(o.device, o.threads, o.data_root, check=False)
+    place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs)
     workers = parse_workers(o.workers, place)
     if isinstance(workers, str):
         raise UserError(

@@ -14,6 +14,7 @@ import typer
 
 from harness.cli.options import (
     AsJson,
+    CudaGraphs,
     DataRoot,
     Device,
     Options,
@@ -74,6 +75,7 @@ def ablate(
     budget: Annotated[str | None, typer.Option(help="Most time for --seeds auto, for example 20m.")] = None,
     settings: Settings = None,
     device: Device = "auto",
+    cuda_graphs: CudaGraphs = False,
     workers: Annotated[
         str | None,
         typer.Option(help="Runs at a time (default: CPU cores, or 1 on a GPU), ray, or ray://HOST:PORT."),
@@ -154,7 +156,7 @@ def _study(o: Options) -> None:
 
     # Everything below imports torch, so it comes when the input is known to be good.
     log = Console(stderr=True, highlight=False)
-    place = make_place(o.device, o.threads, o.data_root, o.check)
+    place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs, o.check)
     if o.cross is None:
         done = [_one_study(o, tricks, loaded, o.name, place, log)]
     else:

@@ -22,7 +22,6 @@ from harness.store.schema import Manifest
 from harness.store.writer import consolidate, prepare
 from harness.study.forecast import stored_runs
 from harness.study.workers.local import open_pool
-from harness.training.provenance import fingerprint
 from harness.training.session import Place
 
 
@@ -33,7 +32,7 @@ class Engine:
         self.plan, self.search = plan, search
         self._runs, self._workers = runs, workers
         recipe, place = plan.experiment.recipe, runs.place
-        self._fingerprint = fingerprint(recipe, place.device, place.threads)["fingerprint"]
+        self._fingerprint = place.fingerprint(recipe)["fingerprint"]
 
     @property
     def ended(self) -> int:
@@ -129,7 +128,7 @@ def open_engine(
 def expected_seconds(plan: SearchPlan, place: Place, results: Path, workers: int) -> float | None:
     """Wall seconds of all runs of a plan if none is pruned or stored, or None where no run says how long one takes."""
     recipe = plan.experiment.recipe
-    mark = fingerprint(recipe, place.device, place.threads)["fingerprint"]
+    mark = place.fingerprint(recipe)["fingerprint"]
     default = compare(plan, {arm.label: None for arm in plan.arms}, mark).manifests["default"]
     stored = stored_runs(default, plan.experiment, results)
     timed = stored[stored["arm"] == BASELINE]["seconds_total"]

@@ -12,7 +12,6 @@ from harness.search.shared import Shared
 from harness.search.trials import Score
 from harness.store.reader import adopt, find_row, study_folders
 from harness.study.workers.local import Job, Pool
-from harness.training.provenance import fingerprint
 from harness.training.session import Place
 
 
@@ -42,7 +41,7 @@ class Runs:
             OSError: the folder cannot be written.
             CancelledError: the search was stopped.
         """
-        mark = fingerprint(spec.recipe, self.place.device, self.place.threads)["fingerprint"]
+        mark = self.place.fingerprint(spec.recipe)["fingerprint"]
         with self.shared.run(spec.run_id):
             row = self._look_up(spec.run_id, mark, columns)
             if row is None:

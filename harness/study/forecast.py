@@ -110,7 +110,7 @@ def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment
         return float(timed.median()), f"median of {len(timed)} stored baseline runs"
     s = set_up(spec_of(experiment, Arm(), manifest.seeds[0]), place)
     clock, started = Clock(), time.perf_counter()
-    for _ in train(s.run, s.stack, s.loader, s.amp, s.lr_factors, lambda: s.validate(place), clock):
+    for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, lambda: s.validate(place), clock):
         if time.perf_counter() - started > PILOT_SECONDS:
             break
     done = s.run.epoch

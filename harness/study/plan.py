@@ -18,7 +18,6 @@ from harness.experiment import Arm, Experiment, RunSpec, Slug, spec_of
 from harness.store.reader import find_runs
 from harness.store.schema import ArmPlan, Manifest
 from harness.study.designs import ArmNames, PlannedArm, arms_of, parse_arm
-from harness.training.provenance import fingerprint
 from harness.training.session import Place
 from harness.tricks import registry
 from harness.tricks.contract import Trick
@@ -101,7 +100,7 @@ def make_plan(
         for arm in made.arms
     )
     q = experiment.experiment
-    mark = fingerprint(experiment.recipe, place.device, place.threads)["fingerprint"]
+    mark = place.fingerprint(experiment.recipe)["fingerprint"]
     manifest = Manifest(
         study=checked_name(name) if name else study_name(q.name, made.name, asked),
         experiment=q.name,

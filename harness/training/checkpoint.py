@@ -17,7 +17,6 @@ import torch
 
 from harness.experiment import RunSpec
 from harness.training.loop import Clock, Point
-from harness.training.provenance import fingerprint
 from harness.training.session import Place, Session
 
 
@@ -25,7 +24,7 @@ def path_of(spec: RunSpec, place: Place) -> Path | None:
     """Where the run's checkpoint lies, or None when runs are not checkpointed."""
     if place.checkpoint_dir is None:
         return None
-    mark = fingerprint(spec.recipe, place.device, place.threads)["fingerprint"]
+    mark = place.fingerprint(spec.recipe)["fingerprint"]
     return place.checkpoint_dir / f"{spec.run_id}-{mark}.pt"
 
 

@@ -26,7 +26,7 @@ from harness.experiment import RunSpec
 from harness.training import checkpoint
 from harness.training.evaluate import Predictions, metrics
 from harness.training.loop import Clock, Diverged, Point, train
-from harness.training.provenance import fingerprint, host_facts
+from harness.training.provenance import host_facts
 from harness.training.session import Place, Session, set_up
 from harness.tricks.contract import NotApplicable, Run
 
@@ -55,7 +55,7 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
     result = Result(row={})
     clock, session, status, reason = Clock(), None, "ok", ""
     measured: dict[str, Any] = {}
-    mark = fingerprint(spec.recipe, place.device, place.threads)
+    mark = place.fingerprint(spec.recipe)
     saved = checkpoint.path_of(spec, place)
     try:
         session = set_up(spec, place)
@@ -64,7 +64,7 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
         saved_at = time.monotonic()
         states = _global_rng_states() if place.check else None
         for points in train(
-            session.run, session.stack, session.loader, session.amp, session.lr_factors,
+            session.run, session.stack, session.loader, session.step, session.lr_factors,
             lambda: session.validate(place), clock, place.check,
         ):  # fmt: skip
             result.points += points

@@ -1,14 +1,15 @@
 """The training loop. Every hook of the contract that acts during training is called from here.
 
 for each epoch
-epoch_start
-for each batch                    already augmented, on the device
-batch                         images and targets change together
-gradient( closure )           forward, criterion, example weights, mean, reduce_loss, loss terms
-on_gradients                  at their true scale
-optimizer step                learning rate read from a table
-after_step
-epoch_end, validation             the only transfers to the host
+    epoch_start
+    for each batch                  already augmented, on the device
+        batch                       images and targets change together
+        step                        on a GPU it can be captured once and replayed, see graph.py
+            gradient( closure )     forward, criterion, example weights, mean, reduce_loss, loss terms
+            on_gradients            at their true scale
+            optimizer step          learning rate read from a table
+        after_step
+    epoch_end, validation           the only transfers to the host
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -75,11 +77,29 @@ def default_gradient(closure: Callable[[Batch], Tensor], batch: Batch, run: Run)
     return loss
 
 
+def step_of(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
+    """The function from a batch to its loss that makes one update: gradient, gradient hooks, optimizer."""
+    gradient, on_gradients = stack.slot("gradient", default_gradient), stack.hooks("on_gradients")
+    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+
+    def step(batch: Batch) -> Tensor:
+        run.optimizer.zero_grad(set_to_none=True)
+        loss: Tensor = gradient(run.loss, batch, run)
+        if on_gradients:
+            run.unscale()
+            for hook in on_gradients:
+                hook(parameters, run)
+        amp.step(run.optimizer)
+        return loss
+
+    return step
+
+
 def train(
     run: Run,
     stack: Stack,
     loader: Loader,
-    amp: Amp,
+    step: Callable[[Batch], Tensor],
     lr_factors: Sequence[float],
     validate: Callable[[], dict[str, float]],
     clock: Clock,
@@ -91,7 +111,7 @@ def train(
         run: with model and optimizer ready; its step, epoch and logs are advanced.
         stack: the arm's tricks.
         loader: batches of the training split.
-        amp: precision of forward, backward and step.
+        step: makes one update on a batch and returns the loss; `step_of` or a graph of it.
         lr_factors: factor on every group's initial rate, one for each update.
         validate: metrics of the validation split with the weights that would be evaluated now.
         clock: collects the time of training steps.
@@ -100,9 +120,7 @@ def train(
     Raises:
         Diverged: the mean loss of an epoch is not finite.
     """
-    gradient = stack.slot("gradient", default_gradient)
-    on_gradients, after_step = stack.hooks("on_gradients"), stack.hooks("after_step")
-    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    after_step = stack.hooks("after_step")
     evaluate_after = evaluation_epochs(run.recipe.epochs, run.recipe.evaluations)
     sampler = stack.slot("sampler", lambda train, run: None)
     while run.epoch < run.recipe.epochs:
@@ -112,18 +130,11 @@ def train(
         stack.notify("epoch_start", run)
         for batch in loader.epoch(sampler(run.train, run)):
             for group in run.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * lr_factors[run.step]
+                set_rate(group, group["initial_lr"] * lr_factors[run.step])
             changed = stack.fold("batch", batch, run)
             if check:
                 verify(batch, changed)
-            run.optimizer.zero_grad(set_to_none=True)
-            loss = gradient(run.loss, changed, run)
-            if on_gradients:
-                run.unscale()
-                for hook in on_gradients:
-                    hook(parameters, run)
-            amp.step(run.optimizer)
-            run.log("loss", loss)
+            run.log("loss", step(changed))
             run.step += 1
             for hook in after_step:
                 hook(run)
@@ -135,13 +146,21 @@ def train(
         clock.wall += time.perf_counter() - wall
         clock.cpu += time.process_time() - cpu
         clock.steps += run.step - first
-        points.append(_point(run, "train", "lr", run.optimizer.param_groups[0]["lr"]))
+        points.append(_point(run, "train", "lr", float(run.optimizer.param_groups[0]["lr"])))
         mean_loss = next(p.value for p in points if p.metric == "loss")
         if not math.isfinite(mean_loss):
             raise Diverged(f"the training loss is {mean_loss} in epoch {run.epoch} of {run.recipe.epochs}")
         if run.epoch in evaluate_after:
             points += [_point(run, "val", name, value) for name, value in validate().items()]
         yield points
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set a group's learning rate; in place where a captured step reads it from the device."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def _point(run: Run, split: str, metric: str, value: float) -> Point:

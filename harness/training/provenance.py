@@ -54,10 +54,11 @@ def device_name(device: str) -> str:
 
 
 @lru_cache
-def fingerprint(recipe: Recipe, device: str, threads: int) -> dict[str, str]:
+def fingerprint(recipe: Recipe, device: str, threads: int, cuda_graphs: bool = False) -> dict[str, str]:
     """What changes the bits of a result beside the spec: columns `fingerprint`, `fingerprint_json`, `device`.
 
-    Runs are compared only within one fingerprint. Thread count matters because it changes the order of sums.
+    Runs are compared only within one fingerprint. Thread count matters because it changes the order of sums, and
+    `cuda_graphs` because steps then read a learning rate that was rounded to float32.
     """
     name = device_name(device)
     facts = {
@@ -67,6 +68,7 @@ def fingerprint(recipe: Recipe, device: str, threads: int) -> dict[str, str]:
         "compile": recipe.compile,
         "torch": torch.__version__,
         "device": name,
+        **({"cuda_graphs": True} if cuda_graphs else {}),
     }
     text = json.dumps(facts, sort_keys=True)
     return {

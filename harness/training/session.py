@@ -20,22 +20,25 @@ from harness.experiment import Recipe, RunSpec
 from harness.models.build import build
 from harness.models.classifier import Classifier
 from harness.training.evaluate import Predictions, metrics, predict_all
-from harness.training.loop import Clock, total_loss, train
+from harness.training.graph import graphed
+from harness.training.loop import Clock, step_of, total_loss, train
 from harness.training.precision import DTYPES, Amp
 from harness.training.provenance import fingerprint
 from harness.tricks import functional, registry
-from harness.tricks.contract import Groups, NoEffect, Precision, Run, Schedule
+from harness.tricks.contract import Batch, Groups, NoEffect, Precision, Run, Schedule
 from harness.tricks.stack import Stack
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where and how runs execute on this machine; nothing here may change a result."""
+    """Where and how runs execute on this machine; nothing here may change a result beyond its last bits."""
 
     data_root: Path
     device: str = "cpu"
     threads: int = 1
     packed: bool = False
+    cuda_graphs: bool = False
+    """Capture training steps and replay them, on a CUDA device (`training.graph`)."""
     check: bool = False
     eval_batch: int = 1000
     weights_dir: Path | None = None
@@ -43,6 +46,10 @@ class Place:
     checkpoint_dir: Path | None = None
     checkpoint_seconds: float = 60.0
     """Longest training time that a kill can cost, to the next end of an epoch."""
+
+    def fingerprint(self, recipe: Recipe) -> dict[str, str]:
+        """What changes the bits of a run beside its spec (`provenance.fingerprint`)."""
+        return fingerprint(recipe, self.device, self.threads, self.cuda_graphs)
 
 
 @dataclass
@@ -54,6 +61,7 @@ class Session:
     splits: Splits
     loader: Loader
     amp: Amp
+    step: Callable[[Batch], torch.Tensor]
     lr_factors: list[float]
     seconds_other: float = 0.0
 
@@ -140,7 +148,10 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     run.unscale = lambda: amp.unscale(run.optimizer)
     run.loss = total_loss(run, stack, amp)
     stack.notify("prepare", run)
-    return Session(run, stack, splits, loader, amp, lr_factors, other_seconds[0])
+    step = step_of(run, stack, amp)
+    if place.cuda_graphs:
+        step = graphed(step, run, stack, amp)
+    return Session(run, stack, splits, loader, amp, step, lr_factors, other_seconds[0])
 
 
 def _transforms(stack: Stack, run: Run) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -170,7 +181,7 @@ def baseline_schedule(run: Run) -> Schedule:
 def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
     """The trained network of another run: from stored weights, else trained now and stored."""
     path = (
-        place.weights_dir / f"{spec.run_id}-{fingerprint(spec.recipe, place.device, place.threads)['fingerprint']}.pt"
+        place.weights_dir / f"{spec.run_id}-{place.fingerprint(spec.recipe)['fingerprint']}.pt"
         if place.weights_dir
         else None
     )
@@ -180,7 +191,7 @@ def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
             session.run.model.load_state_dict(torch.load(path, map_location=place.device, weights_only=True))
             return session.run.model.eval()
     for _ in train(
-        session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock(), place.check
+        session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock(), place.check
     ):  # fmt: skip
         pass
     model = session.evaluated_model().eval()

@@ -126,6 +126,8 @@ class Info(NamedTuple):
     step in multiples of the baseline's. `excludes` maps the names of tricks that cannot be combined with
     this one to the reason. `version` is bumped when the trick's numbers change; it enters the run id.
     `measured` says why our own studies contradict `expect`, with the figures that show it, their n and intervals.
+    `eager` says what a step reads on the host that changes from step to step; empty when there is nothing, so that
+    a step can be captured as a CUDA graph and replayed.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Info(NamedTuple):
     excludes: Mapping[str, str] = {}
     version: int = 1
     measured: str = ""
+    eager: str = ""
 
 
 class NotApplicable(Exception):

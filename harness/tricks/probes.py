@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from harness.tricks.contract import Run
-
-if TYPE_CHECKING:
-    pass
 
 
 def remember(value: Any) -> Callable[[], Any]:

@@ -48,7 +48,7 @@ def first_losses():
         return value
 
     session.run.loss = watched
-    epochs = train(session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock())
+    epochs = train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock())
     next(itertools.dropwhile(lambda _: len(seen) < STEPS, epochs))
     return seen[:STEPS]
 

@@ -202,7 +202,7 @@ def baseline_weights():
 def trained(tricks):
     spec = tiny_spec(epochs=2).model_copy(update={"arm": Arm(tricks=tuple(t.spec() for t in tricks))})
     s = set_up(spec, Place(data_root=Path("unused")))
-    for _ in train(s.run, s.stack, s.loader, s.amp, s.lr_factors, dict, Clock()):
+    for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, dict, Clock()):
         pass
     named = s.evaluated_model().state_dict()
     return {key: value for key, value in named.items() if value.is_floating_point()}

@@ -46,7 +46,7 @@ def session_with(*names, params=None, **recipe):
 
 
 def epochs_of(session):
-    return train(session.run, session.stack, session.loader, session.amp, session.lr_factors, dict, Clock())
+    return train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock())
 
 
 def convolutions(model):

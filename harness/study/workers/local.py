@@ -28,7 +28,7 @@ from harness.experiment import RunSpec
 from harness.store.writer import write_run
 from harness.training import checkpoint
 from harness.training.execute import execute
-from harness.training.provenance import fingerprint, host_facts
+from harness.training.provenance import host_facts
 from harness.training.session import Place
 from harness.tricks import registry
 
@@ -248,7 +248,7 @@ def lost(job: Job, reason: str) -> Finished:
         "seconds_total": 0.0,
         "started": now,
         "finished": now,
-        **fingerprint(job.spec.recipe, job.place.device, job.place.threads),
+        **job.place.fingerprint(job.spec.recipe),
         **host_facts(),
     }
     return store(job, Rows(row, [], None))

@@ -59,6 +59,7 @@ class Awp(Trick):
             "statistics follow the pass at w + v, and the loss there is the one reported. The paper starts at once."
         ),
         cost=2.0,
+        eager="it perturbs the weights only from some step on",
     )
     gamma: Annotated[float, Field(ge=0), Search(1e-4, 0.1, log=True)] = 0.01
     form: Annotated[Literal["paper", "kaggle", "fast"], Choice(("paper", "kaggle", "fast"))] = "paper"

@@ -77,6 +77,7 @@ class MemoryBank(Trick):
             "no momentum encoder. Under mixing, an image's class is its own label."
         ),
         cost=1.05,
+        eager="the queue that it compares with is replaced after each step",
     )
     weight: Annotated[float, Field(ge=0), Search(0.01, 1.0, log=True)] = 0.1
     tau: Annotated[float, Field(gt=0), Search(0.03, 1.0, log=True)] = 0.1

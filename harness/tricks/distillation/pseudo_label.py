@@ -86,6 +86,7 @@ class PseudoLabel(Trick):
             "worth what lies between that and threshold = 1: −36.8 [−45.0, −28.6] against −42.2 [−50.8, −33.7] (n = "
             "5; harness ablate pseudo_label.threshold=0.95,1.0 −-design sweep --seeds 5)."
         ),
+        eager="the weight of its loss grows from step to step",
     )
     labelled: Annotated[float, Field(gt=0, lt=1), Search(0.02, 0.5, log=True)] = 0.1
     threshold: Annotated[float, Field(ge=0, le=1), Search(0.7, 0.99)] = 0.95

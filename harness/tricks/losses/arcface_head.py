@@ -73,6 +73,7 @@ class ArcfaceHead(Trick):
             "from the authors' code. With smoothed targets the margin is that of the most probable class."
         ),
         excludes=dict.fromkeys(MIXERS, "the margin needs one right class for each image"),
+        eager="its margin may grow from step to step",
     )
     s: Annotated[float, Field(gt=0), Search(8.0, 64.0, log=True)] = 16.0
     m: Annotated[float, Field(ge=0, lt=math.pi / 2), Search(0.0, 0.6)] = 0.2

@@ -52,6 +52,7 @@ class CenterLoss(Trick):
         ),
         cost=1.01,
         excludes=dict.fromkeys(MIXERS, "a mixture belongs to no class's center"),
+        eager="its centers are replaced after each step",
     )
     weight: Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True)] = 5e-4
     center_lr: Annotated[float, Field(gt=0, le=1), Search(0.1, 1.0)] = 0.5

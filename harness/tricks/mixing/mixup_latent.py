@@ -63,6 +63,7 @@ class MixupLatent(Trick):
         ),
         cost=1.01,
         excludes=other_mixers("mixup_latent"),
+        eager="each step mixes another layer, with a weight that the host draws",
     )
     alpha: Annotated[float, Field(gt=0), Search(0.1, 8.0, log=True)] = 2.0
     layer: Annotated[int | None, Field(ge=0), Search(0, 2)] = None

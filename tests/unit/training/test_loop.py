@@ -29,7 +29,7 @@ def spec_with(*names, seed=0, **recipe):
 
 def losses_of(spec, place=PLACE):
     s = set_up(spec, place)
-    points = itertools.chain(*train(s.run, s.stack, s.loader, s.amp, s.lr_factors, dict, Clock()))
+    points = itertools.chain(*train(s.run, s.stack, s.loader, s.step, s.lr_factors, dict, Clock()))
     return [p.value for p in points if p.metric == "loss"], s.run.model
 
 

@@ -44,7 +44,7 @@ NAMES = (
 """What people may look for: every one must be a trick, or say what it is instead."""
 
 TRICK_KEYS = {"kind", "name", "family", "summary", "paper", "formula", "expect", "differs", "cost", "excludes",
-              "version", "measured", "hooks", "parameters"}  # fmt: skip
+              "version", "measured", "eager", "hooks", "parameters"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
