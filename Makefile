@@ -13,7 +13,7 @@ OPTIONS = $(if $(EXPERIMENT),--experiment $(EXPERIMENT)) $(if $(SEEDS),--seeds $
 	$(if $(RESULTS),--results $(RESULTS)) $(if $(DATA_ROOT),--data-root $(DATA_ROOT)) $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-slow lint format new-trick clean
+.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-gpu test-slow lint format new-trick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -56,6 +56,9 @@ bench: $(STAMP)  ## measure the engine against hand-written loops [ARGS=--quick]
 
 test: $(STAMP)  ## the tests, a few minutes
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-gpu: $(STAMP)  ## the tests that need a CUDA device
+	$(BIN)/python -m pytest -m gpu $(ARGS)
 
 test-slow: $(STAMP)  ## the long tests: simulations, all pairs of tricks, kills
 	$(BIN)/python -m pytest -n auto --dist worksteal -m slow $(ARGS)

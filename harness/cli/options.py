@@ -120,14 +120,14 @@ def make_place(
     return Place(root.absolute(), device, threads, check=check, cuda_graphs=cuda_graphs)
 
 
-def parse_workers(text: str | None, place: Place) -> int | str:
-    """The number of local workers, or a Ray address ("local" or "ray://...").
+def parse_workers(text: str | None, place: Place) -> int | str | None:
+    """The number of local workers, None for as many as one GPU holds, or a Ray address ("local" or "ray://...").
 
     Raises:
         UserError: neither a number from 1 nor a Ray address.
     """
     if text is None:
-        return 1 if place.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // place.threads)
+        return None if place.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // place.threads)
     if text == "ray":
         return "local"
     if text.startswith("ray://"):
@@ -137,9 +137,9 @@ def parse_workers(text: str | None, place: Place) -> int | str:
     return int(text)
 
 
-def slots(workers: int | str) -> int:
-    """How many runs go on at once, for estimates; a cluster's size is not known before it is reached."""
-    return workers if isinstance(workers, int) else os.cpu_count() or 1
+def slots(workers: int | str | None) -> int:
+    """How many runs go on at once, for estimates: what a cluster or a GPU holds is not known before it is asked."""
+    return 1 if workers is None else workers if isinstance(workers, int) else os.cpu_count() or 1
 
 
 def read_toml(experiment: str) -> str:

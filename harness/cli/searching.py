@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,14 +141,15 @@ def _search(o: SearchOptions) -> None:
 
     log = Console(stderr=True, highlight=False)
     place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs)
-    workers = parse_workers(o.workers, place)
+    workers = parse_workers(o.workers, place) or 1
     if isinstance(workers, str):
         raise UserError(
             f"--workers {o.workers}: a search trains on this machine; start the same command on others, too, with "
             "--storage and a results folder that they share"
         )
     seconds = math.inf if o.timeout is None else parse_budget(o.timeout, "--timeout")
-    data = set_up(spec_of(loaded, Arm(), seed=0), place).run.data  # refuses data and models that no run could use
+    # Refuses data and models that no run could use; on the CPU, since this process would keep a GPU's memory.
+    data = set_up(spec_of(loaded, Arm(), seed=0), replace(place, device="cpu", cuda_graphs=False)).run.data
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),

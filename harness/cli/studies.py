@@ -6,7 +6,7 @@ import inspect
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,7 +78,10 @@ def ablate(
     cuda_graphs: CudaGraphs = False,
     workers: Annotated[
         str | None,
-        typer.Option(help="Runs at a time (default: CPU cores, or 1 on a GPU), ray, or ray://HOST:PORT."),
+        typer.Option(
+            help="Runs at a time (default: CPU cores, or what a GPU's memory holds; 1 for timings that compare), ray, "
+            "or ray://HOST:PORT."
+        ),
     ] = None,
     threads: Threads = 1,
     results: Results = Path("results"),
@@ -311,7 +314,7 @@ def _train(
     loaded: Experiment,
     place: Place,
     results: Path,
-    workers: int | str,
+    workers: int | str | None,
     plugins: Sequence[Path],
     log: Console,
 ) -> None:
@@ -327,7 +330,9 @@ def _train(
     total, missing = len(plan.specs), len(plan.missing)
     prepare(results / plan.manifest.study)
     if missing:
-        set_up(spec_of(loaded, Arm(), seed=0), place)  # data, sizes and model are refused here, not in every run
+        # Data, sizes and model are refused here, not in every run; on the CPU, since this process would keep a GPU's
+        # memory for as long as the study takes.
+        set_up(spec_of(loaded, Arm(), seed=0), replace(place, device="cpu", cuda_graphs=False))
         log.print(
             f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
         )

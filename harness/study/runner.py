@@ -9,16 +9,17 @@ from pathlib import Path
 from harness.store.reader import adopt
 from harness.store.writer import consolidate, write_manifest
 from harness.study.plan import Plan
-from harness.study.workers.local import Finished, Job, run_jobs
+from harness.study.workers.local import Finished, Job, run_jobs, run_packed
 from harness.training.session import Place
 
 
 def run_study(
-    plan: Plan, place: Place, results: Path, workers: int | str, plugins: Sequence[Path] = ()
+    plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
 ) -> Iterator[Finished]:
     """Do what is missing of a plan, yielding each run as it ends. The study's folders exist.
 
-    `workers` is a number of local processes, or the address of a Ray cluster ("local" or "ray://...").
+    `workers` is a number of local processes, None for as many as one CUDA device holds, or the address of a Ray
+    cluster ("local" or "ray://...").
 
     May be stopped at any moment; the same plan then goes on where it stopped.
 
@@ -35,13 +36,15 @@ def run_study(
         adopt(study_dir, where, keys)
     place = replace(
         place,
-        packed=workers != 1,
+        packed=workers not in (1, None),
         weights_dir=study_dir / "weights",
         checkpoint_dir=study_dir / "checkpoints",
     )
     jobs = [Job(spec, plan.manifest.experiment, study_dir, place) for spec in plan.missing]
     if jobs:
-        if isinstance(workers, int):
+        if workers is None:
+            yield from run_packed(jobs, plugins)
+        elif isinstance(workers, int):
             yield from run_jobs(jobs, workers, plugins)
         else:
             from harness.study.workers.ray import run_jobs_on_ray  # an optional dependency

@@ -34,6 +34,10 @@ CLEAN_TRAIN_LIMIT = 10_000
 """Images of the training split that are read for the clean training accuracy at the end."""
 
 
+OUT_OF_MEMORY = "out of memory"
+"""How the reason of a run begins for which memory did not suffice."""
+
+
 @dataclass
 class Result:
     """The rows of one run: a `runs` row, curve points, and test predictions when it finished."""
@@ -82,7 +86,7 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
     except (MemoryError, torch.OutOfMemoryError) as error:
         status, reason = (
             "failed",
-            f"out of memory: {str(error).splitlines()[0] if str(error) else ''}".strip(": "),
+            f"{OUT_OF_MEMORY}: {str(error).splitlines()[0] if str(error) else ''}".strip(": "),
         )
     except UserError as error:
         status, reason = "failed", str(error)

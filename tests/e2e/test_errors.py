@@ -30,6 +30,9 @@ CASES = {
     "unknown card": (["tricks", "mixpu"], "did you mean 'mixup'"),
     "unknown family": (["tricks", "--family", "none"], "no such family"),
     "run without tricks": (["run", "digits"], "names no tricks"),
+    "unknown device": (["ablate", "mixup", "--device", "gpu0"], "--device gpu0: not a torch device"),
+    "graphs on a CPU": (["ablate", "mixup", "--device", "cpu", "--cuda-graphs"], "--cuda-graphs with the device cpu"),
+    "no worker": (["ablate", "mixup", "--workers", "0"], "--workers 0: a number of processes"),
     "too much data": (["ablate", "mixup", "--set", "data.train_size=5000"], "5000"),
 }
 

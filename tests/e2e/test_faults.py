@@ -6,11 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pandas as pd
 import pytest
 
+from harness.experiment import Arm, TrickSpec
 from harness.store.reader import read_study
+from harness.store.writer import prepare
+from harness.study.workers.local import Job, run_packed
+from harness.testing import tiny_spec
+from harness.training.session import Place
 
 STUDY = ("ablate", "mixup", "ema", "--seeds", "4", "--name", "s")
 TIMING = ("seconds", "cpu_", "images_per", "started", "finished", "peak", "packed")
@@ -54,6 +60,23 @@ class DiesAlways(Trick):
     def epoch_end(self, run):
         if run.spec.seed == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+HUNGRY = """
+from pathlib import Path
+from typing import ClassVar
+import torch
+from harness.tricks.contract import Info, Trick
+
+class Hungry(Trick):
+    info: ClassVar = Info(name="hungry", family="mine", summary="s", paper="p", formula="f", expect="e")
+    folder: str
+
+    def prepare(self, run):
+        flag = Path(self.folder) / str(run.spec.seed)
+        if run.spec.seed in (1, 2) and not flag.exists():
+            flag.touch()
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 """
 
 
@@ -132,6 +155,26 @@ def test_a_dying_worker_is_replaced_and_its_run_tried_once_more(cli, short):
     assert status.pop(("dies_always", 0)) == "failed"
     assert set(status.values()) == {"ok"}
     assert "died 2 times" in runs.set_index(["arm", "seed"]).loc[("dies_always", 0), "reason"]
+
+
+def test_runs_that_share_a_device_have_it_to_themselves_when_its_memory_did_not_suffice(tmp_path, monkeypatch):
+    """Without a GPU: the run says that there was no memory, and the device that most of it is free."""
+    plugin = tmp_path / "hungry.py"
+    plugin.write_text(HUNGRY)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    hungry = Arm(tricks=(TrickSpec(name="hungry", version=1, params={"folder": str(tmp_path)}),))
+    specs = [tiny_spec(seed=seed).model_copy(update={"arm": hungry}) for seed in range(4)]
+    prepare(tmp_path / "study")
+    jobs = [Job(spec, "test", tmp_path / "study", Place(data_root=tmp_path)) for spec in specs]
+
+    ended = list(run_packed(jobs, [plugin], memory=partial(tuple, (70, 100))))
+
+    runs = read_study(tmp_path / "study").runs.set_index("seed")
+    assert [f.status for f in ended] == ["ok"] * 4, "what was tried again is told once"
+    assert ended[0].seed == 0
+    assert sorted(f.seed for f in ended[2:]) == [1, 2], "at the end"
+    assert dict(runs["status"]) == dict.fromkeys(range(4), "ok")
+    assert dict(runs["packed"]) == {0: False, 1: False, 2: False, 3: True}
 
 
 def test_a_full_disk_ends_the_study_with_one_line_and_loses_nothing(cli, short):

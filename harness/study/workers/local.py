@@ -12,13 +12,13 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pebble import ProcessExpired, ProcessPool
@@ -27,10 +27,12 @@ from harness.errors import UserError
 from harness.experiment import RunSpec
 from harness.store.writer import write_run
 from harness.training import checkpoint
-from harness.training.execute import execute
+from harness.training.execute import OUT_OF_MEMORY, execute
 from harness.training.provenance import host_facts
 from harness.training.session import Place
 from harness.tricks import registry
+
+Answer = TypeVar("Answer")
 
 ENVIRONMENT = {
     # glibc gives activation memory back to the system at every step unless told otherwise, which costs
@@ -39,6 +41,9 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
+MEMORY_SHARE = 0.9
+"""Share of a CUDA device's memory that packed runs may fill."""
+
 TRIES = 2
 """A run whose worker died is tried once more, then stored as failed."""
 
@@ -132,6 +137,11 @@ class Pool:
             with self._lock:
                 self._awaited.remove(future)
 
+    def ask(self, question: Callable[[], Answer]) -> Answer:
+        """The answer of a worker."""
+        answer: Answer = self._processes.schedule(question).result()
+        return answer
+
     def close(self) -> None:
         """Finish what was started and take nothing more."""
         self._processes.close()  # type: ignore[no-untyped-call]
@@ -170,8 +180,52 @@ def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) ->
 
     Closing the iterator early (Ctrl-C) stops the workers; finished runs stay.
     """
-    threads = jobs[0].place.threads if jobs else 1
-    with open_pool(max(1, min(workers, len(jobs))), threads, plugins) as pool:
+    for _, finished in _each(jobs, workers, plugins):
+        yield finished
+
+
+def run_packed(
+    jobs: Sequence[Job], plugins: Sequence[Path] = (), memory: Callable[[], tuple[int, int]] | None = None
+) -> Iterator[Finished]:
+    """Do all jobs on one CUDA device with as many workers as its memory holds.
+
+    The first run has the device to itself, and its process is asked how much memory is left. A run that then fails
+    for want of memory has the device to itself at the end. `memory` is what the process is asked.
+    """
+    first, rest, place = jobs[0], jobs[1:], jobs[0].place
+    with open_pool(1, place.threads, plugins) as pool:
+        yield pool.do(first)
+        free, total = pool.ask(memory or device_memory)
+    workers = min(fitting(free, total), max(1, (os.cpu_count() or 1) // place.threads))
+    alone = []
+    for job, finished in _each([_placed(job, packed=workers > 1) for job in rest], workers, plugins):
+        if workers > 1 and finished.reason.startswith(OUT_OF_MEMORY):
+            alone.append(_placed(job, packed=False))
+        else:
+            yield finished
+    yield from run_jobs(alone, 1, plugins)
+
+
+def fitting(free: int, total: int) -> int:
+    """How many workers a device with so many bytes holds when one has taken what is not free."""
+    return 1 + max(0, int((free - (1 - MEMORY_SHARE) * total) // max(1, total - free)))
+
+
+def device_memory() -> tuple[int, int]:
+    """Free and all bytes of the CUDA device while this process holds the most that it has used."""
+    import torch
+
+    return torch.cuda.mem_get_info()
+
+
+def _placed(job: Job, packed: bool) -> Job:
+    return replace(job, place=replace(job.place, packed=packed))
+
+
+def _each(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterator[tuple[Job, Finished]]:
+    if not jobs:
+        return
+    with open_pool(min(workers, len(jobs)), jobs[0].place.threads, plugins) as pool:
         pending: dict[Future[Finished], tuple[Job, int]] = {pool.start(j): (j, 1) for j in jobs}
         while pending:
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
@@ -181,7 +235,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) ->
                 if finished is None:
                     pending[pool.start(job)] = (job, tries + 1)
                 else:
-                    yield finished
+                    yield job, finished
 
 
 def worker_environment(threads: int) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pebble import ProcessExpired
 
 from harness.errors import UserError
 from harness.study.workers import local
-from harness.study.workers.local import Finished, Pool
+from harness.study.workers.local import Finished, Pool, fitting
 
 DONE = Finished("baseline", 0, "ok", "", 1.0, 0.9)
 
@@ -102,3 +102,18 @@ def test_stopping_frees_the_threads_that_wait_and_takes_nothing_more(lost):
     with pytest.raises(CancelledError):
         pool.do("job")
     assert lost == [], "a stopped run is not a failed one"
+
+
+@pytest.mark.parametrize(
+    ("used", "total", "workers"),
+    [
+        (5, 100, 18),  # 90 of 100 may be filled, 5 by each
+        (6, 100, 15),
+        (46, 100, 1),  # two would take 92
+        (45, 100, 2),
+        (95, 100, 1),  # one alone takes more than packed runs may
+        (0, 100, 91),  # a device that says nothing of what is used
+    ],
+)
+def test_as_many_workers_fit_as_fill_nine_tenths_of_a_device(used, total, workers):
+    assert fitting(total - used, total) == workers
