@@ -226,17 +226,15 @@ def _diagnose_together(arm: str, runs: Sequence[_Run], context: Context) -> list
 def slope_test(x: Floats, y: Floats, sign: Literal[1, -1]) -> tuple[float, float]:
     """Least-squares slope of `y` against `x`, both (points,), and the one-sided p that it has this sign by chance.
 
-    The t test of the correlation, with the numbers of `scipy.stats.linregress` in a tenth of its time. From two points
-    p is 0, or 1 where they are equal. Where `x` does not vary both are NaN, and where `y` does not, p is.
+    The t test of the correlation, with the numbers of `scipy.stats.linregress` in a tenth of its time. Where `x` does
+    not vary both are NaN; from two points, or where `y` does not vary, p is.
     """
     dx, dy = x - x.mean(), y - y.mean()
     sx, sy, sxy = float(dx @ dx), float(dy @ dy), float(dx @ dy)
     if sx == 0:
         return math.nan, math.nan
-    if x.size == 2:
-        return sxy / sx, float(sy == 0)
-    if sy == 0:
-        return 0.0, math.nan
+    if sy == 0 or x.size == 2:
+        return sxy / sx, math.nan
     r = min(max(sxy / math.sqrt(sx * sy), -1.0), 1.0)
     # The tiny number keeps a perfect line from dividing by zero.
     t = r * math.sqrt((x.size - 2) / ((1 - r + 1e-20) * (1 + r + 1e-20)))

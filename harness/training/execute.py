@@ -174,7 +174,8 @@ def _isolate(seed: int) -> None:
 
 
 def _global_rng_states() -> tuple[Any, ...]:
-    return (torch.get_rng_state().numpy().tobytes(), random.getstate(), np.random.get_state()[1].tobytes())  # type: ignore[index]  # noqa: NPY002
+    numpy_state: Any = np.random.get_state()  # noqa: NPY002 (that of libraries, not ours)
+    return (torch.get_rng_state().numpy().tobytes(), random.getstate(), numpy_state[1].tobytes())
 
 
 def reset_peak_memory(device: str) -> None:

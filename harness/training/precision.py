@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from harness.tricks.contract import Precision
 
@@ -21,9 +22,9 @@ class Amp:
 
     def __init__(self, precision: Precision, device: torch.device) -> None:
         self.device, self.dtype = device, precision.dtype
-        self.scaler: torch.amp.GradScaler | None = None
+        self.scaler: GradScaler | None = None
         if precision.dtype is torch.float16:
-            self.scaler = torch.amp.GradScaler(device.type, init_scale=precision.init_scale or 65536.0)
+            self.scaler = GradScaler(device.type, init_scale=precision.init_scale or 65536.0)
         self._unscaled = False
 
     def autocast(self) -> Any:

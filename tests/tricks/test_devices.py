@@ -31,6 +31,12 @@ HOST_INDEX = ("aten::index", "aten::index_put_", "aten::index_put", "aten::_inde
 WAITS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2")
 """Their results, or the shapes of these, are needed on the host."""
 
+OTHER_KERNELS = {
+    "mixed_precision": "autocast has no rules for meta, so everything stays float32",
+    "group_norm": "torch 2.11 brings images of other devices than the CPU out of channels_last",
+}
+"""Tricks whose operations depend on what a tensor says of its device."""
+
 
 class Mixed(Exception):
     """Tensors, or a tensor and a generator, of two devices in one operation."""
@@ -180,7 +186,9 @@ def test_a_trick_computes_on_the_runs_device_and_no_step_waits_for_it(name, acce
     row = away(accelerator, spec)
 
     assert (row["status"], row["reason"]) == (expected["status"], expected["reason"])
-    if name != "mixed_precision":  # autocast asks where a tensor lives, and has no rules for meta
+    if name in OTHER_KERNELS:
+        assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=0.02)
+    else:
         assert row.get("test_digest") == expected.get("test_digest")
     assert +accelerator.waits == {}
 
