@@ -339,4 +339,16 @@ def provenance(manifest: Manifest, runs: pd.DataFrame) -> list[tuple[str, str]]:
         ("Fingerprint", manifest.fingerprint),
         ("Data", ", ".join(h[:16] for h in values("data_hash")) or "unknown"),
         ("Runs", f"{len(runs)} stored, {packed} of them timed beside other runs on the same device (packed)"),
+        *_graphs(runs),
     ]
+
+
+def _graphs(runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """Which runs replayed their steps as CUDA graphs, where that was asked for: the others' timings are longer."""
+    asked = runs[runs["plain_steps"].notna()]
+    if asked.empty:
+        return []
+    plain = asked[asked["plain_steps"] != ""]
+    whys = [f"{arm} ({why})" for arm, why in plain[["arm", "plain_steps"]].drop_duplicates().itertuples(index=False)]
+    text = f"{len(asked) - len(plain)} of {len(asked)} runs replayed their training steps"
+    return [("CUDA graphs", "; ".join([text, *(f"plain steps in {why}" for why in whys)]))]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.store.schema import CURVES, OUTCOMES, RUNS, SCHEMA_VERSION, Manifest, SearchRecord
+from harness.store.schema import CURVES, LATER_COLUMNS, OUTCOMES, RUNS, SCHEMA_VERSION, Manifest, SearchRecord
 from harness.store.writer import KINDS, TEMPORARY, write_table
 
 Record = TypeVar("Record", Manifest, SearchRecord)
@@ -93,6 +93,7 @@ def _expected(kind: str, found: pa.Schema) -> str:
     """Why a file's schema is not ours, or an empty string."""
     wanted = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES}.get(kind)
     names = wanted.names if wanted else ["schema_version", "run_id", "fingerprint", "index", "label", "logits"]
+    names = [n for n in names if n in found.names or n not in LATER_COLUMNS]
     missing = [n for n in names if n not in found.names]
     if missing:
         return f"not a {kind} file of this program (no column {', '.join(missing[:3])})"
@@ -139,6 +140,9 @@ def read_kind(
                     continue
                 if wanted is not None:
                     table = table.filter(pc.is_in(table["run_id"], pa.array(wanted, pa.string())))
+                for column in LATER_COLUMNS if kind == "runs" else ():
+                    if column not in table.column_names:
+                        table = table.append_column(column, pa.nulls(len(table), RUNS.field(column).type))
                 read.append(path)
                 tables.append(table)
         except FileNotFoundError:

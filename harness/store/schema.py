@@ -46,6 +46,7 @@ RUNS = pa.schema(
         ("seconds_per_step", _float),
         ("images_per_second", _float),
         ("packed", pa.bool_()),  # timed beside other runs on the same device
+        ("plain_steps", _string),  # why steps were no CUDA graphs, empty when they were; null when not asked for
         ("peak_memory_bytes", _int),
         ("parameters", _int),
         ("forward_flops", _int),  # per image, multiply and add counted separately
@@ -61,6 +62,9 @@ RUNS = pa.schema(
         ("git_dirty", pa.bool_()),
     ]
 )
+
+LATER_COLUMNS = ("plain_steps",)
+"""Columns of runs that files of an earlier version may lack; they are then null."""
 
 CURVES = pa.schema(
     [

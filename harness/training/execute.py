@@ -118,6 +118,7 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
         "seconds_per_step": clock.wall / clock.steps if clock.steps else None,
         "images_per_second": clock.steps * run.recipe.batch_size / clock.wall if run and clock.steps else None,
         "packed": place.packed,
+        "plain_steps": session.plain_steps if session and place.cuda_graphs else None,
         "peak_memory_bytes": peak_memory(place.device),
         "parameters": sum(p.numel() for p in run.model.parameters()) if run else None,
         "started": started,

@@ -9,9 +9,11 @@ all runs that cannot be captured, take plain steps.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -68,8 +70,8 @@ class GraphedStep:
     """Stands in for `step`: takes some plain steps, captures one, and replays it from then on.
 
     Batches of another shape or layout get a graph of their own. With `each_epoch`, for tricks that change the
-    network or its inputs between epochs, so does every epoch. When a capture fails, `refused` says why and all
-    further steps are plain.
+    network or its inputs between epochs, so does every epoch. When a step cannot be captured after all, `refused`
+    says why and all further ones are plain.
 
     Args:
         step: makes one update on a batch and returns the loss (`loop.step_of`).
@@ -100,12 +102,14 @@ class GraphedStep:
         graph = self.graphs.get(key)
         if graph is None:
             self.plain[key] += 1
-            if self.refused or self.plain[key] <= WARM_UP:
+            if self.refused or self.plain[key] < WARM_UP:
                 return self._plain_step(batch)
+            if self.plain[key] == WARM_UP:
+                return self._watched_step(batch)
             try:
                 graph = self.graphs[key] = self._captured(batch)
             except RuntimeError as error:  # of CUDA: the step did what a graph may not do, or memory ran out
-                self.refused = str(error)
+                self.refused = f"the capture failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
                 return self._plain_step(batch)
         for mine, given in zip(_parts(graph.batch), _parts(batch), strict=True):
             mine.copy_(given)
@@ -125,6 +129,22 @@ class GraphedStep:
         with torch.cuda.stream(self.stream):
             loss = self.step(batch).detach()
         torch.cuda.current_stream().wait_stream(self.stream)
+        return loss
+
+    def _watched_step(self, batch: Batch) -> Tensor:
+        """A plain step that sees whether the host waits in it, which would make a capture fail halfway."""
+        if self.stream is None:
+            return self._plain_step(batch)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                loss = self._plain_step(batch)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        waits = [w for w in caught if "synchronizing CUDA operation" in str(w.message)]
+        if waits:
+            self.refused = f"it waits for the device ({Path(waits[0].filename).name}:{waits[0].lineno})"
         return loss
 
     def _rates_to_device(self) -> None:

@@ -20,7 +20,7 @@ from harness.experiment import Recipe, RunSpec
 from harness.models.build import build
 from harness.models.classifier import Classifier
 from harness.training.evaluate import Predictions, metrics, predict_all
-from harness.training.graph import graphed
+from harness.training.graph import GraphedStep, graphed, reason_against
 from harness.training.loop import Clock, step_of, total_loss, train
 from harness.training.precision import DTYPES, Amp
 from harness.training.provenance import fingerprint
@@ -64,6 +64,13 @@ class Session:
     step: Callable[[Batch], torch.Tensor]
     lr_factors: list[float]
     seconds_other: float = 0.0
+
+    @property
+    def plain_steps(self) -> str:
+        """Why training steps are not replayed as CUDA graphs; empty when they are."""
+        if isinstance(self.step, GraphedStep):
+            return self.step.refused
+        return reason_against(self.run, self.stack, self.amp)
 
     def evaluated_model(self) -> Classifier:
         """The network whose predictions count now: the owner of the slot's, or the live one."""

@@ -15,7 +15,7 @@ from harness.analysis.diagnosis import Finding
 from harness.analysis.interactions import DesignAnalysis, Estimate
 from harness.report import tables
 from harness.report.curves import curve_panels
-from harness.report.render import grouped, lost_runs, render_study
+from harness.report.render import grouped, lost_runs, provenance, render_study
 
 EVIL = "<script>alert(1)</script>"
 VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
@@ -428,3 +428,15 @@ def test_text_has_a_contrast_of_four_and_a_half(html, scheme):
     found = {pair: round(contrast(c[pair[0]], c[pair[1]]), 2) for pair in pairs}
     found |= {(way, 40): round(contrast(c["ink"], mixed(c[way], c["paper"], 0.4)), 2) for way in ("c1", "c2")}
     assert {pair: ratio for pair, ratio in found.items() if ratio < 4.5} == {}
+
+
+def test_the_page_says_which_runs_took_plain_steps_where_graphs_were_asked_for(study):
+    why = "center_loss: its centers are replaced after each step"
+    arms = study.runs["arm"].unique()
+    asked = study.runs.assign(plain_steps=[why if arm == arms[1] else "" for arm in study.runs["arm"]])
+    plain, n = int((asked["plain_steps"] == why).sum()), len(asked)
+
+    assert dict(provenance(study.manifest, asked))["CUDA graphs"] == (
+        f"{n - plain} of {n} runs replayed their training steps; plain steps in {arms[1]} ({why})"
+    )
+    assert "CUDA graphs" not in dict(provenance(study.manifest, study.runs))
