@@ -54,7 +54,7 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
     raises is `failed`. The reason is stored either way.
     """
     started, wall = datetime.now(UTC), time.perf_counter()
-    _isolate(spec.seed)
+    _isolate(spec.seed, place.device)
     reset_peak_memory(place.device)
     result = Result(row={})
     clock, session, status, reason = Clock(), None, "ok", ""
@@ -163,11 +163,13 @@ def forward_flops(model: nn.Module, run: Run) -> int:
     return int(counter.get_total_flops())
 
 
-def _isolate(seed: int) -> None:
-    """Reset what a previous run in this process may have left: global generators and flags.
+def _isolate(seed: int, device: str) -> None:
+    """Reset what a previous run in this process may have left: global generators and flags, and the current GPU.
 
     The harness never draws from global generators; libraries that do still see the same state in every run.
     """
+    if torch.device(device).index is not None and device.startswith("cuda"):
+        torch.cuda.set_device(device)  # whose memory is read, and whose streams are taken, without saying so again
     torch.manual_seed(rng.derive(seed, "global"))
     np.random.seed(rng.derive(seed, "global") % 2**32)  # noqa: NPY002 (that of libraries, not ours)
     random.seed(rng.derive(seed, "global"))

@@ -24,18 +24,23 @@ def resolve_device(device: str) -> str:
     """The device that `auto` means here, or the one asked for.
 
     Raises:
-        UserError: CUDA is asked for and there is none, or the name is unknown.
+        UserError: no device of that name is here, or runs cannot train on it.
     """
     from harness.errors import UserError
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device {device}: this torch ({torch.__version__}) sees no CUDA device; use --device cpu")
     try:
-        torch.device(device)
+        asked = torch.device(device)
     except RuntimeError:
         raise UserError(f"--device {device}: not a torch device; use auto, cpu or cuda") from None
+    if asked.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {device}: runs train on cpu or cuda; use one of them")
+    count = torch.cuda.device_count() if asked.type == "cuda" else 1
+    if not count:
+        raise UserError(f"--device {device}: this torch ({torch.__version__}) sees no CUDA device; use --device cpu")
+    if (asked.index or 0) >= count:
+        raise UserError(f"--device {device}: there is no such device; the last one is number {count - 1}")
     return device
 
 

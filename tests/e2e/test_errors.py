@@ -31,6 +31,8 @@ CASES = {
     "unknown family": (["tricks", "--family", "none"], "no such family"),
     "run without tricks": (["run", "digits"], "names no tricks"),
     "unknown device": (["ablate", "mixup", "--device", "gpu0"], "--device gpu0: not a torch device"),
+    "no device to train on": (["ablate", "mixup", "--device", "meta"], "--device meta: runs train on cpu or cuda"),
+    "a second CPU": (["ablate", "mixup", "--device", "cpu:1"], "--device cpu:1: there is no such device"),
     "graphs on a CPU": (["ablate", "mixup", "--device", "cpu", "--cuda-graphs"], "--cuda-graphs with the device cpu"),
     "no worker": (["ablate", "mixup", "--workers", "0"], "--workers 0: a number of processes"),
     "too much data": (["ablate", "mixup", "--set", "data.train_size=5000"], "5000"),
@@ -70,3 +72,12 @@ def test_a_missing_data_set_names_the_file_and_the_offline_default(here, monkeyp
     assert code == 2
     assert "cifar-10-batches-py" in err
     assert "digits" in err
+
+
+def test_a_gpu_that_is_not_there_is_refused_before_anything_is_trained(here, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert "--device cuda: this torch" in here("ablate", "mixup", "--device", "cuda")[1]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert "--device cuda:2: there is no such device; the last one is number 1" in here(
+        "ablate", "mixup", "--device", "cuda:2"
+    )[1]  # fmt: skip
