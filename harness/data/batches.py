@@ -180,7 +180,7 @@ class Loader:
         theta = torch.stack(first + second, dim=1).view(-1, 2, 3)
         grid = affine_grid(theta, list(x.shape), align_corners=False)
         x = grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return x.contiguous(memory_format=_format(self.channels_last))
+        return x.contiguous(memory_format=memory_format(self.channels_last))
 
 
 def evaluation_batches(
@@ -198,11 +198,12 @@ def evaluation_batches(
 
 def to_pixels(images: Tensor, peak: int, channels_last: bool) -> Tensor:
     """Float pixels (N, C, H, W) in [0, 1] of uint8 images (N, H, W, C) in which `peak` is white."""
-    x = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=_format(channels_last))
+    x = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format(channels_last))
     return x.div_(peak)
 
 
-def _format(channels_last: bool) -> torch.memory_format:
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """How images lie in memory."""
     return torch.channels_last if channels_last else torch.contiguous_format
 
 

@@ -23,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.data.batches import Loader
+from harness.data.batches import Loader, memory_format
 from harness.training.precision import Amp
 from harness.tricks.contract import Batch, Run
 from harness.tricks.functional import soft_cross_entropy
+from harness.tricks.probes import preserved
 from harness.tricks.stack import Stack
 
 
@@ -57,7 +58,7 @@ class Point:
 def total_loss(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
     """The function from a batch to the loss that is minimised: forward pass, criterion, weights, mean, terms."""
     criterion = stack.slot("criterion", lambda logits, y, run: soft_cross_entropy(logits, y))
-    forward = torch.compile(run.model) if run.recipe.compile else run.model
+    forward = compiled(run, amp) if run.recipe.compile else run.model
 
     def loss_of(batch: Batch) -> Tensor:
         with amp.autocast():
@@ -68,6 +69,22 @@ def total_loss(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
         return stack.add_terms(loss, batch, logits, run)
 
     return loss_of
+
+
+def compiled(run: Run, amp: Amp) -> Callable[[Tensor], Tensor]:
+    """The network compiled for training batches, and tried on one, so that no step is timed with the compiler."""
+    # A worker compiles for many arms. Unless told to look at hooks, the compiler takes what it made for a network
+    # without them for one that differs in them alone.
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
+    forward: Callable[[Tensor], Tensor] = torch.compile(run.model)
+    side = run.data.size
+    x = torch.zeros(run.recipe.batch_size, run.data.channels, side, side, device=run.device)
+    with preserved(run):
+        with amp.autocast():
+            logits = forward(x.contiguous(memory_format=memory_format(run.recipe.channels_last)))
+        torch.autograd.backward(logits.float().sum())
+        run.model.zero_grad(set_to_none=True)
+    return forward
 
 
 def default_gradient(closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:

@@ -40,6 +40,8 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    # torch.compile would start processes of its own in every worker.
+    "TORCHINDUCTOR_COMPILE_THREADS": "1",
 }
 MEMORY_SHARE = 0.9
 """Share of a CUDA device's memory that packed runs may fill."""

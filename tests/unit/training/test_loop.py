@@ -1,6 +1,7 @@
 """The loop against a loop written by hand, and its determinism."""
 
 import itertools
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,31 @@ def test_a_clock_that_jumps_back_leaves_durations_alone(monkeypatch):
 
     assert row["started"] > row["finished"]
     assert 0 < row["seconds_train"] <= row["seconds_total"] < 600
+
+
+@pytest.fixture
+def compiler(monkeypatch):
+    """The first half of torch.compile: Python is traced and guarded, and the operations stay what they were."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("names", [[], ["mixup", "dropout"], ["sam", "ema"]])
+def test_compiling_before_the_first_step_leaves_no_trace(names, compiler):
+    plain, compiled = (execute(spec_with(*names, compile=c), "test", PLACE) for c in (False, True))
+
+    assert compiled.row["status"] == "ok", compiled.row["reason"]
+    assert compiled.points == plain.points
+    assert compiled.row["test_digest"] == plain.row["test_digest"]
+
+
+def test_what_was_compiled_for_one_arm_is_not_taken_for_another_that_differs_in_hooks_alone(compiler):
+    """A worker trains many arms, and the compiler remembers networks by what it was told to look at."""
+    execute(spec_with(compile=True), "test", PLACE)
+    hooked = execute(spec_with("center_loss", compile=True), "test", PLACE).row
+    alone = execute(spec_with("center_loss"), "test", PLACE).row
+
+    assert hooked["status"] == "ok", hooked["reason"]
+    assert hooked["test_digest"] == alone["test_digest"]
