@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,7 +137,7 @@ def _search(o: SearchOptions) -> None:
     # Everything below imports torch, so it comes when the input is known to be good.
     from harness.search.plan import plan_search
     from harness.study.forecast import parse_budget
-    from harness.training.session import set_up
+    from harness.training.session import try_out
 
     log = Console(stderr=True, highlight=False)
     place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs)
@@ -148,8 +148,7 @@ def _search(o: SearchOptions) -> None:
             "--storage and a results folder that they share"
         )
     seconds = math.inf if o.timeout is None else parse_budget(o.timeout, "--timeout")
-    # Refuses data and models that no run could use; on the CPU, since this process would keep a GPU's memory.
-    data = set_up(spec_of(loaded, Arm(), seed=0), replace(place, device="cpu", cuda_graphs=False)).run.data
+    data = try_out(spec_of(loaded, Arm(), seed=0), place).data
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),

@@ -6,7 +6,7 @@ import inspect
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -325,14 +325,12 @@ def _train(
     from harness.experiment import Arm, spec_of
     from harness.store.writer import prepare
     from harness.study.runner import run_study
-    from harness.training.session import set_up
+    from harness.training.session import try_out
 
     total, missing = len(plan.specs), len(plan.missing)
     prepare(results / plan.manifest.study)
     if missing:
-        # Data, sizes and model are refused here, not in every run; on the CPU, since this process would keep a GPU's
-        # memory for as long as the study takes.
-        set_up(spec_of(loaded, Arm(), seed=0), replace(place, device="cpu", cuda_graphs=False))
+        try_out(spec_of(loaded, Arm(), seed=0), place)
         log.print(
             f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
         )

@@ -7,7 +7,7 @@ import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from harness import rng
 from harness.data.batches import Loader
 from harness.data.sources import load_source
 from harness.data.splits import Held, Splits, split
+from harness.errors import UserError
 from harness.experiment import Recipe, RunSpec
 from harness.models.build import build
 from harness.models.classifier import Classifier
@@ -159,6 +160,28 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     if place.cuda_graphs:
         step = graphed(step, run, stack, amp)
     return Session(run, stack, splits, loader, amp, step, lr_factors, other_seconds[0])
+
+
+def try_out(spec: RunSpec, place: Place) -> Run:
+    """Set a run up and show the network an image, so that what no run could do is refused once, before any starts.
+
+    On the CPU, since a process keeps a GPU's memory for as long as it lives.
+
+    Raises:
+        UserError: data or model cannot be had, or do not fit each other.
+    """
+    run = set_up(spec, replace(place, device="cpu", cuda_graphs=False)).run
+    side = run.data.size
+    try:
+        with torch.no_grad():
+            run.model.eval()(torch.zeros(1, run.data.channels, side, side))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        why = str(error).splitlines()[0]
+        raise UserError(
+            f"model.name = '{spec.model.name}' cannot take images of {side} x {side} pixels ({why}); choose another "
+            "model, or images of another size (data.image_size)"
+        ) from None
+    return run
 
 
 def _transforms(stack: Stack, run: Run) -> Callable[[torch.Tensor], torch.Tensor] | None:

@@ -33,6 +33,10 @@ CASES = {
     "unknown device": (["ablate", "mixup", "--device", "gpu0"], "--device gpu0: not a torch device"),
     "no device to train on": (["ablate", "mixup", "--device", "meta"], "--device meta: runs train on cpu or cuda"),
     "a second CPU": (["ablate", "mixup", "--device", "cpu:1"], "--device cpu:1: there is no such device"),
+    "images too small": (
+        ["ablate", "mixup", "--set", "model.name=timm/convnext_atto", "--set", "model.width=null"],
+        "model.name = 'timm/convnext_atto' cannot take images of 8 x 8 pixels",
+    ),
     "graphs on a CPU": (["ablate", "mixup", "--device", "cpu", "--cuda-graphs"], "--cuda-graphs with the device cpu"),
     "no worker": (["ablate", "mixup", "--workers", "0"], "--workers 0: a number of processes"),
     "too much data": (["ablate", "mixup", "--set", "data.train_size=5000"], "5000"),
