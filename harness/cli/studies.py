@@ -324,11 +324,20 @@ def _train(
     from harness.data.sources import load_source
     from harness.experiment import Arm, spec_of
     from harness.store.writer import prepare
-    from harness.study.runner import run_study
+    from harness.study.runner import other_settings, run_study
     from harness.training.session import try_out
 
     total, missing = len(plan.specs), len(plan.missing)
-    prepare(results / plan.manifest.study)
+    study_dir = results / plan.manifest.study
+    prepare(study_dir)
+    replaced = other_settings(study_dir, plan.manifest)
+    if replaced:
+        log.print(
+            f"note: {plan.manifest.study} was a study of other settings ({replaced}); its runs stay, its page goes. "
+            "Give one of them a --name to keep both.",
+            markup=False,
+            soft_wrap=True,
+        )
     if missing:
         try_out(spec_of(loaded, Arm(), seed=0), place)
         log.print(

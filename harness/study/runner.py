@@ -6,11 +6,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.store.reader import adopt
+from harness.errors import UserError
+from harness.store.reader import adopt, read_manifest
+from harness.store.schema import Manifest
 from harness.store.writer import consolidate, write_manifest
 from harness.study.plan import Plan
 from harness.study.workers.local import Finished, Job, run_jobs, run_packed
 from harness.training.session import Place
+
+
+def other_settings(study_dir: Path, manifest: Manifest) -> str:
+    """The command of the study that lies in the folder if it trained other runs for an arm and seed of this one."""
+    try:
+        before = read_manifest(study_dir)
+    except UserError:
+        return ""
+    was = {(arm.label, seed): run_id for arm in before.arms for seed, run_id in arm.run_ids.items()}
+    now = {(arm.label, seed): run_id for arm in manifest.arms for seed, run_id in arm.run_ids.items()}
+    return before.command if any(was[key] != now[key] for key in was.keys() & now.keys()) else ""
 
 
 def run_study(

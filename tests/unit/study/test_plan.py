@@ -5,7 +5,9 @@ import pytest
 from harness.errors import UserError
 from harness.experiment import load_experiment
 from harness.store.schema import Manifest
+from harness.store.writer import write_manifest
 from harness.study.plan import make_plan, study_name
+from harness.study.runner import other_settings
 from harness.training.session import Place
 
 
@@ -99,3 +101,19 @@ def test_long_names_are_cut_and_stay_different():
     assert all(len(n) < 80 for n in names)
     assert study_name("digits", "pairs", list("abcd")) == study_name("digits", "pairs", list("dcba"))
     assert study_name("digits", "cumulative", list("abcd")) != study_name("digits", "cumulative", list("dcba"))
+
+
+def test_a_study_is_told_from_another_of_its_name_by_what_it_trains(plan, tmp_path):
+    def kept(**settings):
+        return plan("mixup", "ema", **settings).manifest
+
+    folder = tmp_path / "study"
+    folder.mkdir()
+    assert other_settings(folder, kept()) == "", "there was none"
+    write_manifest(folder, kept().model_copy(update={"command": "harness ablate mixup ema"}))
+
+    assert other_settings(folder, kept()) == ""
+    assert other_settings(folder, kept(seeds=5)) == "", "more seeds of the same runs"
+    assert other_settings(folder, plan("cutout").manifest) == "", "another arm on the same baseline"
+    for overrides in ({"recipe": {"epochs": 3}}, {"tricks": {"ema": {"decay": 0.5}}}):
+        assert other_settings(folder, kept(overrides=overrides)) == "harness ablate mixup ema"
