@@ -73,11 +73,14 @@ class FactorialFit:
 
 @dataclass(frozen=True)
 class Range:
-    """The least and the most mean credit of a factor over all orders of stacking."""
+    """The least and the most mean credit of a factor over all orders of stacking.
+
+    The two estimates are named after what the factor then comes after, joined by +; empty for the baseline.
+    """
 
     name: str
-    low: float
-    high: float
+    least: Estimate
+    most: Estimate
 
 
 @dataclass(frozen=True)
@@ -224,20 +227,27 @@ def shapley(values: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def order_range(values: pd.DataFrame) -> tuple[Range, ...]:
+def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Range, ...]:
     """The least and the most that each factor adds, on the mean over blocks, over all orders of stacking.
+
+    Intervals are over blocks, and not corrected for the choice of the extremes.
 
     Raises:
         UserError: no block has all 2^k arms.
     """
     names = _factors(values)
-    mean = _means(values)
+    _, arms = _lattice(values)
     out = []
     for name in names:
         # What a factor adds depends on which factors are there already, not on their order.
-        added = [mean[s | {name}] - mean[s] for s in _subsets([n for n in names if n != name])]
-        out.append(Range(name, round(min(added), DIGITS), round(max(added), DIGITS)))
+        before = _subsets([n for n in names if n != name])
+        added = sorted((_paired("+".join(sorted(s)), arms[s | {name}] - arms[s], alpha) for s in before), key=_mean)
+        out.append(Range(name, added[0], added[-1]))
     return tuple(out)
+
+
+def _mean(estimate: Estimate) -> float:
+    return estimate.mean
 
 
 def greedy_order(values: pd.DataFrame, higher_is_better: bool = True) -> tuple[str, ...]:
@@ -299,7 +309,7 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
         if manifest.design == "factorial":
             credit = shapley(values)
             lattice = _corrected([_paired(name, credit[name].to_numpy(), alpha) for name in factors])
-            order = order_range(values)
+            order = order_range(values, alpha)
             chosen = greedy_order(tidy(runs, manifest, "val_accuracy"))
     except UserError as error:
         notes.append(f"{error}.")

@@ -137,9 +137,25 @@ def test_shapley_values_leave_out_blocks_with_a_missing_arm():
 
 
 def test_credit_depends_on_the_order_of_stacking():
-    found = {r.name: (r.low, r.high) for r in order_range(table({"a": 2.0, "b": 1.0, "a:b": -1.5, "c": 1.0}, "abc"))}
+    values = table({"a": 2.0, "b": 1.0, "a:b": -1.5, "c": 1.0}, "abc")
+    found = {r.name: r for r in order_range(values)}
 
-    assert found == {"a": (0.5, 2.0), "b": (-0.5, 1.0), "c": (1.0, 1.0)}
+    assert {name: (r.least.mean, r.most.mean) for name, r in found.items()} == {
+        "a": (0.5, 2.0), "b": (-0.5, 1.0), "c": (1.0, 1.0),
+    }  # fmt: skip
+    assert "b" not in found["a"].most.name
+    assert "b" in found["a"].least.name.split("+")
+
+
+def test_the_extremes_of_credit_have_intervals_over_blocks():
+    values = table({"a": 2.0, "b": 1.0, "a:b": -1.5}, "ab")
+    alone = (values["a"] == 1) & (values["b"] == 0)
+    values.loc[alone, "value"] += values.loc[alone, "seed"].map({0: -1.0, 1: 0.0, 2: 1.0})
+    most = next(r.most for r in order_range(values) if r.name == "a")
+
+    half = stats.t.ppf(0.975, 2) / 3**0.5
+    assert (most.mean, most.n) == (2.0, 3)
+    assert (most.low, most.high) == pytest.approx((2 - half, 2 + half))
 
 
 def test_the_greedy_order_takes_the_largest_gain_first():
@@ -292,7 +308,8 @@ def test_a_factorial_study_is_analysed_in_points():
     assert means(found.fit.main) == pytest.approx({"a": 1.25, "b": 0.25})
     assert means(found.interactions) == pytest.approx({"a:b": -1.5})
     assert found.interactions[0].n == len(SEEDS)
-    assert [(r.name, r.low, r.high) for r in found.order] == [("a", 0.5, 2.0), ("b", -0.5, 1.0)]
+    order = {r.name: [(e.name, e.mean) for e in (r.least, r.most)] for r in found.order}
+    assert order == {"a": [("b", 0.5), ("", 2.0)], "b": [("a", -0.5), ("", 1.0)]}
     assert means(found.steps) == pytest.approx({"a": 2.0, "b": -0.5})
 
 
