@@ -20,7 +20,8 @@ def bench(
     """Measure the engine against hand-written loops on this machine, as ratios in one process."""
     from datetime import UTC, datetime
 
-    from harness.bench import Row, run_bench
+    from harness.bench import run_bench
+    from harness.bench.rows import Row
 
     def show(row: Row) -> None:
         met = {True: "ok  ", False: "MISS", None: "    "}[row.met]

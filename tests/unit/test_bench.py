@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from harness import bench
-from harness.bench import Row, Size, busy_rate, interleave, summary
+from harness.bench import loops, measures
+from harness.bench.measures import Size, busy_rate
+from harness.bench.rows import Row, interleave, summary
 from harness.training.session import Place, set_up
 from harness.tricks import registry
 
@@ -65,11 +67,11 @@ def test_workers_that_never_met_are_counted_over_the_whole_time():
 
 
 def test_no_op_tricks_are_bit_identical_to_none(tmp_path):
-    tricks = bench.no_ops(3)
+    tricks = loops.no_ops(3)
     with ExitStack() as known:
         for trick in tricks:
             known.enter_context(registry.registered(trick))
-        specs = [bench.with_tricks(bench.digits(1, 128), tricks[:k]) for k in (0, 3)]
+        specs = [loops.with_tricks(loops.digits(1, 128), tricks[:k]) for k in (0, 3)]
         sessions = [set_up(spec, Place(tmp_path)) for spec in specs]
     batches = [s.stack.fold("batch", next(s.loader.epoch()), s.run) for s in sessions]
 
@@ -77,10 +79,10 @@ def test_no_op_tricks_are_bit_identical_to_none(tmp_path):
     assert torch.equal(*(s.run.loss(batch) for s, batch in zip(sessions, batches, strict=True)))
 
 
-SOFT = partial(bench.bare_loop, soft=True)
+SOFT = partial(loops.bare_loop, soft=True)
 
 
-@pytest.mark.parametrize("loop", [bench.harness_loop, bench.bare_loop, SOFT, bench.script_loop])
+@pytest.mark.parametrize("loop", [loops.harness_loop, loops.bare_loop, SOFT, loops.script_loop])
 def test_every_loop_really_trains_the_network(tmp_path, monkeypatch, loop):
     """Each of them learns the digits, so none of them is fast because it leaves work out."""
     made = []
@@ -89,9 +91,9 @@ def test_every_loop_really_trains_the_network(tmp_path, monkeypatch, loop):
         made.append(set_up(spec, place))
         return made[-1]
 
-    monkeypatch.setattr(bench, "set_up", remember)
+    monkeypatch.setattr(loops, "set_up", remember)
     torch.manual_seed(0)
-    seconds = loop(bench.digits(8, 640), Place(tmp_path), 8)()
+    seconds = loop(loops.digits(8, 640), Place(tmp_path), 8)()
     batch = next(made[0].loader.epoch())
 
     assert seconds > 0
@@ -103,11 +105,11 @@ def test_convolution_flops_of_a_small_network_by_hand(tmp_path):
     stem = 2 * 8 * 8 * 8 * 9
     rest = 2 * (2 * 8 * 8 * 8 * 8 * 9 + 4 * 4 * (8 * 16 * 9 + 16 * 16 * 9 + 8 * 16))
 
-    assert bench.conv_flops(bench.digits(1, 64), Place(tmp_path)) == 64 * (2 * stem + 3 * rest)
+    assert loops.conv_flops(loops.digits(1, 64), Place(tmp_path)) == 64 * (2 * stem + 3 * rest)
 
 
 def test_help_costs_time_and_imports_no_torch():
-    cost, torch_imported = bench.start_up(SMALL)
+    cost, torch_imported = measures.start_up(SMALL)
 
     assert cost.unit == "s"
     assert 0 < cost.low <= cost.value <= cost.high
@@ -116,15 +118,15 @@ def test_help_costs_time_and_imports_no_torch():
 
 
 def test_a_run_has_a_fixed_cost(tmp_path):
-    small, usual = bench.fixed_cost(SMALL, tmp_path)
+    small, usual = measures.fixed_cost(SMALL, tmp_path)
 
     assert 0 < small.value < usual.value
 
 
 def test_store_rows_cover_writing_merging_reading_and_the_report(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "ARMS", 3)
-    monkeypatch.setattr(bench, "SEEDS", 5)
-    rows = list(bench.store(SMALL, tmp_path))
+    monkeypatch.setattr(measures, "ARMS", 3)
+    monkeypatch.setattr(measures, "SEEDS", 5)
+    rows = list(measures.store(SMALL, tmp_path))
 
     assert [row.name.split(",")[0] for row in rows] == ["T8 write", "T8 consolidate", "T8 read", "T8 report"]
     assert all(row.value > 0 for row in rows)
@@ -153,7 +155,7 @@ def test_a_failing_measurement_is_an_error_and_not_a_short_list(monkeypatch):
 
 @pytest.mark.slow
 def test_every_benchmark_yields_rows(tmp_path: Path):
-    rows = [*bench.training(SMALL, tmp_path), *bench.workers(SMALL, tmp_path)]
+    rows = [*measures.training(SMALL, tmp_path), *measures.workers(SMALL, tmp_path)]
 
     assert {row.name.split()[0] for row in rows} == {"T1", "T2", "T3", "T4", "T10"}
     assert len({row.name for row in rows}) == len(rows)
