@@ -185,7 +185,7 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
                 log.print(f"note: {note}", markup=False, soft_wrap=True)
             task = progress.add_task("trials", total=total, completed=ended)
             for done in engine.trials(deadline):
-                progress.update(task, completed=engine.ended)
+                progress.update(task, completed=done.ended)
                 log.print(f"  {trial_line(done.arm, done.trial)}", markup=False, soft_wrap=True)
             if not engine.complete:
                 engine.leave(f"It ended after {o.timeout}, before every arm had its {plan.trials} trials.")

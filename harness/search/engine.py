@@ -37,7 +37,7 @@ class Engine:
     @property
     def ended(self) -> int:
         """How many trials have ended, of all arms together."""
-        return sum(len(self.search.trials(i)) for i in range(len(self.plan.arms)))
+        return self.search.ended
 
     @property
     def complete(self) -> bool:

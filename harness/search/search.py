@@ -31,10 +31,11 @@ SETTINGS = "settings"
 
 @dataclass(frozen=True)
 class Done:
-    """A trial that ended just now."""
+    """A trial that ended just now, and how many have, of all arms and processes."""
 
     arm: SearchedArm
     trial: FrozenTrial
+    ended: int
 
 
 class Search:
@@ -60,6 +61,11 @@ class Search:
         """The ended trials of an arm that count, in the order of their numbers: no more than its budget."""
         ended = [t for t in counted(self._studies[arm]) if t.state.is_finished()]
         return ended[: self.plan.arms[arm].trials]
+
+    @property
+    def ended(self) -> int:
+        """How many trials have ended, of all arms together."""
+        return sum(len(self.trials(i)) for i in range(len(self.plan.arms)))
 
     @property
     def complete(self) -> bool:
@@ -120,7 +126,8 @@ class Search:
                 return None
             study.sampler = make_sampler(self.plan.sampler, begun, arm.label + self._shared.stream)
             number = self._optimize(index, study, turn)
-        return Done(arm, study.get_trials(deepcopy=False)[number])
+        # Read here, in a thread that Ctrl-C does not reach: a read that it breaks off can leave SQLite locked.
+        return Done(arm, study.get_trials(deepcopy=False)[number], self.ended)
 
     def _optimize(self, index: int, study: optuna.Study, turn: BaseFileLock) -> int:
         """Begin a trial, pass the turn on, and finish the trial; returns its number."""

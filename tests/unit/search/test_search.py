@@ -245,6 +245,26 @@ def test_two_trials_of_one_arm_are_under_way_at_once(plan, searching, hill):
     assert search.complete
 
 
+def test_the_thread_that_ctrl_c_reaches_reads_nothing_while_others_write(plan, searching, hill):
+    """A read of the main thread that Ctrl-C breaks off can leave SQLite locked for the others, who then never end."""
+    begun, here = threading.Event(), []
+
+    class Watched(optuna.storages.InMemoryStorage):
+        def get_all_trials(self, *args, **kwargs):
+            if begun.is_set() and threading.current_thread() is threading.main_thread():
+                here.append(args)
+            return super().get_all_trials(*args, **kwargs)
+
+    def begins(spec):
+        begun.set()
+        return hill(spec)
+
+    searching(plan(trials=3), begins, workers=2, storage=Watched())
+
+    assert here == []
+    assert max(done.ended for done in searching.done) == len(searching.done) == 6
+
+
 def test_no_trial_begins_after_the_deadline(plan, searching):
     search = searching(plan(trials=3), deadline=-math.inf)
 
