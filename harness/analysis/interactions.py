@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -241,13 +242,11 @@ def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Range, ...]:
     for name in names:
         # What a factor adds depends on which factors are there already, not on their order.
         before = _subsets([n for n in names if n != name])
-        added = sorted((_paired("+".join(sorted(s)), arms[s | {name}] - arms[s], alpha) for s in before), key=_mean)
+        added = sorted(
+            (_paired("+".join(sorted(s)), arms[s | {name}] - arms[s], alpha) for s in before), key=attrgetter("mean")
+        )
         out.append(Range(name, added[0], added[-1]))
     return tuple(out)
-
-
-def _mean(estimate: Estimate) -> float:
-    return estimate.mean
 
 
 def greedy_order(values: pd.DataFrame, higher_is_better: bool = True) -> tuple[str, ...]:

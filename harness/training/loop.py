@@ -83,7 +83,6 @@ def compiled(run: Run, amp: Amp) -> Callable[[Tensor], Tensor]:
         with amp.autocast():
             logits = forward(x.contiguous(memory_format=memory_format(run.recipe.channels_last)))
         torch.autograd.backward(logits.float().sum())
-        run.model.zero_grad(set_to_none=True)
     return forward
 
 
