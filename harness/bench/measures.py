@@ -32,12 +32,15 @@ from harness.bench.loops import (
     write_images,
 )
 from harness.bench.rows import Measure, Row, Seconds, cpu, interleave, summary
+from harness.data.content import content
 from harness.experiment import Data, RunSpec
 from harness.report.build import write_report
+from harness.store.merge import consolidate
 from harness.store.reader import read_kind, read_study
 from harness.store.schema import ArmPlan, Manifest
-from harness.store.writer import consolidate, prepare, write_manifest, write_run
-from harness.study.workers.local import Job, run_jobs, work
+from harness.store.writer import prepare, write_manifest, write_run
+from harness.study.workers.job import Job
+from harness.study.workers.local import run_jobs, work
 from harness.training.execute import execute
 from harness.training.session import Place
 from harness.tricks import registry
@@ -165,9 +168,9 @@ def fixed_cost(size: Size, folder: Path) -> Iterator[Row]:
     prepare(study)
 
     def once(held: int) -> float:
-        job = Job(digits(1, 128, held), "bench", study, Place(folder))
+        job = _job(digits(1, 128, held), study)
         total = cpu(lambda: work(job))
-        rows, _, _ = read_kind(study, "runs", {job.spec.run_id})
+        rows, _, _ = read_kind(study, "runs", {job.spec.run_id: job.identity.short})
         assert rows is not None
         return total - float(rows["cpu_seconds_train"][0].as_py())
 
@@ -175,6 +178,12 @@ def fixed_cost(size: Size, folder: Path) -> Iterator[Row]:
     measured = "CPU time of a 1-epoch run on digits less its training steps: set-up, evaluation of {}, result files"
     yield summary("T5 fixed cost", 1e3 * seconds["small"], "ms/run", measured.format("228 images"), "<= 50")
     yield summary("T5 with evaluation", 1e3 * seconds["usual"], "ms/run", measured.format("1,728 images"))
+
+
+def _job(spec: RunSpec, study: Path) -> Job:
+    return Job(
+        spec, "bench", study, Place(study.parent), registry.identify(spec, content(spec.data, study.parent).digest)
+    )
 
 
 def workers(size: Size, folder: Path) -> Iterator[Row]:
@@ -187,7 +196,7 @@ def workers(size: Size, folder: Path) -> Iterator[Row]:
             prepare(study)
             spec = digits(5)
             specs = [spec.model_copy(update={"seed": seed}) for seed in range(n * size.pool_runs)]
-            for _ in run_jobs([Job(s, "bench", study, Place(folder)) for s in specs], n):
+            for _ in run_jobs([_job(s, study) for s in specs], n):
                 pass
             rows = read_study(study, predictions=False).runs
             begin, end = (rows[c].astype("int64").to_numpy() / 1e3 for c in ("started", "finished"))
@@ -258,7 +267,7 @@ def store(size: Size, folder: Path) -> Iterator[Row]:
     runs = [(arm, seed, f"{i:08x}{seed:08x}") for i, arm in enumerate(arms) for seed in range(SEEDS)]
     study = folder / "stored"
     yield from rows(f"{len(runs):,} runs with predictions", study, runs, True)
-    write_manifest(study, _manifest(study.name, runs, str(result.row["fingerprint"])))
+    write_manifest(study, _manifest(study.name, runs, result.row["fingerprint"], result.row["identity"]))
     report = [cpu(lambda: write_report(study, folder)) for _ in range(3)]
     yield summary("T8 report, 100 arms x 10 seeds", report, "s", "CPU time to read, analyse and render a study")
     if size.many_runs:
@@ -266,7 +275,7 @@ def store(size: Size, folder: Path) -> Iterator[Row]:
         yield from rows(f"{size.many_runs:,} runs", folder / "many", many, False)
 
 
-def _manifest(study: str, runs: Sequence[tuple[str, int, str]], fingerprint: str) -> Manifest:
+def _manifest(study: str, runs: Sequence[tuple[str, int, str]], fingerprint: str, identity: str) -> Manifest:
     ids: dict[str, dict[int, str]] = {}
     for arm, seed, run_id in runs:
         ids.setdefault(arm, {})[seed] = run_id
@@ -279,7 +288,10 @@ def _manifest(study: str, runs: Sequence[tuple[str, int, str]], fingerprint: str
         alpha=0.05,
         design="one_at_a_time",
         seeds=tuple(range(SEEDS)),
-        arms=tuple(ArmPlan(label=a, tricks={} if a == "baseline" else {a: {}}, run_ids=i) for a, i in ids.items()),
+        arms=tuple(
+            ArmPlan(label=a, tricks={} if a == "baseline" else {a: {}}, run_ids=i, identity=identity)
+            for a, i in ids.items()
+        ),
         fingerprint=fingerprint,
         scope="invented results",
         command="harness bench",

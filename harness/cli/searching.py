@@ -135,6 +135,7 @@ def _search(o: SearchOptions) -> None:
         raise UserError(f"--export {o.export}: no such folder {o.export.parent}")
 
     # Everything below imports torch, so it comes when the input is known to be good.
+    from harness.data.content import content
     from harness.search.plan import plan_search
     from harness.study.forecast import parse_budget
     from harness.training.session import try_out
@@ -152,7 +153,7 @@ def _search(o: SearchOptions) -> None:
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),
-        toml=read_toml(o.experiment),
+        toml=read_toml(o.experiment), images=content(loaded.data, place.data_root).digest,
     )  # fmt: skip
     if o.dry_run:
         _print_search_plan(plan, place, workers, o)

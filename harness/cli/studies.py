@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -187,6 +188,7 @@ def _one_study(
     from harness.report.build import write_report
     from harness.study.forecast import affordable, choose_seeds, forecast
     from harness.study.plan import make_plan, study_name
+    from harness.study.runner import open_study
 
     workers = parse_workers(o.workers, place)
     design = o.design or loaded.study.design
@@ -198,9 +200,11 @@ def _one_study(
         study = loaded.study.model_copy(update={"alpha": calibrate(looks, loaded.study.alpha)})
         loaded = loaded.model_copy(update={"study": study})
 
+    images = _images(o, loaded, place, log)
+
     def planned(seeds: int, note: str = "") -> Plan:
         return make_plan(
-            loaded, tricks, design=design, seeds=range(seeds), place=place, results=o.results,
+            loaded, tricks, design=design, seeds=range(seeds), place=place, results=o.results, images=images,
             command=_command(o, tricks), toml=read_toml(o.experiment), name=name, max_arms=o.max_arms, note=note,
         )  # fmt: skip
 
@@ -228,8 +232,9 @@ def _one_study(
             plan = planned(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
                               f"{loaded.study.alpha:.4f}, which keep the declared level over all looks; "
                               f"this is look {i + 1}.")  # fmt: skip
-        _train(plan, loaded, place, o.results, workers, o.plugins or [], log)
-        page, written = write_report(o.results / plan.manifest.study, o.reports)
+        with open_study(plan, o.results, o.name is not None, partial(_say_waiting, log)) as plan:
+            _train(plan, loaded, place, o.results, workers, o.plugins or [], log)
+            page, written = write_report(o.results / plan.manifest.study, o.reports)
         analysis = written.analysis
         undecided = [e.arm for e in analysis.effects if e.verdict.kind in ("undecided", "no verdict")]
         if looks and undecided:
@@ -276,14 +281,19 @@ def _greedy(
     from harness.store.reader import read_study
     from harness.study.greedy import greedy_order
     from harness.study.plan import clashes, make_plan
+    from harness.study.runner import open_study
+
+    images = _images(o, loaded, place, log)
 
     def values(arms: Sequence[str]) -> dict[str, float]:
         plan = make_plan(
-            loaded, arms, design="one_at_a_time", seeds=range(seeds), place=place, results=o.results,
+            loaded, arms, design="one_at_a_time", seeds=range(seeds), place=place, results=o.results, images=images,
             command=_command(o, tricks), toml=read_toml(o.experiment),
         )  # fmt: skip
-        _train(plan, loaded, place, o.results, parse_workers(o.workers, place), o.plugins or [], log)
-        rows = read_study(o.results / plan.manifest.study, predictions=False).runs.set_index("run_id")["val_accuracy"]
+        with open_study(plan, o.results, False, partial(_say_waiting, log)) as plan:
+            _train(plan, loaded, place, o.results, parse_workers(o.workers, place), o.plugins or [], log)
+        stored = read_study(o.results / plan.manifest.study, plan.manifest.runs, predictions=False).runs
+        rows = stored[stored["fingerprint"] == plan.manifest.fingerprint].set_index("run_id")["val_accuracy"]
         by_tricks = {frozenset(a.tricks): rows.reindex(list(a.run_ids.values())).mean() for a in plan.manifest.arms}
         return {arm: float(by_tricks[frozenset(arm.split("+"))]) for arm in arms}
 
@@ -309,6 +319,23 @@ def _command(o: Options, tricks: list[str]) -> str:
     return shlex.join(words)
 
 
+def _images(o: Options, loaded: Experiment, place: Place, log: Console) -> str:
+    """The content digest of the data set; a plan may do without."""
+    from harness.data.content import content
+
+    try:
+        return content(loaded.data, place.data_root).digest
+    except UserError as error:
+        if not o.dry_run:
+            raise
+        log.print(f"note: planned without the images: {error}", markup=False, soft_wrap=True)
+        return ""
+
+
+def _say_waiting(log: Console, study: str) -> None:
+    log.print(f"another command works on {study}; waiting until it ends", markup=False, soft_wrap=True)
+
+
 def _train(
     plan: Plan,
     loaded: Experiment,
@@ -323,21 +350,10 @@ def _train(
 
     from harness.data.sources import load_source
     from harness.experiment import Arm, spec_of
-    from harness.store.writer import prepare
-    from harness.study.runner import other_settings, run_study
+    from harness.study.runner import run_study
     from harness.training.session import try_out
 
     total, missing = len(plan.specs), len(plan.missing)
-    study_dir = results / plan.manifest.study
-    prepare(study_dir)
-    replaced = other_settings(study_dir, plan.manifest)
-    if replaced:
-        log.print(
-            f"note: {plan.manifest.study} was a study of other settings ({replaced}); its runs stay, its page goes. "
-            "Give one of them a --name to keep both.",
-            markup=False,
-            soft_wrap=True,
-        )
     if missing:
         try_out(spec_of(loaded, Arm(), seed=0), place)
         log.print(

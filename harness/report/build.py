@@ -79,7 +79,7 @@ class Loaded:
 def load(study_dir: Path, metric: str | None = None) -> Loaded:
     """Read and analyse a study."""
     manifest = read_manifest(study_dir)
-    data = read_study(study_dir, {i for arm in manifest.arms for i in arm.run_ids.values()})
+    data = read_study(study_dir, manifest.runs)
     effects = analyse(data.runs, manifest, metric=metric, correct=data.correct(manifest.fingerprint))
     return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric))
 

@@ -63,7 +63,7 @@ def write_search(search_dir: Path, reports: Path, linked: bool = False) -> Path:
         UserError: there is no search in the folder, it is broken, or the page cannot be written.
     """
     record = read_search(search_dir)
-    table, _, problems = read_kind(search_dir, "runs", _run_ids(record))
+    table, _, problems = read_kind(search_dir, "runs", record.runs)
     runs: pd.DataFrame = (RUNS.empty_table() if table is None else table).to_pandas()
     html = render_search(record, runs, problems, preface_of(search_dir), linked)
     page = reports / f"{search_dir.name}.html"  # not the name inside, which a foreign file could choose
@@ -73,12 +73,6 @@ def write_search(search_dir: Path, reports: Path, linked: bool = False) -> Path:
     except OSError as error:
         raise UserError(f"report {page} cannot be written: {error.strerror}; choose a folder with --reports") from None
     return page
-
-
-def _run_ids(record: SearchRecord) -> set[str]:
-    """Runs of the trials and of the comparisons."""
-    of_trials = {i for arm in record.arms for trial in arm.trials for i in trial.run_ids.values()}
-    return of_trials | {i for m in record.comparisons.values() for arm in m.arms for i in arm.run_ids.values()}
 
 
 def render_search(
@@ -97,7 +91,7 @@ def render_search(
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: the page stands in a site, beside its index.
     """
-    runs = runs[(runs["fingerprint"] == record.fingerprint) & runs["run_id"].isin(_run_ids(record))]
+    runs = runs[(runs["fingerprint"] == record.fingerprint) & runs["run_id"].isin(record.runs)]
     # A repeated run counts once: as finished, if it ever did, and then the latest.
     runs = runs.assign(ok=runs["status"] == "ok").sort_values(["ok", "finished"], kind="stable")
     runs = runs.drop_duplicates("run_id", keep="last")

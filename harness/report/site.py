@@ -124,7 +124,7 @@ def _search_origins(name: str, folder: Path, record: SearchRecord) -> list[Origi
     for kind in ("default", "tuned"):
         manifest = record.comparisons.get(kind)
         if manifest is not None:
-            data = read_study(folder, {i for arm in manifest.arms for i in arm.run_ids.values()}, predictions=False)
+            data = read_study(folder, manifest.runs, predictions=False)
             loaded = Loaded(manifest, data, analyse(data.runs, manifest), design=None)
             out.append(Origin(f"{name} ({kind})", href(name), loaded))
     return out

@@ -18,8 +18,9 @@ from harness.search.record import compare, make_record, params_of, searched_arm,
 from harness.search.runs import Runs
 from harness.search.search import Done, Search, repeatedly
 from harness.search.shared import Shared, first_line, is_server, lock_folder, open_storage
+from harness.store.merge import consolidate
 from harness.store.schema import Manifest
-from harness.store.writer import consolidate, prepare
+from harness.store.writer import prepare
 from harness.study.forecast import stored_runs
 from harness.study.workers.local import open_pool
 from harness.training.session import Place
@@ -28,11 +29,10 @@ from harness.training.session import Place
 class Engine:
     """Does a plan with one pool of workers; see `open_engine`."""
 
-    def __init__(self, plan: SearchPlan, search: Search, runs: Runs, workers: int) -> None:
+    def __init__(self, plan: SearchPlan, search: Search, runs: Runs, shared: Shared, workers: int) -> None:
         self.plan, self.search = plan, search
-        self._runs, self._workers = runs, workers
-        recipe, place = plan.experiment.recipe, runs.place
-        self._fingerprint = place.fingerprint(recipe)["fingerprint"]
+        self._runs, self._shared, self._workers = runs, shared, workers
+        self._fingerprint = runs.place.fingerprint(plan.experiment)["fingerprint"]
 
     @property
     def ended(self) -> int:
@@ -53,7 +53,7 @@ class Engine:
 
         Yields each run as it is there, with the number of all. Every arm has had its budget.
         """
-        with self._runs.shared.final():
+        with self._shared.final():
             winners = {}
             for i, arm in enumerate(self.plan.arms):
                 best = winner(self.search.trials(i))
@@ -72,7 +72,6 @@ class Engine:
             yield from repeatedly(step, self._workers, self._stop)
             self._write(made.manifests)
             consolidate(self._runs.folder)
-            self._runs.shared.tidy()
 
     def leave(self, note: str) -> None:
         """Write the record of a search that is not complete, with the reason."""
@@ -83,7 +82,7 @@ class Engine:
         write_record(self._runs.folder, make_record(self.plan, arms, comparisons, self._fingerprint, note))
 
     def _stop(self) -> None:
-        self._runs.shared.stopped.set()
+        self._shared.stopped.set()
         self._runs.pool.stop()
 
 
@@ -113,8 +112,8 @@ def open_engine(
     place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
     try:
         with open_pool(workers, place.threads, plugins) as pool:
-            runs = Runs(folder, results, plan.experiment.experiment.name, place, pool, shared)
-            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, workers)
+            runs = Runs(folder, results, plan.experiment.experiment.name, place, pool, shared.stopped, plan.images)
+            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, shared, workers)
         shared.leave()
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(
@@ -127,8 +126,7 @@ def open_engine(
 
 def expected_seconds(plan: SearchPlan, place: Place, results: Path, workers: int) -> float | None:
     """Wall seconds of all runs of a plan if none is pruned or stored, or None where no run says how long one takes."""
-    recipe = plan.experiment.recipe
-    mark = place.fingerprint(recipe)["fingerprint"]
+    mark = place.fingerprint(plan.experiment)["fingerprint"]
     default = compare(plan, {arm.label: None for arm in plan.arms}, mark).manifests["default"]
     stored = stored_runs(default, plan.experiment, results)
     timed = stored[stored["arm"] == BASELINE]["seconds_total"]

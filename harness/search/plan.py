@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.errors import UserError, did_you_mean
 from harness.experiment import BASELINE, Experiment, spec_of
+from harness.identity import Identity
 from harness.search.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
 from harness.search.space import Params, Value, settle, space_of
 from harness.search.trials import OBJECTIVES
@@ -48,7 +49,14 @@ class SearchPlan:
     pruner: str
     command: str
     toml: str
+    images: str
+    """Content digest of the data set."""
     notes: tuple[str, ...]
+
+    def identity(self, arm: SearchedArm) -> Identity:
+        """What decides the numbers of an arm's runs beside their specs."""
+        _, resolved = settle(self.experiment, arm.tricks, {})
+        return registry.identify(spec_of(self.experiment, resolved, 0), self.images)
 
     @property
     def most_runs(self) -> dict[str, int]:
@@ -64,6 +72,7 @@ class SearchPlan:
         said = {
             **spec,
             **grid,
+            "identity": json.loads(self.identity(arm).json),
             "space": {v.name: v.record() for v in arm.space},
             "seeds": len(self.tuning_seeds),
             "objectives": list(self.objectives),
@@ -89,6 +98,7 @@ def plan_search(
     name: str | None,
     command: str,
     toml: str,
+    images: str,
 ) -> SearchPlan:
     """Resolve a search completely.
 
@@ -106,6 +116,7 @@ def plan_search(
         name: of the search; made from the experiment and the tricks when None.
         command: what reproduces the search.
         toml: the experiment file's text.
+        images: content digest of the data set.
 
     Raises:
         UserError: something of this is not possible.
@@ -150,6 +161,7 @@ def plan_search(
         pruner=chosen,
         command=command,
         toml=toml,
+        images=images,
         notes=tuple(dict.fromkeys(notes)),
     )
 

@@ -40,6 +40,7 @@ def searched_arm(plan: SearchPlan, arm: SearchedArm, trials: Sequence[FrozenTria
         winner=best.number if best else None,
         front=tuple(t.number for t in _study_of(plan, trials).best_trials) if several else (),
         importance=importance(plan, [v.name for v in arm.space], trials),
+        identity=plan.identity(arm).short,
     )
 
 
@@ -147,6 +148,7 @@ class _Maker:
             run_ids={s.seed: s.run_id for s in specs},
             summary="; ".join(filter(None, [arm.summary, values])),
             cost=arm.cost,
+            identity=self.plan.identity(arm).short,
         )
 
     def manifest(self, name: str, arms: Sequence[ArmPlan]) -> Manifest:
@@ -167,6 +169,7 @@ class _Maker:
             toml=plan.toml,
             harness_version=__version__,
             created=_now(),
+            data=plan.images,
         )
 
 

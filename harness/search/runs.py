@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.experiment import RunSpec
-from harness.search.shared import Shared
 from harness.search.trials import Score
-from harness.store.reader import adopt, find_row, study_folders
-from harness.study.workers.local import Job, Pool
+from harness.store.folders import FinishedRuns
+from harness.store.locks import Claims
+from harness.store.merge import adopt
+from harness.store.reader import Key, find_row
+from harness.study.workers.job import Job
+from harness.study.workers.local import Pool
+from harness.study.workers.turns import POLL
 from harness.training.session import Place
+from harness.tricks import registry
 
 
-@dataclass(frozen=True)
+@dataclass
 class Runs:
-    """Gets runs into the search's folder. `results` is the folder of all studies, `place` where runs are trained."""
+    """Gets runs into the search's folder.
+
+    `results` is the folder of all studies, `place` where runs are trained, `images` the content digest of the data set.
+    """
 
     folder: Path
     results: Path
     experiment: str
     place: Place
     pool: Pool
-    shared: Shared
+    stopped: threading.Event
+    images: str
+    _claims: Claims = field(init=False)
+    _stored: FinishedRuns = field(init=False)
+    _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._claims, self._stored = Claims(self.results), FinishedRuns(self.results)
 
     def score(self, spec: RunSpec) -> Score:
         """What a trial may know of a run. Columns of the test split are not read."""
@@ -41,23 +58,26 @@ class Runs:
             OSError: the folder cannot be written.
             CancelledError: the search was stopped.
         """
-        mark = self.place.fingerprint(spec.recipe)["fingerprint"]
-        with self.shared.run(spec.run_id):
-            row = self._look_up(spec.run_id, mark, columns)
-            if row is None:
-                self.pool.do(Job(spec, self.experiment, self.folder, self.place))
-                row = find_row(self.folder, spec.run_id, mark, columns)
+        job = Job(spec, self.experiment, self.folder, self.place, registry.identify(spec, self.images))
+        while not self._claims.take(job.key):
+            if self.stopped.wait(POLL):
+                raise CancelledError("stopped")
+        try:
+            self._bring(job.key)
+            row = find_row(self.folder, job.key, columns)
+            if row is None or row["status"] == "failed":
+                self.pool.do(job)
+                row = find_row(self.folder, job.key, columns)
+        finally:
+            self._claims.give(job.key)
         if row is None:
             raise OSError(f"the row of run {spec.run_id} cannot be read back from {self.folder}")
         return row
 
-    def _look_up(self, run_id: str, mark: str, columns: Sequence[str]) -> dict[str, Any] | None:
-        """The row of a run that finished in this search or in another study; failed ones are tried again."""
-        others = (f for f in study_folders(self.results, published=False) if f != self.folder)
-        for folder in (self.folder, *others):
-            row = find_row(folder, run_id, mark, ("status", *columns))
-            if row is not None and row["status"] != "failed":
-                if folder != self.folder:
-                    adopt(self.folder, folder, {(run_id, mark)})
-                return row
-        return None
+    def _bring(self, key: Key) -> None:
+        """Copy the run from another study that finished it; failed ones are tried again."""
+        with self._looking:
+            self._stored.refresh()
+            folder = self._stored.find(key, self.folder)
+        if folder is not None:
+            adopt(self.folder, {key: folder})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
+from harness.identity import differences
 from harness.search.plan import SearchedArm, SearchPlan
 from harness.search.samplers import make_pruner, make_sampler
 from harness.search.shared import PROCESS, Shared, counted, known, take_up
@@ -190,15 +191,3 @@ def _reason(error: BaseException, ended: Iterable[Future[Any]]) -> BaseException
     errors = [error, *(e for f in ended if (e := f.exception()) is not None)]
     causes = [e.__cause__ if isinstance(e, Stopped) and e.__cause__ is not None else e for e in errors]
     return next((cause for cause in causes if not isinstance(cause, CancelledError)), error)
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What differs between two nested settings: "recipe.epochs was 80 and is 5"."""
-    out = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            out += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            out.append(f"{prefix}{key} was {a} and is {b}")
-    return out

@@ -129,7 +129,7 @@ class Shared:
         self.server = server
         self.stopped = threading.Event()
         self.name = f"{PROCESS}-{uuid.uuid4().hex[:12]}"
-        (self._folder / "runs").mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._alive = FileLock(self._folder / self.name, thread_local=False)
         try:
             self._alive.acquire()
@@ -146,23 +146,13 @@ class Shared:
         return FileLock(self._folder / f"arm-{arm}"[:200])
 
     @contextmanager
-    def run(self, run_id: str) -> Iterator[None]:
-        """Held by who looks a run up and trains it, so that nobody else trains it meanwhile.
+    def final(self) -> Iterator[None]:
+        """Held by who compares the winners and writes the record.
 
         Raises:
             CancelledError: the search was stopped while this waited.
         """
-        with self._patiently(FileLock(self._folder / "runs" / run_id)):
-            yield
-
-    @contextmanager
-    def final(self) -> Iterator[None]:
-        """Held by who compares the winners and writes the record; `CancelledError` as in `run`."""
-        with self._patiently(FileLock(self._folder / "final")):
-            yield
-
-    @contextmanager
-    def _patiently(self, lock: FileLock) -> Iterator[None]:
+        lock = FileLock(self._folder / "final")
         while True:
             try:
                 lock.acquire(timeout=1.0)
@@ -198,11 +188,6 @@ class Shared:
     def close(self) -> None:
         """Be dead to others: what this process left undone is theirs."""
         self._alive.release()
-
-    def tidy(self) -> None:
-        """Remove the locks of runs, which are all stored now."""
-        for path in (self._folder / "runs").iterdir():
-            path.unlink(missing_ok=True)
 
 
 def known(study: optuna.Study) -> list[FrozenTrial]:

@@ -40,8 +40,8 @@ def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
 
 def fresh_runs(folder: Path, record: SearchRecord) -> pd.DataFrame:
     """The rows of the comparisons on fresh seeds."""
-    ids = {i for m in record.comparisons.values() for arm in m.arms for i in arm.run_ids.values()}
-    table, _, _ = read_kind(folder, "runs", ids)
+    compared = {i: identity for m in record.comparisons.values() for i, identity in m.runs.items()}
+    table, _, _ = read_kind(folder, "runs", compared)
     rows: pd.DataFrame = (RUNS.empty_table() if table is None else table).to_pandas()
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,23 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.errors import UserError
-from harness.store.schema import CURVES, LATER_COLUMNS, OUTCOMES, RUNS, SCHEMA_VERSION, Manifest, SearchRecord
-from harness.store.writer import KINDS, TEMPORARY, write_table
+from harness.store.schema import (
+    CURVES,
+    LATER_COLUMNS,
+    OUTCOMES,
+    RUNS,
+    SCHEMA_VERSION,
+    SCHEMAS,
+    Manifest,
+    SearchRecord,
+)
+from harness.store.writer import KINDS, TEMPORARY, file_name
 
 Record = TypeVar("Record", Manifest, SearchRecord)
 
-KEY = ["run_id", "fingerprint"]
+KEY = ["run_id", "identity", "fingerprint"]
+Key = tuple[str, str, str]
+"""A run's values of `KEY`: run id, identity (empty in rows of earlier versions) and fingerprint."""
 
 HALF_MAX = 65504.0
 """The largest float16."""
@@ -68,10 +79,11 @@ class StudyData:
         """What each run's predictions say, by run id and fingerprint."""
         if self.predictions is None or not self.predictions.num_rows:
             return {}
-        columns = {name: self.predictions[name].combine_chunks() for name in (*KEY, "index", "label", "logits")}
+        names = ("run_id", "fingerprint", "index", "label", "logits")
+        columns = {name: self.predictions[name].combine_chunks() for name in names}
         logits = columns["logits"].flatten().to_numpy(zero_copy_only=False).reshape(len(columns["index"]), -1)
         index, label = columns["index"].to_numpy(), columns["label"].to_numpy()
-        ids, fingerprints = (columns[name].dictionary_encode() for name in KEY)
+        ids, fingerprints = (columns[name].dictionary_encode() for name in names[:2])
         code = ids.indices.to_numpy().astype(np.int64) * len(fingerprints.dictionary) + fingerprints.indices.to_numpy()
         order = np.argsort(code, kind="stable")
         out = {}
@@ -91,97 +103,160 @@ class StudyData:
 
 def _expected(kind: str, found: pa.Schema) -> str:
     """Why a file's schema is not ours, or an empty string."""
-    wanted = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES}.get(kind)
-    names = wanted.names if wanted else ["schema_version", "run_id", "fingerprint", "index", "label", "logits"]
-    names = [n for n in names if n in found.names or n not in LATER_COLUMNS]
+    wanted = SCHEMAS[kind]
+    names = [n for n in wanted.names if n in found.names or n not in LATER_COLUMNS[kind]]
     missing = [n for n in names if n not in found.names]
     if missing:
         return f"not a {kind} file of this program (no column {', '.join(missing[:3])})"
-    if wanted is not None:
-        for name in names:
-            if found.field(name).type != wanted.field(name).type:
-                return f"column {name} is {found.field(name).type}, not {wanted.field(name).type}"
+    for name in names:
+        # How many logits a row has is the data set's affair.
+        if found.field(name).type != wanted.field(name).type and name != "logits":
+            return f"column {name} is {found.field(name).type}, not {wanted.field(name).type}"
     return ""
 
 
 def read_kind(
-    study_dir: Path, kind: str, runs: Iterable[str] | None = None
+    study_dir: Path, kind: str, runs: Mapping[str, str] | None = None
 ) -> tuple[pa.Table | None, list[Path], list[str]]:
     """All rows of one kind, the files they came from, and one line for each file that was left out.
+
+    A run that was done again has the rows of all its attempts (see `read_study`), but what lies in two files while they
+    are merged is read once.
 
     Args:
         study_dir: the study's folder.
         kind: runs, curves, predictions or outcomes.
-        runs: only these run ids, or all.
+        runs: only these run ids, each with its identity; all by default.
     """
-    wanted = None if runs is None else sorted(runs)
     for _attempt in range(20):
-        tables, read, problems = [], [], []
+        tables: list[pa.Table] = []
+        read: list[Path] = []
+        problems: list[str] = []
         try:
             for path in sorted((study_dir / kind).glob("*.parquet")):
                 if path.name.startswith(TEMPORARY):
                     continue
-                try:
-                    table = pq.ParquetFile(path).read(use_threads=False)
-                except FileNotFoundError:
-                    raise
-                except (pa.ArrowInvalid, OSError, ValueError) as error:
-                    problems.append(f"{path}: not readable as parquet, left out ({str(error).splitlines()[0][:120]})")
-                    continue
-                wrong = _expected(kind, table.schema)
-                if wrong:
+                table, wrong = rows_of_file(path, kind)
+                if table is None:
                     problems.append(f"{path}: {wrong}, left out")
                     continue
-                versions = pc.unique(table["schema_version"]).to_pylist()
-                if any(v is None or v > SCHEMA_VERSION for v in versions):
-                    problems.append(
-                        f"{path}: schema version {versions}, newer than {SCHEMA_VERSION}; update the program"
-                    )
-                    continue
-                if wanted is not None:
-                    table = table.filter(pc.is_in(table["run_id"], pa.array(wanted, pa.string())))
-                for column in LATER_COLUMNS if kind == "runs" else ():
-                    if column not in table.column_names:
-                        table = table.append_column(column, pa.nulls(len(table), RUNS.field(column).type))
                 read.append(path)
-                tables.append(table)
+                tables.append(table if runs is None else _only(table, runs))
         except FileNotFoundError:
             continue  # merged into another file between listing and reading: list again
         if not tables:
             return None, read, problems
-        merged = pa.concat_tables(tables, promote_options="default")
-        return _without_duplicates(merged, kind), read, problems
+        return pa.concat_tables(_once(tables), promote_options="default"), read, problems
     raise UserError(f"{study_dir / kind} keeps changing while it is read; try again when the study has ended")
 
 
-def _without_duplicates(table: pa.Table, kind: str) -> pa.Table:
-    """One row (runs) or one group of rows for each run and fingerprint: the last one written."""
-    unit = {
-        "runs": [],
-        "curves": ["step", "split", "metric"],
-        "predictions": ["index"],
-        "outcomes": ["against", "group", "key"],
-    }[kind]
-    keys = table.select(KEY + unit).to_pandas()
-    if not keys.duplicated().any():
-        return table
-    if kind == "runs":
-        order = table["finished"].to_pandas().argsort(kind="stable").to_numpy()
-        keep = np.sort(order[~keys.iloc[order].duplicated(keep="last").to_numpy()])
-    else:
-        keep = np.flatnonzero(~keys.duplicated(keep="last").to_numpy())
-    return table.take(pa.array(keep))
+def rows_of_file(path: Path, kind: str, columns: Sequence[str] | None = None) -> tuple[pa.Table | None, str]:
+    """The rows of one file, or None and the reason why it is left out.
+
+    Args:
+        path: of the file.
+        kind: what rows it has.
+        columns: those wanted; all of today by default.
+
+    Raises:
+        FileNotFoundError: the file is gone.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            wrong = _expected(kind, file.schema_arrow)
+            if wrong:
+                return None, wrong
+            present = set(file.schema_arrow.names)
+            read = None if columns is None else [c for c in ("schema_version", *columns) if c in present]
+            table = file.read(read, use_threads=False)
+    except FileNotFoundError:
+        if path.is_symlink():
+            return None, "a link to nothing"
+        raise
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        return None, f"not readable as parquet ({str(error).splitlines()[0][:120]})"
+    versions = pc.unique(table["schema_version"]).to_pylist()
+    if any(v is None or v > SCHEMA_VERSION for v in versions):
+        return None, f"schema version {versions}, newer than {SCHEMA_VERSION}; update the program"
+    return _with_later(table, kind), ""
 
 
-def read_study(study_dir: Path, runs: Iterable[str] | None = None, predictions: bool = True) -> StudyData:
-    """Everything that a report needs of one study, restricted to `runs` when given."""
-    wanted = None if runs is None else list(runs)
+def _with_later(table: pa.Table, kind: str) -> pa.Table:
+    """The table with the columns that files of an earlier version lack."""
+    for column in LATER_COLUMNS[kind]:
+        if column not in table.column_names:
+            table = table.append_column(column, pa.nulls(len(table), SCHEMAS[kind].field(column).type))
+    return table
+
+
+def _only(table: pa.Table, runs: Mapping[str, str]) -> pa.Table:
+    """The rows of these runs with their identities; outcomes have none, since a publication has one of each run."""
+    if "identity" not in table.column_names:
+        return table.filter(pc.is_in(table["run_id"], pa.array(sorted(runs), pa.string())))
+    wanted = pa.array([f"{run_id} {identity}" for run_id, identity in runs.items()], pa.string())
+    found = pc.binary_join_element_wise(table["run_id"], pc.fill_null(table["identity"], ""), " ")
+    return table.filter(pc.is_in(found, wanted))
+
+
+def _once(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """The tables without the attempts at runs that a later table has, too."""
+    seen: set[str] = set()
+    out = []
+    for table in reversed(tables):
+        attempts = _attempts(table)
+        known = pc.unique(attempts).to_pylist()
+        again = [a for a in known if a in seen]
+        if again:
+            table = table.filter(pc.invert(pc.is_in(attempts, pa.array(again, pa.string()))))
+        seen.update(known)
+        out.append(table)
+    return out[::-1]
+
+
+def _attempts(table: pa.Table) -> pa.ChunkedArray:
+    """For each row, what tells the attempt at a run that it belongs to from all others."""
+    names = [name for name in (*KEY, "finished") if name in table.column_names]
+    columns = (table[name].cast(pa.int64()).cast(pa.string()) if name == "finished" else table[name] for name in names)
+    parts = [pc.fill_null(column, "") for column in columns]
+    return pc.binary_join_element_wise(*parts, " ")
+
+
+def kept_rows(runs: pa.Table) -> pa.Table:
+    """One row for each run: the one that finished, if any did, and then the latest."""
+    order = pd.DataFrame({"ok": pc.equal(runs["status"], "ok").to_pandas(), "finished": runs["finished"].to_pandas()})
+    order = order.sort_values(["ok", "finished"], kind="stable")
+    keys = runs.select(KEY).to_pandas().iloc[order.index]
+    return runs.take(pa.array(np.sort(order.index[~keys.duplicated(keep="last").to_numpy()].to_numpy())))
+
+
+def of_kept(table: pa.Table, runs: pa.Table) -> pa.Table:
+    """The rows of a table that belong to the kept rows of runs; those of files that do not tell stay, too."""
+    attempts = _attempts(table)
+    kept = pc.unique(_attempts(runs))
+    return table.filter(pc.or_(pc.is_null(table["finished"]), pc.is_in(attempts, kept)))
+
+
+def read_study(study_dir: Path, runs: Mapping[str, str] | None = None, predictions: bool = True) -> StudyData:
+    """Everything that a report needs of one study: of each run the attempt that counts, with its curves.
+
+    Args:
+        study_dir: the study's folder.
+        runs: only these run ids, each with its identity, which is how rows of other images or code are left out; all
+            by default.
+        predictions: whether predictions and outcomes are wanted, too.
+    """
     tables, problems = {}, []
     for kind in (*KINDS, "outcomes") if predictions else ("curves", "runs"):
-        tables[kind], _, found = read_kind(study_dir, kind, wanted)
+        tables[kind], _, found = read_kind(study_dir, kind, runs)
         problems += found
+    rows = tables["runs"]
+    if rows is not None:
+        rows = tables["runs"] = kept_rows(rows)
+        for kind in ("curves", "predictions"):
+            if tables.get(kind) is not None:
+                tables[kind] = of_kept(tables[kind], rows)
     return StudyData(
-        runs=_frame(tables["runs"], RUNS),
+        runs=_frame(rows, RUNS),
         curves=_frame(tables["curves"], CURVES),
         predictions=tables.get("predictions"),
         problems=problems,
@@ -221,75 +296,29 @@ def _read_record(path: Path, record: type[Record], what: str, command: str) -> R
         raise UserError(f"{path} cannot be read as a {what}: {str(error).splitlines()[0]}") from None
 
 
-def study_folders(results: Path, published: bool = True) -> list[Path]:
-    """All folders of studies: the user's, then the published ones unless they are not wanted."""
-    patterns = ("*/runs", "published/*/runs") if published else ("*/runs",)
-    return [p.parent for pattern in patterns for p in sorted(results.glob(pattern))]
-
-
-def find_runs(results: Path, wanted: set[tuple[str, str]]) -> tuple[dict[tuple[str, str], Path], list[str]]:
-    """Which of the wanted (run_id, fingerprint) have an `ok`, `diverged` or `skipped` row, and in which study.
-
-    Failed rows are left out, so that a failed run is tried again. Published studies are left out, too: their
-    rows come from elsewhere, without predictions and with timings of another machine.
-    """
-    found: dict[tuple[str, str], Path] = {}
-    problems: list[str] = []
-    for study_dir in study_folders(results, published=False):
-        table, _, bad = read_kind(study_dir, "runs", {run_id for run_id, _ in wanted})
-        problems += bad
-        if table is None:
-            continue
-        columns = (table[c].to_pylist() for c in ("run_id", "fingerprint", "status"))
-        for run_id, fingerprint, status in zip(*columns, strict=True):
-            if status != "failed" and (run_id, fingerprint) in wanted:
-                found.setdefault((run_id, fingerprint), study_dir)
-    return found, problems
-
-
-def find_row(study_dir: Path, run_id: str, fingerprint: str, columns: Sequence[str]) -> dict[str, Any] | None:
+def find_row(study_dir: Path, key: Key, columns: Sequence[str]) -> dict[str, Any] | None:
     """Some columns of one run's row, or None where the study has no such row. No other column is read from disk.
 
     Files that cannot be read are passed over.
     """
-    own = study_dir / "runs" / f"{run_id}-{fingerprint}.parquet"
+    own = study_dir / "runs" / file_name(*key)
     for _attempt in range(20):
         try:
-            rows = _rows(own, run_id, fingerprint, columns) if own.exists() else []
+            rows = _rows(own, key, columns) if own.exists() else []
             if not rows:  # listed after the look at the run's own file, which merging removes last
                 merged = sorted((study_dir / "runs").glob("consolidated-*.parquet"))
-                rows = [row for path in merged for row in _rows(path, run_id, fingerprint, columns)]
+                rows = [row for path in merged for row in _rows(path, key, columns)]
         except FileNotFoundError:
             continue  # merged into another file meanwhile
-        return max(rows, key=lambda row: row["finished"], default=None)
+        return max(rows, key=lambda row: (row["status"] == "ok", row["finished"]), default=None)
     return None
 
 
-def _rows(path: Path, run_id: str, fingerprint: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of one run in one file, with `finished` beside the columns wanted."""
-    try:
-        with pq.ParquetFile(path) as file:
-            if _expected("runs", file.schema_arrow):
-                return []
-            table = file.read([*dict.fromkeys([*KEY, "finished", *columns])], use_threads=False)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowInvalid, OSError, ValueError):
+def _rows(path: Path, key: Key, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of one run in one file, with `status` and `finished` beside the columns wanted."""
+    table, _ = rows_of_file(path, "runs", [*dict.fromkeys([*KEY, "status", "finished", *columns])])
+    if table is None:
         return []
-    mask = pc.and_(pc.equal(table["run_id"], run_id), pc.equal(table["fingerprint"], fingerprint))
-    rows: list[dict[str, Any]] = table.filter(mask).to_pylist()
+    table = _only(table, {key[0]: key[1]})
+    rows: list[dict[str, Any]] = table.filter(pc.equal(table["fingerprint"], key[2])).to_pylist()
     return rows
-
-
-def adopt(study_dir: Path, source: Path, keys: set[tuple[str, str]]) -> None:
-    """Copy finished runs of another study into this one, so that each study's folder is complete by itself."""
-    ids = {run_id for run_id, _ in keys}
-    for kind in KINDS:
-        table, _, _ = read_kind(source, kind, ids)
-        if table is None or not table.num_rows:
-            continue
-        for run_id, fingerprint in sorted(keys):
-            mask = pc.and_(pc.equal(table["run_id"], run_id), pc.equal(table["fingerprint"], fingerprint))
-            rows = table.filter(mask)
-            if rows.num_rows:
-                write_table(rows, study_dir / kind / f"{run_id}-{fingerprint}.parquet")

@@ -19,7 +19,7 @@ TUNED_BASELINE = "tuned baseline"
 METRICS = ("accuracy", "top5", "nll", "ece", "brier")
 """Stored for the validation and the test split, as `val_*` and `test_*`. Accuracies are fractions in [0, 1]."""
 
-_string, _int, _float = pa.string(), pa.int64(), pa.float64()
+_string, _int, _float, _time = pa.string(), pa.int64(), pa.float64(), pa.timestamp("ms", tz="UTC")
 
 RUNS = pa.schema(
     [
@@ -51,20 +51,27 @@ RUNS = pa.schema(
         ("parameters", _int),
         ("forward_flops", _int),  # per image, multiply and add counted separately
         ("steps", _int),
-        ("started", pa.timestamp("ms", tz="UTC")),
-        ("finished", pa.timestamp("ms", tz="UTC")),
+        ("started", _time),
+        ("finished", _time),
         ("host", _string),
         ("device", _string),
         ("fingerprint_json", _string),
         ("versions", _string),  # JSON: package -> version
-        ("data_hash", _string),
+        ("data_hash", _string),  # content digest of the data set
         ("git_commit", _string),
         ("git_dirty", pa.bool_()),
+        ("identity", _string),  # hash of identity_json; with the run id it is the run's key
+        ("identity_json", _string),  # what decides the numbers beside spec and machine (harness.identity)
     ]
 )
 
-LATER_COLUMNS = ("plain_steps",)
-"""Columns of runs that files of an earlier version may lack; they are then null."""
+LATER_COLUMNS = {
+    "runs": ("plain_steps", "identity", "identity_json"),
+    "curves": ("identity", "finished"),
+    "predictions": ("identity", "finished"),
+    "outcomes": (),
+}
+"""Columns that files of an earlier version may lack; they are then null."""
 
 CURVES = pa.schema(
     [
@@ -76,6 +83,8 @@ CURVES = pa.schema(
         ("split", _string),  # train or val
         ("metric", _string),  # loss, lr, accuracy, nll, or loss/<trick>.<term>
         ("value", _float),
+        ("identity", _string),
+        ("finished", _time),  # of the run row that they belong to
     ]
 )
 
@@ -114,8 +123,14 @@ def predictions_schema(classes: int) -> pa.Schema:
             ("index", _int),
             ("label", pa.int32()),
             ("logits", pa.list_(pa.float16(), classes)),
+            ("identity", _string),
+            ("finished", _time),
         ]
     )
+
+
+SCHEMAS = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES, "predictions": predictions_schema(1)}
+"""By kind; how many logits a row of predictions has is the data set's affair."""
 
 
 class _Record(BaseModel):
@@ -126,6 +141,7 @@ class ArmPlan(_Record):
     """One arm of a study: its label, tricks with hyperparameters, and the run of each seed.
 
     `skipped` is the reason why the arm cannot run, or None. `cost` is the expected step time from the cards.
+    `identity` is that of the arm's runs; empty in studies of earlier versions, whose rows have none.
     """
 
     label: str
@@ -134,6 +150,7 @@ class ArmPlan(_Record):
     skipped: str | None = None
     summary: str = ""
     cost: float = 1.0
+    identity: str = ""
 
 
 class Manifest(_Record):
@@ -162,6 +179,10 @@ class Manifest(_Record):
     created: str
     factors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    data: str = ""
+    """Content digest of the data set; empty in studies of earlier versions."""
+    settings: dict[str, Any] = {}
+    """Data, model and recipe of the baseline; empty in studies of earlier versions."""
 
     @property
     def family(self) -> tuple[str, ...]:
@@ -171,6 +192,11 @@ class Manifest(_Record):
         """
         baseline = next((a for a in self.arms if not a.tricks), None)
         return tuple(a.label for a in self.arms if a is not baseline and a.skipped is None)
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The identity of each run of the study, by run id."""
+        return {run_id: arm.identity for arm in self.arms for run_id in arm.run_ids.values()}
 
 
 class Trial(_Record):
@@ -205,6 +231,7 @@ class SearchArm(_Record):
     winner: int | None = None
     front: tuple[int, ...] = ()
     importance: dict[str, float] | None = None
+    identity: str = ""
 
 
 class SearchRecord(_Record):
@@ -235,3 +262,9 @@ class SearchRecord(_Record):
     harness_version: str
     created: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The identity of each run of the trials and of the comparisons, by run id."""
+        tried = {i: arm.identity for arm in self.arms for trial in arm.trials for i in trial.run_ids.values()}
+        return tried | {i: identity for m in self.comparisons.values() for i, identity in m.runs.items()}

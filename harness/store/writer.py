@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.errors import UserError
+from harness.identity import key_of
 from harness.store.schema import CURVES, RUNS, SCHEMA_VERSION, Manifest, predictions_schema
 
 KINDS = ("predictions", "curves", "runs")
@@ -56,16 +57,24 @@ def write_run(
         OSError: the file system refused, for example because it is full; nothing partial is left behind.
     """
     key = {"schema_version": SCHEMA_VERSION, "run_id": row["run_id"], "fingerprint": row["fingerprint"]}
-    name = f"{row['run_id']}-{row['fingerprint']}.parquet"
+    key |= {"identity": row.get("identity"), "finished": row.get("finished")}
+    name = file_name(row["run_id"], row.get("identity") or "", row["fingerprint"])
     if predictions is not None:
         index, label, logits = predictions
         schema = predictions_schema(logits.shape[1])
-        values = pa.FixedSizeListArray.from_arrays(pa.array(logits.astype(np.float16).ravel()), logits.shape[1])
-        columns = [pa.repeat(pa.scalar(key[k], schema.field(k).type), len(index)) for k in key]
-        columns += [pa.array(index, pa.int64()), pa.array(label, pa.int32()), values]
-        write_table(pa.Table.from_arrays(columns, schema=schema), study_dir / "predictions" / name)
+        columns = {k: pa.repeat(pa.scalar(value, schema.field(k).type), len(index)) for k, value in key.items()}
+        columns |= {"index": pa.array(index, pa.int64()), "label": pa.array(label, pa.int32())}
+        flat = pa.array(logits.astype(np.float16).ravel())
+        columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, logits.shape[1])
+        table = pa.Table.from_arrays([columns[k] for k in schema.names], schema=schema)
+        write_table(table, study_dir / "predictions" / name)
     write_table(pa.Table.from_pylist([key | dict(p) for p in points], CURVES), study_dir / "curves" / name)
     write_table(pa.Table.from_pylist([dict(row) | key], RUNS), study_dir / "runs" / name)
+
+
+def file_name(run_id: str, identity: str, fingerprint: str) -> str:
+    """The file of one run's rows of any kind."""
+    return f"{key_of(run_id, identity)}-{fingerprint}.parquet"
 
 
 def write_table(table: pa.Table, path: Path, **options: Any) -> None:
@@ -101,32 +110,3 @@ def atomically(path: Path, write: Any) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def consolidate(study_dir: Path, minimum: int = 2) -> None:
-    """Merge the files of each kind into one, because a thousand small files read 100 times slower.
-
-    The merged file appears before the small ones go, and readers drop duplicates, so at no moment does a
-    reader see less than everything. Files that cannot be read stay where they are.
-
-    Args:
-        study_dir: the study's folder.
-        minimum: leave a kind alone that has fewer files.
-    """
-    from harness.store.reader import read_kind
-
-    for kind in KINDS:
-        table, read, _problems = read_kind(study_dir, kind)
-        if table is None or len(read) < minimum:
-            continue
-        merged = study_dir / kind / f"consolidated-{os.getpid()}-{_digest(read)}.parquet"
-        write_table(table, merged, compression="zstd", use_dictionary=True, write_statistics=True)
-        for path in read:
-            if path != merged:
-                path.unlink(missing_ok=True)
-
-
-def _digest(paths: Sequence[Path]) -> str:
-    import hashlib
-
-    return hashlib.sha256("\n".join(sorted(p.name for p in paths)).encode()).hexdigest()[:12]

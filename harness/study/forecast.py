@@ -20,7 +20,8 @@ from harness.analysis.power import mde, pooled_sd, seeds_needed
 from harness.analysis.verdicts import MIN_SEEDS
 from harness.errors import UserError
 from harness.experiment import Arm, Experiment, spec_of
-from harness.store.reader import read_kind, study_folders
+from harness.store.folders import study_folders
+from harness.store.reader import read_kind
 from harness.store.schema import Manifest
 from harness.study.plan import Plan
 from harness.training.loop import Clock, train
@@ -91,11 +92,18 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
             continue
         rows = table.to_pandas()
         rows = rows[(rows["fingerprint"] == manifest.fingerprint) & (rows["status"] == "ok")]
+        rows = rows[_of_images(rows, manifest, experiment)]
         frames.append(rows[rows["spec"].map(lambda text: _workload(text) == workload).astype(bool)])
     if not frames:
         return pd.DataFrame(columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", manifest.metric])
     merged: pd.DataFrame = pd.concat(frames).drop_duplicates("run_id")
     return merged
+
+
+def _of_images(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) -> pd.Series[bool]:
+    """Which rows are of the same images. Earlier versions had other digests, but only folders can change."""
+    same: pd.Series[bool] = rows["data_hash"] == manifest.data
+    return same if experiment.data.name == "folder" else same | rows["identity"].isna()
 
 
 def _workload(spec: str) -> dict[str, Any]:

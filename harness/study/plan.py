@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness import __version__
 from harness.errors import UserError
-from harness.experiment import Arm, Experiment, RunSpec, Slug, spec_of
-from harness.store.reader import find_runs
+from harness.experiment import Arm, Experiment, RunSpec, Slug, canonical, spec_of
+from harness.identity import Identity
+from harness.store.folders import FinishedRuns
+from harness.store.reader import Key
 from harness.store.schema import ArmPlan, Manifest
 from harness.study.designs import ArmNames, PlannedArm, arms_of, parse_arm
 from harness.training.session import Place
@@ -30,13 +33,41 @@ class Plan:
 
     manifest: Manifest
     specs: tuple[RunSpec, ...]
-    found: Mapping[tuple[str, str], Path]
+    identities: Mapping[str, Identity]
+    """Of each run, by run id."""
+    found: Mapping[Key, Path]
     problems: tuple[str, ...]
+    """Files that could not be read, and stored runs that look alike and are not taken, with the reason."""
+    machine: str
+    """JSON of what the fingerprint is made of."""
 
     @property
     def missing(self) -> tuple[RunSpec, ...]:
         """Runs that must be trained."""
-        return tuple(s for s in self.specs if (s.run_id, self.manifest.fingerprint) not in self.found)
+        return tuple(s for s in self.specs if self.key(s) not in self.found)
+
+    def key(self, spec: RunSpec) -> Key:
+        """What the row of one of the runs is found by."""
+        return spec.run_id, self.identities[spec.run_id].short, self.manifest.fingerprint
+
+    @property
+    def mark(self) -> str:
+        """Six hex digits of what the study asks, whatever the number of seeds."""
+        m = self.manifest
+        asked = [m.design, m.metric, m.margin, m.alpha, m.data, m.settings, [[a.label, a.tricks] for a in m.arms]]
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:6]
+
+    def renamed(self, study: str) -> Plan:
+        """The same plan as a study of another name."""
+        return replace(self, manifest=self.manifest.model_copy(update={"study": study}))
+
+    def look(self, results: Path) -> Plan:
+        """The same plan with the finished runs that are stored now."""
+        stored, folder = FinishedRuns(results), results / self.manifest.study
+        where = {self.key(s): stored.find(self.key(s), folder) for s in self.specs}
+        found = {key: path for key, path in where.items() if path is not None}
+        missing = {s.run_id: (self.identities[s.run_id], self.machine) for s in self.specs if self.key(s) not in found}
+        return replace(self, found=found, problems=(*stored.problems, *stored.explain(missing)))
 
 
 def make_plan(
@@ -47,6 +78,7 @@ def make_plan(
     seeds: Sequence[int],
     place: Place,
     results: Path,
+    images: str,
     command: str,
     toml: str,
     name: str | None = None,
@@ -62,6 +94,7 @@ def make_plan(
         seeds: the blocks.
         place: device and threads, which are part of the fingerprint.
         results: the folder of all studies, searched for finished runs.
+        images: content digest of the data set; empty where it is not here, and then no stored run counts.
         command: what reproduces the study.
         toml: the experiment file's text.
         name: of the study; made from the experiment and the tricks when None.
@@ -88,6 +121,7 @@ def make_plan(
         if arm.skipped is None
         for seed in seeds
     }
+    identities = {spec.run_id: registry.identify(spec, images) for spec in specs.values()}
     plans = tuple(
         ArmPlan(
             label=arm.label,
@@ -96,11 +130,12 @@ def make_plan(
             skipped=arm.skipped,
             summary="; ".join(tricks[n].info.summary for n in arm.names),
             cost=costs[arm.label],
+            identity=registry.identify(spec_of(experiment, arms[arm.label], 0), images).short,
         )
         for arm in made.arms
     )
     q = experiment.experiment
-    mark = place.fingerprint(experiment.recipe)["fingerprint"]
+    machine = place.fingerprint(experiment)
     manifest = Manifest(
         study=checked_name(name) if name else study_name(q.name, made.name, asked),
         experiment=q.name,
@@ -111,7 +146,9 @@ def make_plan(
         design=made.name,
         seeds=tuple(seeds),
         arms=plans,
-        fingerprint=mark,
+        fingerprint=machine["fingerprint"],
+        data=images,
+        settings={k: v for k, v in canonical(spec_of(experiment, Arm(), 0)).items() if k not in ("arm", "seed")},
         scope=scope_of(experiment),
         command=command,
         toml=toml,
@@ -123,8 +160,8 @@ def make_plan(
     # Whole blocks first, so that a study that is stopped early has pairs; in a block the longest run first,
     # so that the last one does not leave the other workers idle.
     order = sorted(specs, key=lambda k: (k[1], -costs[k[0]], k[0]))
-    found, problems = find_runs(results, {(s.run_id, mark) for s in specs.values()})
-    return Plan(manifest, tuple(specs[k] for k in order), found, tuple(problems))
+    plan = Plan(manifest, tuple(specs[k] for k in order), identities, {}, (), machine["fingerprint_json"])
+    return plan.look(results)
 
 
 def clashes(experiment: Experiment, arm: str) -> list[str]:

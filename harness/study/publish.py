@@ -17,13 +17,12 @@ import pyarrow as pa
 
 from harness.analysis.outcomes import tabulate
 from harness.errors import UserError, did_you_mean
-from harness.store.reader import KEY, StudyData, read_kind, read_manifest, read_search, read_study
-from harness.store.schema import CURVES, OUTCOMES, RUNS, Manifest
+from harness.store.reader import KEY, StudyData, kept_rows, of_kept, read_kind, read_manifest, read_search, read_study
+from harness.store.schema import OUTCOMES, SCHEMAS, Manifest
 from harness.store.writer import TEMPORARY, atomically, write_table
 
 DECLARATIONS = ("study.json", "search.json")
 PREFACE = "preface.txt"
-SCHEMAS = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES}
 SMALL = {"compression": "zstd", "compression_level": 19, "use_dictionary": True, "write_statistics": False}
 """Written once and kept for years: a second of work for a sixth of the size."""
 
@@ -74,8 +73,8 @@ def publish(study_dir: Path, to: Path, preface: str | None = None, partial: bool
     """
     target = to / study_dir.name
     _check_target(study_dir, target)
-    manifests, needed, tried = _declared(study_dir)
-    runs = {run_id for run_id, _ in needed} | tried
+    manifests, runs = _declared(study_dir)
+    needed = {(run_id, m.fingerprint) for m in manifests for run_id in m.runs}
     data = read_study(study_dir, runs)
     if not partial:
         _check_complete(study_dir.name, data, needed)
@@ -107,17 +106,13 @@ def _check_target(study_dir: Path, target: Path) -> None:
         raise UserError(f"{target} is no published study and would be replaced; name another folder with --to")
 
 
-def _declared(study_dir: Path) -> tuple[list[Manifest], set[tuple[str, str]], set[str]]:
-    """The comparisons, the run ids and fingerprints that they need, and the run ids of a search's trials."""
-    tried: set[str] = set()
+def _declared(study_dir: Path) -> tuple[list[Manifest], dict[str, str]]:
+    """The comparisons, and all runs by id with their identities, those of a search's trials among them."""
     if (study_dir / "study.json").exists():
-        manifests = [read_manifest(study_dir)]
-    else:
-        record = read_search(study_dir)
-        manifests = list(record.comparisons.values())
-        tried = {run_id for arm in record.arms for trial in arm.trials for run_id in trial.run_ids.values()}
-    needed = {(run_id, m.fingerprint) for m in manifests for arm in m.arms for run_id in arm.run_ids.values()}
-    return manifests, needed, tried
+        manifest = read_manifest(study_dir)
+        return [manifest], manifest.runs
+    record = read_search(study_dir)
+    return list(record.comparisons.values()), record.runs
 
 
 def _check_complete(name: str, data: StudyData, needed: set[tuple[str, str]]) -> None:
@@ -143,7 +138,7 @@ def _own_preface(study_dir: Path, target: Path) -> str | None:
     return read_preface(paths[0]) if paths else None
 
 
-def _write(made: Path, study_dir: Path, outcomes: pa.Table, runs: set[str], preface: str | None) -> None:
+def _write(made: Path, study_dir: Path, outcomes: pa.Table, runs: dict[str, str], preface: str | None) -> None:
     made.mkdir()
     for name in DECLARATIONS:
         if (study_dir / name).exists():
@@ -151,10 +146,14 @@ def _write(made: Path, study_dir: Path, outcomes: pa.Table, runs: set[str], pref
     if preface is not None:
         atomically(made / PREFACE, lambda file: file.write(preface.encode()))
     tables = {kind: read_kind(study_dir, kind, runs)[0] for kind in ("runs", "curves")} | {"outcomes": outcomes}
+    if tables["runs"] is not None:
+        tables["runs"] = kept_rows(tables["runs"])
+        if tables["curves"] is not None:
+            tables["curves"] = of_kept(tables["curves"], tables["runs"])
     for kind, table in tables.items():
         (made / kind).mkdir()
         if table is not None and table.num_rows:
             # The sort is stable: within a run, rows stay in the order in which it wrote them.
-            ordered = table.sort_by([(column, "ascending") for column in KEY])
+            ordered = table.sort_by([(column, "ascending") for column in KEY if column in table.column_names])
             whole = ordered.select(SCHEMAS[kind].names).cast(SCHEMAS[kind]).replace_schema_metadata(None)
             write_table(whole.combine_chunks(), made / kind / f"{kind}.parquet", **SMALL)

@@ -2,34 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
-from harness.store.reader import adopt, read_manifest
+from harness.experiment import BASELINE
+from harness.identity import SHOWN, differences
+from harness.store.locks import study_lock
+from harness.store.merge import adopt, consolidate
+from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
-from harness.store.writer import consolidate, write_manifest
+from harness.store.writer import prepare, write_manifest
 from harness.study.plan import Plan
-from harness.study.workers.local import Finished, Job, run_jobs, run_packed
+from harness.study.workers.job import Finished, Job
+from harness.study.workers.local import run_jobs, run_packed
 from harness.training.session import Place
 
 
-def other_settings(study_dir: Path, manifest: Manifest) -> str:
-    """The command of the study that lies in the folder if it trained other runs for an arm and seed of this one."""
+@contextmanager
+def open_study(plan: Plan, results: Path, named: bool, waiting: Callable[[str], None]) -> Iterator[Plan]:
+    """Have the folder of a study for oneself; gives the plan with what is stored now.
+
+    A folder belongs to one question. A study that asks another one under a name that nobody chose gets that name with
+    six hex digits of its question.
+
+    Args:
+        plan: of the study.
+        results: the folder of all studies.
+        named: whether the user chose the name.
+        waiting: called with the study's name while another command works on it.
+
+    Raises:
+        UserError: the chosen name is that of another study, or the folder cannot be written.
+    """
+    name = plan.manifest.study
+    for candidate in (name,) if named else (name, f"{name}-{plan.mark}"):
+        folder = results / candidate
+        prepare(folder)
+        with study_lock(folder, partial(waiting, candidate)):
+            why = other_question(folder, plan.manifest)
+            if not why:
+                yield plan.renamed(candidate).look(results)
+                return
+    raise UserError(
+        f"study {candidate} in {results} asks something else ({'; '.join(why[:3])}); choose another name with --name, "
+        "or remove that folder"
+    )
+
+
+def other_question(study_dir: Path, manifest: Manifest) -> list[str]:
+    """In what the study that lies in a folder differs from this one; nothing if there is none.
+
+    More seeds and more arms are the same question, and so is the same one to other code or another machine.
+    """
     try:
         before = read_manifest(study_dir)
     except UserError:
-        return ""
+        return []
+    old, new = _question(before), _question(manifest)
+    gone = sorted({*old["arms"]} - {*new["arms"]})
+    if gone:
+        return [f"it has the arms {', '.join(sorted({*old['arms']} - {BASELINE}))}"]
+    old["arms"], new["arms"] = ({k: v for k, v in q["arms"].items() if k in old["arms"]} for q in (old, new))
+    for part in ("images", "settings"):  # which earlier versions did not record
+        if not old[part]:
+            old[part] = new[part]
+    found = differences(old, new)
     was = {(arm.label, seed): run_id for arm in before.arms for seed, run_id in arm.run_ids.items()}
     now = {(arm.label, seed): run_id for arm in manifest.arms for seed, run_id in arm.run_ids.items()}
-    return before.command if any(was[key] != now[key] for key in was.keys() & now.keys()) else ""
+    if not found and any(was[key] != now[key] for key in was.keys() & now.keys()):
+        return [f"its command was {before.command}"]
+    return found
+
+
+def _question(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "arms": {arm.label: arm.tricks for arm in manifest.arms},
+        "design": manifest.design,
+        "metric": manifest.metric,
+        "margin": manifest.margin,
+        "alpha": manifest.alpha,
+        "images": manifest.data[:SHOWN],
+        "settings": manifest.settings,
+    }
 
 
 def run_study(
     plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
 ) -> Iterator[Finished]:
-    """Do what is missing of a plan, yielding each run as it ends. The study's folders exist.
+    """Do what is missing of a plan, yielding each run as it ends. The study is open.
 
     `workers` is a number of local processes, None for as many as one CUDA device holds, or the address of a Ray
     cluster ("local" or "ray://...").
@@ -41,19 +106,15 @@ def run_study(
     """
     study_dir = results / plan.manifest.study
     write_manifest(study_dir, plan.manifest)
-    elsewhere: dict[Path, set[tuple[str, str]]] = {}
-    for key, where in plan.found.items():
-        if where != study_dir:
-            elsewhere.setdefault(where, set()).add(key)
-    for where, keys in elsewhere.items():
-        adopt(study_dir, where, keys)
+    adopt(study_dir, plan.found)
     place = replace(
         place,
         packed=workers not in (1, None),
         weights_dir=study_dir / "weights",
         checkpoint_dir=study_dir / "checkpoints",
     )
-    jobs = [Job(spec, plan.manifest.experiment, study_dir, place) for spec in plan.missing]
+    experiment, identities = plan.manifest.experiment, plan.identities
+    jobs = [Job(spec, experiment, study_dir, place, identities[spec.run_id]) for spec in plan.missing]
     if jobs:
         if workers is None:
             yield from run_packed(jobs, plugins)
@@ -63,4 +124,4 @@ def run_study(
             from harness.study.workers.ray import run_jobs_on_ray  # an optional dependency
 
             yield from run_jobs_on_ray(jobs, workers, plugins, 1.0 if place.device.startswith("cuda") else 0.0)
-        consolidate(study_dir)
+    consolidate(study_dir)

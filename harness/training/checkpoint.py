@@ -24,8 +24,7 @@ def path_of(spec: RunSpec, place: Place) -> Path | None:
     """Where the run's checkpoint lies, or None when runs are not checkpointed."""
     if place.checkpoint_dir is None:
         return None
-    mark = place.fingerprint(spec.recipe)["fingerprint"]
-    return place.checkpoint_dir / f"{spec.run_id}-{mark}.pt"
+    return place.checkpoint_dir / f"{place.name(spec)}.pt"
 
 
 def save(path: Path, session: Session, points: list[Point], clock: Clock) -> None:

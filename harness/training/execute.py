@@ -23,16 +23,21 @@ from harness.data.sources import load_source
 from harness.data.splits import Held
 from harness.errors import UserError
 from harness.experiment import RunSpec
+from harness.identity import Identity
 from harness.training import checkpoint
 from harness.training.evaluate import Predictions, metrics
 from harness.training.loop import Clock, Diverged, Point, train
 from harness.training.provenance import host_facts
 from harness.training.session import Place, Session, set_up
+from harness.tricks import registry
 from harness.tricks.contract import NotApplicable, Run
 
 CLEAN_TRAIN_LIMIT = 10_000
 """Images of the training split that are read for the clean training accuracy at the end."""
 
+
+UNKNOWN = Identity(data="")
+"""Of a run that nobody planned, until its images are read."""
 
 OUT_OF_MEMORY = "out of memory"
 """How the reason of a run begins for which memory did not suffice."""
@@ -47,8 +52,11 @@ class Result:
     predictions: Predictions | None = None
 
 
-def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
+def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UNKNOWN) -> Result:
     """Train and evaluate one run. Never raises for what goes wrong inside it: that becomes the row's status.
+
+    The row's identity is that of the images and code that were used; the planned one is stored where the images cannot
+    be read at all.
 
     A trick that cannot act is `skipped`; a loss that is not finite is `diverged`; everything else that
     raises is `failed`. The reason is stored either way.
@@ -57,11 +65,12 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
     _isolate(spec.seed, place.device)
     reset_peak_memory(place.device)
     result = Result(row={})
-    clock, session, status, reason = Clock(), None, "ok", ""
+    clock, session, status, reason, identity = Clock(), None, "ok", "", planned
     measured: dict[str, Any] = {}
-    mark = place.fingerprint(spec.recipe)
-    saved = checkpoint.path_of(spec, place)
+    saved: Path | None = None
     try:
+        identity = registry.identify(spec, load_source(spec.data, place.data_root).digest)
+        saved = checkpoint.path_of(spec, place)
         session = set_up(spec, place)
         if saved is not None:
             result.points = checkpoint.load(saved, session, clock) or []
@@ -123,8 +132,10 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
         "parameters": sum(p.numel() for p in run.model.parameters()) if run else None,
         "started": started,
         "finished": datetime.now(UTC),
-        "data_hash": load_source(spec.data, place.data_root).digest if session else None,
-        **mark,
+        "data_hash": identity.data,
+        "identity": identity.short,
+        "identity_json": identity.json,
+        **place.fingerprint(spec),
         **host_facts(),
         **measured,
     }

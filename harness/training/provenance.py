@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from harness.experiment import Recipe
+from harness.experiment import Data, Model, Recipe
 
 PACKAGES = ("harness", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
@@ -58,8 +58,16 @@ def device_name(device: str) -> str:
     return f"cpu: {name}, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def deciding_packages(data: Data, model: Model) -> tuple[str, ...]:
+    """The packages beside torch that decide splits, pixels or weights."""
+    asked = {"numpy": True, "pillow": data.name == "folder", "timm": model.name.startswith("timm/")}
+    return tuple(package for package, decides in asked.items() if decides)
+
+
 @lru_cache
-def fingerprint(recipe: Recipe, device: str, threads: int, cuda_graphs: bool = False) -> dict[str, str]:
+def fingerprint(
+    recipe: Recipe, device: str, threads: int, cuda_graphs: bool = False, packages: tuple[str, ...] = ()
+) -> dict[str, str]:
     """What changes the bits of a result beside the spec: columns `fingerprint`, `fingerprint_json`, `device`.
 
     Runs are compared only within one fingerprint. Thread count matters because it changes the order of sums, and
@@ -73,8 +81,11 @@ def fingerprint(recipe: Recipe, device: str, threads: int, cuda_graphs: bool = F
         "compile": recipe.compile,
         "torch": torch.__version__,
         "device": name,
+        **{package: version(package) for package in packages},
         **({"cuda_graphs": True} if cuda_graphs else {}),
     }
+    if device.startswith("cuda"):
+        facts["tf32"] = f"cudnn {torch.backends.cudnn.allow_tf32}, matmul {torch.backends.cuda.matmul.allow_tf32}"
     text = json.dumps(facts, sort_keys=True)
     return {
         "fingerprint": hashlib.sha256(text.encode()).hexdigest()[:8],

@@ -17,14 +17,15 @@ from harness.data.batches import Loader
 from harness.data.sources import load_source
 from harness.data.splits import Held, Splits, split
 from harness.errors import UserError
-from harness.experiment import Recipe, RunSpec
+from harness.experiment import Experiment, Recipe, RunSpec
+from harness.identity import key_of
 from harness.models.build import build
 from harness.models.classifier import Classifier
 from harness.training.evaluate import Predictions, metrics, predict_all
 from harness.training.graph import GraphedStep, graphed, reason_against
 from harness.training.loop import Clock, step_of, total_loss, train
 from harness.training.precision import DTYPES, Amp
-from harness.training.provenance import fingerprint
+from harness.training.provenance import deciding_packages, fingerprint
 from harness.tricks import functional, registry
 from harness.tricks.contract import Batch, Groups, NoEffect, Precision, Run, Schedule
 from harness.tricks.stack import Stack
@@ -48,9 +49,15 @@ class Place:
     checkpoint_seconds: float = 60.0
     """Longest training time that a kill can cost, to the next end of an epoch."""
 
-    def fingerprint(self, recipe: Recipe) -> dict[str, str]:
+    def fingerprint(self, of: RunSpec | Experiment) -> dict[str, str]:
         """What changes the bits of a run beside its spec (`provenance.fingerprint`)."""
-        return fingerprint(recipe, self.device, self.threads, self.cuda_graphs)
+        packages = deciding_packages(of.data, of.model)
+        return fingerprint(of.recipe, self.device, self.threads, self.cuda_graphs, packages)
+
+    def name(self, spec: RunSpec) -> str:
+        """What files of a run are named by: its key and its fingerprint. Loads the images."""
+        identity = registry.identify(spec, load_source(spec.data, self.data_root).digest)
+        return f"{key_of(spec.run_id, identity.short)}-{self.fingerprint(spec)['fingerprint']}"
 
 
 @dataclass
@@ -210,11 +217,7 @@ def baseline_schedule(run: Run) -> Schedule:
 
 def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
     """The trained network of another run: from stored weights, else trained now and stored."""
-    path = (
-        place.weights_dir / f"{spec.run_id}-{place.fingerprint(spec.recipe)['fingerprint']}.pt"
-        if place.weights_dir
-        else None
-    )
+    path = place.weights_dir and place.weights_dir / f"{place.name(spec)}.pt"
     session = set_up(spec, place)
     if path is not None and path.is_file():
         with suppress(EOFError, RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError):  # damaged: train

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.errors import UserError, did_you_mean
-from harness.experiment import explain
+from harness.experiment import RunSpec, explain
+from harness.identity import Identity, source_digest
 from harness.tricks.not_applicable import ROWS
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 GROUP = "harness.tricks"
 _plugins: dict[str, type[Trick]] = {}
+_sources: dict[str, str] = {}
+"""Digest of the file of each plug-in trick."""
 
 
 @lru_cache(maxsize=1)
@@ -119,6 +122,7 @@ def add_plugin(path: Path) -> list[str]:
     if spec is None or spec.loader is None:
         raise UserError(f"plug-in {path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    digest = source_digest([path])  # before it runs, so that a later edit is another trick
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
@@ -131,8 +135,36 @@ def add_plugin(path: Path) -> list[str]:
         name = trick.info.name
         if name in builtin() or name in installed():
             raise UserError(f"plug-in {path}: trick '{name}' exists already; choose another info.name")
-        _plugins[name] = trick
+        _plugins[name], _sources[name] = trick, digest
     return [t.info.name for t in tricks]
+
+
+def source(name: str) -> str:
+    """16 hex digits of the code that a trick of somebody else comes from; empty for our own.
+
+    A plug-in is its file. A trick of an installed package is all Python files of that package, since any may decide.
+
+    Raises:
+        UserError: the package cannot be found.
+    """
+    if name in _sources or name in builtin() or name not in installed():
+        return _sources.get(name, "")
+    return _package_digest(installed()[name].module.partition(".")[0])
+
+
+def identify(spec: RunSpec, images: str) -> Identity:
+    """What decides a run's numbers beside its spec and machine, on the data set with that content digest."""
+    return Identity(images, tuple((name, code) for name in spec.arm.names if (code := source(name))))
+
+
+@lru_cache
+def _package_digest(package: str) -> str:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"package '{package}', which has tricks, cannot be found; install it again")
+    origin = Path(spec.origin)
+    root = origin.parent
+    return source_digest(root.rglob("*.py") if origin.stem == "__init__" else [origin], root)
 
 
 @contextmanager

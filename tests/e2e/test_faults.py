@@ -14,7 +14,8 @@ import pytest
 from harness.experiment import Arm, TrickSpec
 from harness.store.reader import read_study
 from harness.store.writer import prepare
-from harness.study.workers.local import Job, run_packed
+from harness.study.workers.job import Job
+from harness.study.workers.local import run_packed
 from harness.testing import tiny_spec
 from harness.training.session import Place
 

@@ -15,7 +15,8 @@ from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.store.reader import read_study
 from harness.store.writer import prepare
-from harness.study.workers.local import Job, run_jobs
+from harness.study.workers.job import Job
+from harness.study.workers.local import run_jobs
 from harness.study.workers.ray import connect, run_jobs_on_ray
 from harness.training.session import Place
 from harness.tricks import registry

@@ -12,24 +12,24 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 from pebble import ProcessExpired, ProcessPool
 
 from harness.errors import UserError
-from harness.experiment import RunSpec
-from harness.store.writer import write_run
-from harness.training import checkpoint
+from harness.identity import Identity, difference
+from harness.store.writer import file_name, write_run
+from harness.study.workers.job import Finished, Job, Rows
+from harness.study.workers.turns import POLL, Turns
 from harness.training.execute import OUT_OF_MEMORY, execute
 from harness.training.provenance import host_facts
-from harness.training.session import Place
 from harness.tricks import registry
 
 Answer = TypeVar("Answer")
@@ -48,37 +48,6 @@ MEMORY_SHARE = 0.9
 
 TRIES = 2
 """A run whose worker died is tried once more, then stored as failed."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run to do and where its rows go."""
-
-    spec: RunSpec
-    experiment: str
-    study_dir: Path
-    place: Place
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What became of a job: the columns that a progress line shows."""
-
-    arm: str
-    seed: int
-    status: str
-    reason: str
-    seconds: float
-    val_accuracy: float | None
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What one run leaves, as plain values that travel between processes: the arguments of `write_run`."""
-
-    row: dict[str, Any]
-    points: list[dict[str, Any]]
-    predictions: tuple[np.ndarray, np.ndarray, np.ndarray] | None
 
 
 class Pool:
@@ -108,7 +77,7 @@ class Pool:
             return future.result()
         except ProcessExpired as error:
             return lost(job, f"the worker process died {TRIES} times ({error})") if tries >= TRIES else None
-        except (OSError, CancelledError):
+        except (OSError, CancelledError, UserError):
             raise
         except BrokenExecutor as error:
             raise UserError(
@@ -227,16 +196,28 @@ def _placed(job: Job, packed: bool) -> Job:
 def _each(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterator[tuple[Job, Finished]]:
     if not jobs:
         return
-    with open_pool(min(workers, len(jobs)), jobs[0].place.threads, plugins) as pool:
-        pending: dict[Future[Finished], tuple[Job, int]] = {pool.start(j): (j, 1) for j in jobs}
-        while pending:
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+    workers = min(workers, len(jobs))
+    with open_pool(workers, jobs[0].place.threads, plugins) as pool, Turns(jobs) as turns:
+        pending: dict[Future[Finished], tuple[Job, int]] = {}
+        while pending or turns:
+            # One job more than workers, so that none waits for this process.
+            while len(pending) <= workers and (turn := turns.next()) is not None:
+                job, found = turn
+                if found is None:
+                    pending[pool.start(job)] = (job, 1)
+                else:
+                    yield job, found
+            if not pending:
+                time.sleep(POLL)
+                continue
+            done, _ = wait(pending, timeout=POLL if turns else None, return_when=FIRST_COMPLETED)
             for future in done:
                 job, tries = pending.pop(future)
                 finished = pool.outcome(future, job, tries)
                 if finished is None:
                     pending[pool.start(job)] = (job, tries + 1)
                 else:
+                    turns.end(job)
                     yield job, finished
 
 
@@ -270,7 +251,7 @@ def work(job: Job) -> Finished:
 
 def train(job: Job) -> Rows:
     """Train one run, in a process that `start_worker` has set up."""
-    result = execute(job.spec, job.experiment, job.place)
+    result = execute(job.spec, job.experiment, job.place, job.identity)
     predictions = None
     if result.predictions is not None:
         p = result.predictions
@@ -281,10 +262,16 @@ def train(job: Job) -> Rows:
 def store(job: Job, rows: Rows) -> Finished:
     """Write the rows of a run into its study's folder."""
     write_run(job.study_dir, rows.row, rows.points, rows.predictions)
-    saved = checkpoint.path_of(job.spec, job.place)
-    if saved is not None:
-        saved.unlink(missing_ok=True)
     row = rows.row
+    if job.place.checkpoint_dir is not None and row["status"] != "failed":
+        name = file_name(row["run_id"], row["identity"], row["fingerprint"])
+        (job.place.checkpoint_dir / name).with_suffix(".pt").unlink(missing_ok=True)
+    if row["identity"] != job.identity.short:
+        raise UserError(
+            f"run {row['run_id']} was not trained on what was planned: its row is "
+            f"{difference(job.identity.json, Identity.of(row['identity_json']))}. They changed meanwhile, or another "
+            "node has others; finished runs are stored, and the same command plans anew"
+        )
     return Finished(
         row["arm"], row["seed"], row["status"], row["reason"], row["seconds_total"], row.get("val_accuracy")
     )
@@ -304,7 +291,10 @@ def lost(job: Job, reason: str) -> Finished:
         "seconds_total": 0.0,
         "started": now,
         "finished": now,
-        **job.place.fingerprint(job.spec.recipe),
+        **job.place.fingerprint(job.spec),
+        "data_hash": job.identity.data,
+        "identity": job.identity.short,
+        "identity_json": job.identity.json,
         **host_facts(),
     }
     return store(job, Rows(row, [], None))

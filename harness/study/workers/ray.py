@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -21,23 +22,25 @@ from urllib.parse import urlsplit
 
 from harness import __version__
 from harness.errors import UserError
+from harness.study.workers.job import Finished, Job, Rows
 from harness.study.workers.local import (
     TRIES,
-    Finished,
-    Job,
-    Rows,
     lost,
     start_worker,
     store,
     train,
     worker_environment,
 )
+from harness.study.workers.turns import POLL, Turns
 
 LOCAL = "local"
 REACH_SECONDS = 10.0
 """How long a cluster's address may take to accept a connection."""
 CHECK_SECONDS = 30.0
 """When no run ends for this long, see whether any node is left that could do one."""
+
+AHEAD = 64
+"""Fewest runs that are handed to Ray at once."""
 
 PluginTexts = tuple[tuple[str, bytes], ...]
 """File name and content of each plug-in, because a node may not have the file."""
@@ -88,27 +91,35 @@ def run_jobs_on_ray(
         def submit(job: Job, tries: int) -> None:
             pending[task.remote(_sent(job), texts, __version__)] = (job, tries)
 
-        for job in jobs:
-            submit(job, 1)
-        while pending:
-            done, _ = ray.wait(list(pending), timeout=CHECK_SECONDS)
-            if not done:
-                _check_nodes(ray, place.threads, gpus_per_run)
-            for ref in done:
-                job, tries = pending.pop(ref)
-                try:
-                    rows = ray.get(ref)
-                except ray.exceptions.RayTaskError as error:
-                    if isinstance(error.cause, UserError):
-                        raise error.cause from None
-                    yield lost(job, f"{type(error.cause).__name__}: {error.cause}")
-                except ray.exceptions.RayError as error:
-                    if tries < TRIES:
-                        submit(job, tries + 1)
+        with Turns(jobs) as turns:
+            while pending or turns:
+                while len(pending) < _ahead(ray, place.threads) and (turn := turns.next()) is not None:
+                    job, found = turn
+                    if found is None:
+                        submit(job, 1)
                     else:
-                        yield lost(job, f"the worker process died {TRIES} times ({_one_line(error)})")
-                else:
-                    yield store(job, rows)
+                        yield found
+                if not pending:
+                    time.sleep(POLL)
+                    continue
+                done, _ = ray.wait(list(pending), timeout=POLL if turns else CHECK_SECONDS)
+                if not done:
+                    _check_nodes(ray, place.threads, gpus_per_run)
+                for ref in done:
+                    job, tries = pending.pop(ref)
+                    try:
+                        finished = store(job, ray.get(ref))
+                    except ray.exceptions.RayTaskError as error:
+                        if isinstance(error.cause, UserError):
+                            raise error.cause from None
+                        finished = lost(job, f"{type(error.cause).__name__}: {error.cause}")
+                    except ray.exceptions.RayError as error:
+                        if tries < TRIES:
+                            submit(job, tries + 1)
+                            continue
+                        finished = lost(job, f"the worker process died {TRIES} times ({_one_line(error)})")
+                    turns.end(job)
+                    yield finished
     except ConnectionError as error:
         raise UserError(
             f"the connection to Ray at {address} is lost ({_one_line(error)}); finished runs are stored, and the same "
@@ -120,6 +131,14 @@ def run_jobs_on_ray(
                 ray.cancel(ref, force=True)
         if not connected_before:
             ray.shutdown()  # also after a lost connection, whose remains would be in the way of the next one
+
+
+def _ahead(ray: Any, threads: int) -> int:
+    """How many runs are handed to Ray at once: enough for all CPUs, and for a cluster that grows when it sees demand.
+
+    All runs of a large study would be too many, since looking at each takes its time.
+    """
+    return max(AHEAD, 2 * int(ray.cluster_resources().get("CPU", 1) // threads))
 
 
 def work(job: Job, plugins: PluginTexts, version: str) -> Rows:

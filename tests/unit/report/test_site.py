@@ -70,7 +70,7 @@ def store_rows(folder, manifest, sign=1.0):
             )  # fmt: skip
             for split, metric in (("val", "accuracy"), ("val", "nll"), ("train", "loss")):
                 curves += [
-                    dict(zip(CURVES.names, (1, run_id, "f00d", e, e, split, metric, accuracy * e / 5), strict=True))
+                    dict(zip(CURVES.names, (1, run_id, "f00d", e, e, split, metric, accuracy * e / 5), strict=False))
                     for e in range(1, 6)
                 ]
     (folder / "runs").mkdir(parents=True)

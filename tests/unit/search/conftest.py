@@ -12,7 +12,7 @@ from harness.testing import tiny_info
 
 OPTIONS = {
     "trials": 6, "seeds": 2, "fresh": 3, "nuisance": None, "objectives": "accuracy", "sampler": "tpe", "pruner": None,
-    "name": None, "command": "harness search mixup", "toml": "",
+    "name": None, "command": "harness search mixup", "toml": "", "images": "images",
 }  # fmt: skip
 
 

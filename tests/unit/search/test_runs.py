@@ -9,14 +9,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from harness.identity import Identity
 from harness.search.runs import Runs
-from harness.search.shared import Shared
 from harness.store import reader
+from harness.store.merge import consolidate
 from harness.store.reader import find_row, read_kind
 from harness.store.schema import METRICS
-from harness.store.writer import consolidate, prepare, write_run
-from harness.study.workers.local import Finished
-from harness.training.provenance import fingerprint
+from harness.store.writer import prepare, write_run
+from harness.study.workers.job import Finished
 from harness.training.session import Place
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,7 +41,7 @@ class Pool:
             "run_id": spec.run_id, "arm": spec.arm.label, "seed": spec.seed, "status": self.status, "reason": "",
             "val_accuracy": 0.5 + 0.01 * spec.seed, "cpu_seconds_train": 2.5, "seconds_train": 9.0,
             "peak_memory_bytes": 1000, "started": T0, "finished": T0, "hyperparameters": "{}", **poison(spec),
-            **fingerprint(spec.recipe, "cpu", 1),
+            "identity": job.identity.short, "identity_json": job.identity.json, **job.place.fingerprint(spec),
         }  # fmt: skip
         write_run(job.study_dir, row, [], None)
         return Finished(spec.arm.label, spec.seed, self.status, "", 1.0, 0.5)
@@ -51,10 +51,10 @@ class Pool:
 def runs(tmp_path):
     """Runs of a search in a results folder, with a stand-in for the pool."""
 
-    def make(name="s", pool=None):
+    def make(name="s", pool=None, images="images"):
         folder = tmp_path / name
         prepare(folder)
-        return Runs(folder, tmp_path, "digits", Place(Path()), pool or Pool(), Shared(folder))
+        return Runs(folder, tmp_path, "digits", Place(Path()), pool or Pool(), threading.Event(), images)
 
     return make
 
@@ -131,12 +131,21 @@ def test_threads_that_want_the_same_run_wait_for_the_one_that_trains_it(runs, sp
 
 
 def test_who_waits_for_a_run_can_be_stopped(runs, spec):
-    made = runs()
-    other = Shared(made.folder)
-    made.shared.stopped.set()
+    made, other = runs(), runs("other")
+    key = (spec().run_id, Identity("images").short, made.place.fingerprint(spec())["fingerprint"])
+    assert other._claims.take(key)
+    made.stopped.set()
 
-    with other.run(spec().run_id), pytest.raises(CancelledError):
+    with pytest.raises(CancelledError):
         made.score(spec())
+
+
+def test_a_run_on_other_images_is_no_run_of_this_search(runs, spec):
+    runs("other", images="other images").score(spec())
+    made = runs()
+    made.score(spec())
+
+    assert made.pool.done == [spec().run_id]
 
 
 def test_no_column_of_the_test_split_is_read(runs, spec, monkeypatch):
@@ -206,13 +215,13 @@ def test_a_row_is_found_in_its_own_file_and_in_a_merged_one(tmp_path):
     store(tmp_path)
     store(tmp_path, "b" * 16, accuracy=0.7)
     store(tmp_path, mark="f1", accuracy=0.9)
-    before = find_row(tmp_path, "a" * 16, "f0", ("val_accuracy",))
+    before = find_row(tmp_path, ("a" * 16, "", "f0"), ("val_accuracy",))
     consolidate(tmp_path)
 
-    assert before["val_accuracy"] == find_row(tmp_path, "a" * 16, "f0", ("val_accuracy",))["val_accuracy"] == 0.5
-    assert find_row(tmp_path, "a" * 16, "f1", ("val_accuracy",))["val_accuracy"] == 0.9
-    assert find_row(tmp_path, "c" * 16, "f0", ("val_accuracy",)) is None
-    assert find_row(tmp_path / "nothing", "c" * 16, "f0", ()) is None
+    assert before["val_accuracy"] == find_row(tmp_path, ("a" * 16, "", "f0"), ("val_accuracy",))["val_accuracy"] == 0.5
+    assert find_row(tmp_path, ("a" * 16, "", "f1"), ("val_accuracy",))["val_accuracy"] == 0.9
+    assert find_row(tmp_path, ("c" * 16, "", "f0"), ("val_accuracy",)) is None
+    assert find_row(tmp_path / "nothing", ("c" * 16, "", "f0"), ()) is None
 
 
 def test_a_repeated_run_counts_as_it_ended_last(tmp_path):
@@ -221,7 +230,7 @@ def test_a_repeated_run_counts_as_it_ended_last(tmp_path):
     consolidate(tmp_path)
     store(tmp_path, finished=T0 + timedelta(hours=1))
 
-    assert find_row(tmp_path, "a" * 16, "f0", ("status",))["status"] == "ok"
+    assert find_row(tmp_path, ("a" * 16, "", "f0"), ("status",))["status"] == "ok"
 
 
 def test_a_broken_file_is_passed_over(tmp_path):
@@ -231,4 +240,4 @@ def test_a_broken_file_is_passed_over(tmp_path):
     (tmp_path / "runs" / f"{'a' * 16}-f0.parquet").write_bytes(b"PAR1")
     (tmp_path / "runs" / "consolidated-0-x.parquet").write_bytes(b"")
 
-    assert find_row(tmp_path, "a" * 16, "f0", ("status",))["status"] == "ok"
+    assert find_row(tmp_path, ("a" * 16, "", "f0"), ("status",))["status"] == "ok"

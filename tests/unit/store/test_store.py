@@ -6,20 +6,36 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import UserError
-from harness.store.reader import adopt, find_runs, read_kind, read_manifest, read_study, study_folders
+from harness.identity import Identity
+from harness.store.folders import FinishedRuns, study_folders
+from harness.store.locks import Claims
+from harness.store.merge import adopt, consolidate
+from harness.store.reader import read_kind, read_manifest, read_study
 from harness.store.schema import RUNS, SCHEMA_VERSION
-from harness.store.writer import consolidate, prepare, write_run
+from harness.store.writer import prepare, write_run
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def store(study_dir, run_id="a" * 16, fingerprint="f0", accuracy=0.9, status="ok", finished=T0, seed=0):
+def store(
+    study_dir,
+    run_id="a" * 16,
+    fingerprint="f0",
+    accuracy=0.9,
+    status="ok",
+    finished=T0,
+    seed=0,
+    identity=None,
+    curve=0.1,
+):
     prepare(study_dir)
     row = {
         "run_id": run_id, "fingerprint": fingerprint, "arm": "baseline", "seed": seed, "status": status, "reason": "",
         "test_accuracy": accuracy, "started": T0, "finished": finished,
+        "identity": identity and identity.short, "identity_json": identity and identity.json,
+        "fingerprint_json": f'{{"torch": "{fingerprint}"}}',
     }  # fmt: skip
-    points = [{"epoch": e, "step": 3 * e, "split": "val", "metric": "accuracy", "value": 0.1 * e} for e in (1, 2)]
+    points = [{"epoch": e, "step": 3 * e, "split": "val", "metric": "accuracy", "value": curve * e} for e in (1, 2)]
     logits = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]], dtype=np.float32)
     write_run(study_dir, row, points, (np.array([7, 3]), np.array([1, 1]), logits))
 
@@ -127,17 +143,17 @@ def test_a_failed_run_counts_as_missing_and_others_are_found_across_studies(tmp_
     store(tmp_path / "one", run_id="a" * 16)
     store(tmp_path / "one", run_id="b" * 16, status="failed")
     store(tmp_path / "two", run_id="c" * 16, status="diverged")
-    wanted = {(c * 16, "f0") for c in "abcd"} | {("a" * 16, "other fingerprint")}
-    found, _ = find_runs(tmp_path, wanted)
+    finished = FinishedRuns(tmp_path)
 
-    assert found == {("a" * 16, "f0"): tmp_path / "one", ("c" * 16, "f0"): tmp_path / "two"}
+    assert [finished.find((c * 16, "", "f0")) for c in "abcd"] == [tmp_path / "one", None, tmp_path / "two", None]
+    assert finished.find(("a" * 16, "", "other fingerprint")) is None
 
 
 def test_published_runs_are_no_substitute_for_ones_own(tmp_path):
     store(tmp_path / "published" / "one")
 
     assert study_folders(tmp_path) == [tmp_path / "published" / "one"]
-    assert find_runs(tmp_path, {("a" * 16, "f0")})[0] == {}
+    assert FinishedRuns(tmp_path).find(("a" * 16, "", "f0")) is None
 
 
 def test_adopted_runs_are_whole(tmp_path):
@@ -145,12 +161,114 @@ def test_adopted_runs_are_whole(tmp_path):
     store(tmp_path / "one", run_id="b" * 16)
     consolidate(tmp_path / "one")
     prepare(tmp_path / "two")
-    adopt(tmp_path / "two", tmp_path / "one", {("b" * 16, "f0")})
+    adopt(tmp_path / "two", {("b" * 16, "", "f0"): tmp_path / "one"})
     data = read_study(tmp_path / "two")
 
     assert data.runs["run_id"].tolist() == ["b" * 16]
     assert len(data.curves) == 2
     assert list(data.correct("f0")) == ["b" * 16]
+
+
+IMAGES, OTHERS = Identity("1111111111111111"), Identity("2222222222222222", (("mine", "c0de"),))
+
+
+def test_runs_of_one_spec_on_other_images_lie_side_by_side_and_never_meet(tmp_path):
+    store(tmp_path / "s", accuracy=0.5, identity=IMAGES, curve=0.2)
+    store(tmp_path / "s", accuracy=0.7, identity=OTHERS, curve=0.3)
+    store(tmp_path / "s", accuracy=0.9)
+    for _ in range(2):
+        one, other, old = (read_study(tmp_path / "s", {"a" * 16: i}) for i in (IMAGES.short, OTHERS.short, ""))
+
+        assert [d.runs["test_accuracy"].tolist() for d in (one, other, old)] == [[0.5], [0.7], [0.9]]
+        assert [d.curves["value"].tolist() for d in (one, other, old)] == [[0.2, 0.4], [0.3, 0.6], [0.1, 0.2]]
+        assert [len(d.predictions) for d in (one, other, old)] == [2, 2, 2]
+        consolidate(tmp_path / "s")
+
+
+def test_a_stored_run_that_is_not_taken_is_explained_by_what_differs(tmp_path):
+    store(tmp_path / "s", identity=IMAGES)
+    store(tmp_path / "s", "b" * 16, identity=OTHERS)
+    store(tmp_path / "s", "c" * 16)
+    stored = FinishedRuns(tmp_path)
+
+    def explain(run, identity, torch="f0"):
+        return stored.explain({run * 16: (identity, f'{{"torch": "{torch}"}}')})
+
+    assert explain("a", Identity("3333333333333333")) == [
+        "1 stored run is of other images (11111111... -> 33333333...): not used"
+    ]
+    assert explain("b", Identity("2222222222222222", (("mine", "beef"),))) == [
+        "1 stored run is of other code of mine: not used"
+    ]
+    assert explain("c", IMAGES) == [
+        "1 stored run is from a version that did not record their images and code: not used"
+    ]
+    assert explain("a", Identity("1111111111111111", numbers=0)) == [
+        "1 stored run is of another numbers version of the engine (1 -> 0): not used"
+    ]
+    assert explain("a", IMAGES, "f1") == ["1 stored run is of another machine or setting (torch f0 -> f1): not used"]
+    assert explain("d", IMAGES) == []
+
+
+def test_curves_and_predictions_are_those_of_the_row_that_counts(tmp_path):
+    """A failed attempt, merged, and then a good one, whatever the names of the files."""
+    for run_id in ("0" * 16, "f" * 16):
+        store(tmp_path, run_id, status="failed", curve=111.0, identity=IMAGES)
+    consolidate(tmp_path)
+    for run_id in ("0" * 16, "f" * 16):
+        store(tmp_path, run_id, curve=1.0, finished=T0 + timedelta(hours=1), identity=IMAGES)
+    for _ in range(2):
+        data = read_study(tmp_path)
+
+        assert data.runs["status"].tolist() == ["ok", "ok"]
+        assert sorted(data.curves["value"]) == [1.0, 1.0, 2.0, 2.0]
+        assert len(data.predictions) == 4
+        consolidate(tmp_path)
+    assert len(read_kind(tmp_path, "curves")[0]) == 4, "what was replaced is gone from the merged file, too"
+
+
+def test_a_good_row_is_not_replaced_by_a_later_failure(tmp_path):
+    store(tmp_path, curve=1.0, identity=IMAGES)
+    consolidate(tmp_path, minimum=1)
+    store(tmp_path, status="failed", curve=111.0, finished=T0 + timedelta(hours=1), identity=IMAGES)
+    data = read_study(tmp_path)
+
+    assert data.runs["status"].tolist() == ["ok"]
+    assert data.curves["value"].tolist() == [1.0, 2.0]
+
+
+def test_finished_runs_that_appear_later_are_found_after_a_look(tmp_path):
+    store(tmp_path / "one")
+    stored = FinishedRuns(tmp_path)
+    store(tmp_path / "one", "b" * 16)
+    store(tmp_path / "two", "c" * 16)
+    stored.refresh()
+    consolidate(tmp_path / "one")
+    stored.refresh()
+
+    assert [stored.find((c * 16, "", "f0")) for c in "abc"] == [tmp_path / n for n in ("one", "one", "two")]
+
+
+def test_a_link_to_nothing_is_named_and_left_out(tmp_path):
+    store(tmp_path)
+    (tmp_path / "runs" / "gone.parquet").symlink_to(tmp_path / "nowhere.parquet")
+    data = read_study(tmp_path)
+
+    assert len(data.runs) == 1
+    assert "gone.parquet: a link to nothing" in data.problems[0]
+
+
+def test_a_run_belongs_to_one_at_a_time(tmp_path):
+    key = ("a" * 16, IMAGES.short, "f0")
+    mine, yours = Claims(tmp_path), Claims(tmp_path)
+
+    assert mine.take(key)
+    assert not yours.take(key)
+    assert yours.take(("a" * 16, OTHERS.short, "f0")), "the same spec on other images is another run"
+    mine.give(key)
+    assert yours.take(key)
+    yours.close()
+    assert mine.take(key)
 
 
 def test_a_failing_write_leaves_nothing_partial(tmp_path, monkeypatch):

@@ -1,5 +1,8 @@
 """From what was asked for to a manifest and runs; nothing is trained."""
 
+import threading
+import time
+
 import pytest
 
 from harness.errors import UserError
@@ -7,7 +10,7 @@ from harness.experiment import load_experiment
 from harness.store.schema import Manifest
 from harness.store.writer import write_manifest
 from harness.study.plan import make_plan, study_name
-from harness.study.runner import other_settings
+from harness.study.runner import open_study, other_question
 from harness.training.session import Place
 
 
@@ -16,7 +19,8 @@ def plan(tmp_path):
     def make(*asked, design="one_at_a_time", seeds=2, overrides=None, **options):
         return make_plan(
             load_experiment("digits", overrides), asked, design=design, seeds=range(seeds),
-            place=Place(data_root=tmp_path, device="cpu", threads=1), results=tmp_path, command="", toml="", **options,
+            place=Place(data_root=tmp_path, device="cpu", threads=1), results=tmp_path,
+            **{"images": "1" * 16, "command": "", "toml": ""} | options,
         )  # fmt: skip
 
     return make
@@ -109,11 +113,61 @@ def test_a_study_is_told_from_another_of_its_name_by_what_it_trains(plan, tmp_pa
 
     folder = tmp_path / "study"
     folder.mkdir()
-    assert other_settings(folder, kept()) == "", "there was none"
-    write_manifest(folder, kept().model_copy(update={"command": "harness ablate mixup ema"}))
+    assert other_question(folder, kept()) == [], "there was none"
+    write_manifest(folder, kept())
 
-    assert other_settings(folder, kept()) == ""
-    assert other_settings(folder, kept(seeds=5)) == "", "more seeds of the same runs"
-    assert other_settings(folder, plan("cutout").manifest) == "", "another arm on the same baseline"
-    for overrides in ({"recipe": {"epochs": 3}}, {"tricks": {"ema": {"decay": 0.5}}}):
-        assert other_settings(folder, kept(overrides=overrides)) == "harness ablate mixup ema"
+    assert other_question(folder, kept()) == []
+    assert other_question(folder, kept(seeds=5)) == [], "more seeds of the same runs"
+    assert other_question(folder, plan("mixup", "cutout", "ema").manifest) == [], "one more arm"
+    assert other_question(folder, plan("cutout", "ema").manifest) == ["it has the arms ema, mixup"]
+    assert other_question(folder, kept(overrides={"recipe": {"epochs": 3}})) == [
+        "settings.recipe.epochs was 80 and is 3"
+    ]
+    assert other_question(folder, kept(overrides={"tricks": {"ema": {"decay": 0.5}}})) == [
+        "arms.ema.ema.decay was 0.98 and is 0.5"
+    ]
+    assert other_question(folder, kept(overrides={"experiment": {"margin": 2.0}})) == ["margin was 0.5 and is 2.0"]
+    assert other_question(folder, kept(images="2" * 16)) == ["images was 11111111 and is 22222222"]
+
+
+def test_a_study_of_an_earlier_version_is_told_by_its_runs(plan, tmp_path):
+    old = plan("mixup").manifest.model_copy(update={"settings": {}, "data": "", "command": "harness ablate mixup"})
+    write_manifest(tmp_path, old)
+
+    assert other_question(tmp_path, plan("mixup", seeds=3).manifest) == []
+    assert other_question(tmp_path, plan("mixup", overrides={"recipe": {"epochs": 3}}).manifest) == [
+        "its command was harness ablate mixup"
+    ]
+
+
+def test_a_name_that_nobody_chose_is_made_another_one_where_it_is_taken(plan, tmp_path):
+    first, other = plan("mixup"), plan("mixup", overrides={"recipe": {"epochs": 3}})
+    for wanted, made in ((first, "digits-mixup"), (other, f"digits-mixup-{other.mark}"), (first, "digits-mixup")):
+        with open_study(wanted, tmp_path, named=False, waiting=print) as opened:
+            write_manifest(tmp_path / opened.manifest.study, opened.manifest)
+        assert opened.manifest.study == made
+
+    assert plan("mixup", seeds=7, overrides={"recipe": {"epochs": 3}}).mark == other.mark, "more seeds, same question"
+    with (
+        pytest.raises(UserError, match=r"study digits-mixup .*recipe.epochs was 80 and is 3.*--name"),
+        open_study(other, tmp_path, named=True, waiting=print),
+    ):
+        pass
+
+
+def test_a_study_has_one_writer_and_the_next_waits_with_a_word(plan, tmp_path):
+    made, said, order = plan("mixup"), [], []
+
+    def second():
+        with open_study(made, tmp_path, named=True, waiting=said.append):
+            order.append("second")
+
+    with open_study(made, tmp_path, named=True, waiting=said.append):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not said:
+            time.sleep(0.01)
+        order.append("first")
+    thread.join()
+
+    assert (said, order) == (["digits-mixup"], ["first", "second"])

@@ -9,7 +9,8 @@ from pebble import ProcessExpired
 
 from harness.errors import UserError
 from harness.study.workers import local
-from harness.study.workers.local import Finished, Pool, fitting
+from harness.study.workers.job import Finished
+from harness.study.workers.local import Pool, fitting
 
 DONE = Finished("baseline", 0, "ok", "", 1.0, 0.9)
 

@@ -16,9 +16,9 @@ from harness.cli import main
 from harness.errors import UserError
 from harness.report.build import load
 from harness.report.render import render_study
+from harness.store.merge import consolidate
 from harness.store.reader import read_study
 from harness.store.schema import SearchArm, SearchRecord, Trial, predictions_schema
-from harness.store.writer import consolidate
 from harness.study.publish import find, publish
 
 ROOT = Path(__file__).parents[3]

@@ -185,8 +185,8 @@ def test_a_resumed_run_of_captured_steps_is_bit_identical(optimizer, tmp_path, m
 
 
 def test_captured_runs_are_compared_among_themselves():
-    recipe = tiny_spec().recipe
+    spec = tiny_spec()
     plain, captured = PLACE, Place(PLACE.data_root, cuda_graphs=True)
 
-    assert plain.fingerprint(recipe)["fingerprint"] != captured.fingerprint(recipe)["fingerprint"]
-    assert "cuda_graphs" not in plain.fingerprint(recipe)["fingerprint_json"]
+    assert plain.fingerprint(spec)["fingerprint"] != captured.fingerprint(spec)["fingerprint"]
+    assert "cuda_graphs" not in plain.fingerprint(spec)["fingerprint_json"]

@@ -1,0 +1,81 @@
+"""Locks between processes: one writer for a study's folder, one worker for a run.
+
+A lock is a file that the system unlocks when its process dies, so a killed command leaves nothing locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.errors import UserError
+from harness.store.reader import Key
+from harness.store.writer import file_name
+
+LOCKS = ".locks"
+
+
+@contextmanager
+def study_lock(study_dir: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a study's folder: its declaration, its merged files and its page. `waiting` is called if another has it.
+
+    Raises:
+        UserError: the file system has no locks, or cannot be written.
+    """
+    lock = FileLock(_lock_path(study_dir.parent, f"{study_dir.name}.lock"))
+    try:
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+    except NotImplementedError as error:
+        raise UserError(f"{study_dir.parent}: {error}; choose a folder with locks, with --results") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class Claims:
+    """The runs that this process may train now, each held by one process at a time."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+        self._held: dict[Key, FileLock] = {}
+
+    def take(self, key: Key) -> bool:
+        """Try to get a run; False while another process, or another thread of this one, has it."""
+        lock = FileLock(_lock_path(self._results, f"runs/{file_name(*key)}.lock"), thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        self._held[key] = lock
+        return True
+
+    def give(self, key: Key) -> None:
+        """Let go of a run. Its file goes, too: whoever waits for it looks first whether the run is stored."""
+        lock = self._held.pop(key)
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+    def close(self) -> None:
+        """Let go of all."""
+        for key in list(self._held):
+            self.give(key)
+
+
+def _lock_path(results: Path, name: str) -> Path:
+    path = results / LOCKS / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"results folder {results} cannot be written: {error.strerror}; choose another with --results"
+        ) from None
+    return path
