@@ -88,7 +88,7 @@ def read_report(path: Path) -> list[Failure]:
     """The files of one split that could not be decoded.
 
     Raises:
-        OSError, ValueError: it is missing or damaged.
+        OSError, ValueError, TypeError: it is missing or damaged.
     """
     return [(int(position), str(name), str(why)) for position, name, why in json.loads(path.read_bytes())]
 
@@ -98,7 +98,7 @@ def reports(about: About, data_root: Path) -> list[list[Failure]] | None:
     for base in cache_folders(data_root):
         folder = base / about.key
         if (folder / f"{SPLITS[-1]}.npy").is_file():
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, TypeError):
                 return [read_report(folder / f"{split}.json") for split in SPLITS]
     return None
 

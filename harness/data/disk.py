@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,8 +40,20 @@ def shown(path: str | Path) -> str:
 
 
 def data_root() -> Path:
-    """The folder that holds data sets: the environment variable HARNESS_DATA, or ~/.cache/harness."""
-    return expand(os.environ.get("HARNESS_DATA") or "~/.cache/harness")
+    """The folder that holds data sets: the environment variable HARNESS_DATA, or ~/.cache/harness.
+
+    Without a home folder the default lies in the folder for temporary files.
+
+    Raises:
+        UserError: HARNESS_DATA begins with ~ and there is no home folder.
+    """
+    named = os.environ.get("HARNESS_DATA")
+    if named:
+        return expand(named)
+    try:
+        return expand("~/.cache/harness")
+    except UserError:
+        return Path(tempfile.gettempdir(), "harness")
 
 
 def cache_folders(data_root: Path) -> list[Path]:

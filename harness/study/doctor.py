@@ -49,7 +49,7 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
     root = default_root() if data_root is None else expand(data_root)
     have = [n for n in ("cifar-10-batches-py", "cifar-100-python") if (root / n).is_dir()]
     folders = [p.name for p in sorted(root.glob("*/train")) for p in [p.parent]] if root.is_dir() else []
-    yield "data", True, f"digits is bundled; in {root}: {', '.join(have + folders) or 'nothing yet'}"
+    yield "data", True, f"digits is bundled; in {shown(root)}: {shown(', '.join(have + folders)) or 'nothing yet'}"
     yield "decoded", True, _decoded(root)
     try:
         parent = results if results.exists() else results.absolute().parent

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,9 @@ def test_the_data_root_is_the_environment_variable_or_the_cache(monkeypatch: pyt
     monkeypatch.delenv("HARNESS_DATA")
     assert data_root() == Path("/the/home/.cache/harness")
     monkeypatch.setattr(Path, "expanduser", no_home)
-    with pytest.raises(UserError, match="there is no home folder"):
+    assert data_root() == Path(tempfile.gettempdir()) / "harness"
+    monkeypatch.setenv("HARNESS_DATA", "~/A")
+    with pytest.raises(UserError, match="~/A: there is no home folder"):
         data_root()
 
 
