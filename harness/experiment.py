@@ -62,6 +62,7 @@ def canonical(model: BaseModel) -> dict[str, Any]:
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Question(Strict):
@@ -77,9 +78,10 @@ class Data(Strict):
     """`[data]`: which images, how many, and in what condition.
 
     `root` is the folder inside the data root that holds a `folder` data set. `classes` keeps the first n
-    classes, or the named ones. `label_noise` is the exact fraction of training labels replaced by a wrong
-    class drawn uniformly. `imbalance` is the size of the smallest class over the largest (exponential
-    profile, Cui et al. 2019). Both touch the training split only.
+    classes, or the named ones. `window` is the grey values that are black and white in 16- and 32-bit images
+    of a folder, which do not say it themselves; values beyond are clipped. `label_noise` is the exact fraction
+    of training labels replaced by a wrong class drawn uniformly. `imbalance` is the size of the smallest class
+    over the largest (exponential profile, Cui et al. 2019). Both touch the training split only.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "folder"]
@@ -92,6 +94,7 @@ class Data(Strict):
         Field(union_mode="left_to_right"),
     ] = None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    window: Annotated[tuple[Finite, Finite] | None, Field(strict=False), Added(None)] = None
     label_noise: Fraction = 0.0
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -101,6 +104,10 @@ class Data(Strict):
             raise ValueError("a folder data set needs root (the folder's name) and image_size (pixels)")
         if self.name != "folder" and self.root is not None:
             raise ValueError(f"root belongs to folder data sets, and this is {self.name}")
+        if self.name != "folder" and self.window is not None:
+            raise ValueError(f"window belongs to folder data sets, and this is {self.name}")
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
         return self
 
 
@@ -164,9 +171,6 @@ class Study(Strict):
     tricks: Annotated[tuple[str, ...], Field(strict=False)] = ()
     seeds: Count = 10
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Range(Strict):

@@ -107,12 +107,13 @@ def make_place(
     Raises:
         UserError: no such data folder or device, or graphs on a device that has none.
     """
-    from harness.data.sources import data_root as default_root
+    from harness.data.disk import data_root as default_root
+    from harness.data.disk import expand
     from harness.training.provenance import resolve_device
     from harness.training.session import Place
 
-    root = data_root or default_root()
-    if data_root is not None and not data_root.is_dir():
+    root = default_root() if data_root is None else expand(data_root)
+    if data_root is not None and not root.is_dir():
         raise UserError(f"--data-root {data_root}: no such folder")
     device = resolve_device(device)
     if cuda_graphs and not device.startswith("cuda"):

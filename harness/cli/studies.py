@@ -359,7 +359,10 @@ def _train(
         log.print(
             f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
         )
-        for path, why in load_source(loaded.data, place.data_root).unreadable:
+        source = load_source(loaded.data, place.data_root)
+        for note in source.notes:
+            log.print(f"note: {note}", markup=False, soft_wrap=True)
+        for path, why in source.unreadable:
             log.print(f"warning: {path}: {why}, left out", style="yellow", markup=False, soft_wrap=True)
     else:
         log.print(f"{plan.manifest.study}: all {total} runs are done already", soft_wrap=True)

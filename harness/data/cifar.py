@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.data.sources import PHOTOS, Source, in_memory
+from harness.data.content import cifar_digest
+from harness.data.types import PHOTOS, Source
 from harness.errors import UserError
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
@@ -29,7 +30,7 @@ def load_cifar(name: str, data_root: Path) -> Source:
         data_root: the folder that holds, or will hold, torchvision's folder of the data set.
 
     Raises:
-        UserError: a file is missing and cannot be downloaded, or is damaged.
+        UserError: a file is missing and cannot be downloaded, or is damaged, or `data_root` is torchvision's folder.
     """
     from torchvision.datasets import CIFAR10, CIFAR100
     from torchvision.datasets.utils import check_integrity
@@ -38,6 +39,11 @@ def load_cifar(name: str, data_root: Path) -> Source:
     listed = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
     files = {data_root / dataset.base_folder / file: md5 for file, md5 in listed}
     missing = [path for path in files if not path.is_file()]
+    if missing and data_root.name == dataset.base_folder:
+        raise UserError(
+            f"the data root {data_root} is the folder of {name} itself: name the folder that holds it, "
+            f"{data_root.parent}, with --data-root or HARNESS_DATA"
+        )
     if missing:
         _download(dataset, data_root, missing)
     try:
@@ -48,12 +54,15 @@ def load_cifar(name: str, data_root: Path) -> Source:
             f"{damaged or data_root / dataset.base_folder}: damaged or unreadable ({error}); "
             f"delete it and start again to download it, or fetch {dataset.filename} from {PAGE}"
         ) from None
-    return in_memory(
-        train=(np.ascontiguousarray(train.data), np.array(train.targets, dtype=np.int64)),
-        test=(np.ascontiguousarray(test.data), np.array(test.targets, dtype=np.int64)),
+    return Source(
+        train_images=np.ascontiguousarray(train.data),
+        train_labels=np.array(train.targets, dtype=np.int64),
+        test_images=np.ascontiguousarray(test.data),
+        test_labels=np.array(test.targets, dtype=np.int64),
         classes=tuple(train.classes),
         peak=255,
         invariances=PHOTOS,
+        digest=cifar_digest(name),
     )
 
 
@@ -63,11 +72,18 @@ def _download(dataset: Any, data_root: Path, missing: list[Path]) -> None:
     Everything happens in a folder of its own, so that an interrupted download leaves nothing behind and
     two processes do not write to the same file.
     """
+    from torchvision.datasets.utils import check_integrity
+
+    archive = data_root / dataset.filename
+    if archive.is_file() and not check_integrity(archive, dataset.tgz_md5):
+        raise UserError(
+            f"{archive} is damaged or incomplete (its md5 is not {dataset.tgz_md5}); delete it and start again to "
+            f"download it, or fetch it from {PAGE}"
+        )
     default = socket.getdefaulttimeout()
     try:
         data_root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=data_root) as temporary:
-            archive = data_root / dataset.filename
             if archive.is_file():
                 shutil.copy(archive, temporary)
             socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torchvision sets none and would wait for ever

@@ -8,177 +8,127 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from harness.data.sources import PHOTOS, Labels, Pixels, Source
+from harness.data.content import Folder, read_folder
+from harness.data.decoded import Failure, place, read_report
+from harness.data.disk import atomic, cpus, shown
+from harness.data.hashes import changed
+from harness.data.listing import SPLITS
+from harness.data.types import PHOTOS, Labels, Pixels, Source
 from harness.errors import UserError
-
-SPLITS = ("train", "val")
-CACHE = ".harness-decoded"
-DECODER = "1"
-"""Changed when decoding changes pixels, so that older decoded files are not taken."""
-
-CLUTTER = {"thumbs.db", "desktop.ini"}
-"""Files that desktops leave behind, in lower case. Hidden files are ignored as well."""
+from harness.experiment import Data
 
 BLOCK_FILES = 1024
 """Files that are decoded ahead of the writer, which bounds the memory."""
 
+LOST_SHARE = 0.25
+"""The largest share of a class's files in a split that may be left out. Damaged files of a downloaded data set are
+fewer than one in a hundred; where a quarter of a class is gone, it is no longer the class that was meant."""
 
-class _File(NamedTuple):
-    """One file: its name relative to the data set, size in bytes, change time and class position."""
-
-    name: str
-    size: int
-    changed_ns: int
-    label: int
+Window = tuple[float, float] | None
 
 
-def load_folder(data_root: Path, name: str, size: int, choose: Callable[[Sequence[str]], tuple[str, ...]]) -> Source:
-    """A folder of images as RGB arrays of side `size`; `val` is the official test split.
+def load_folder(data: Data, data_root: Path) -> Source:
+    """A folder of images as RGB arrays of side `data.image_size`; `val` is the official test split.
 
     Each image is resized so that its shorter side fits and cropped to the centre. Files that cannot be
     decoded are left out and named in `Source.unreadable`.
 
     Args:
+        data: the `[data]` table; root, image_size, classes and window matter here.
         data_root: the folder that holds data sets, or the data set itself.
-        name: the data set's folder in `data_root`, or an absolute path.
-        size: side of the images in pixels.
-        choose: picks the classes from the sorted names of the class folders.
 
     Raises:
-        UserError: a folder is missing, train and val have different classes, or a class has no readable
-            image in one of them.
+        UserError: a folder is missing, train and val have different classes, more than `LOST_SHARE` of a class cannot
+            be read, or files change meanwhile.
     """
-    folder = data_root / name
-    if not folder.is_dir() and (data_root / "train").is_dir() and (data_root / "val").is_dir():
-        folder = data_root
-    if not folder.is_dir():
-        raise UserError(
-            f"{folder} does not exist: data.root = '{name}' needs that folder with train/<class>/ and "
-            "val/<class>/ in it; put it there, or name the folder that holds it with --data-root or "
-            "HARNESS_DATA"
-        )
-    known = _class_names(folder / "train")
-    only = sorted(set(known) ^ set(_class_names(folder / "val")))
-    if only:
-        where = ", ".join(f"'{c}' only in {'train' if c in known else 'val'}" for c in only[:10])
-        more = f" and {len(only) - 10} more" if len(only) > 10 else ""
-        raise UserError(f"{folder}: train and val must have the same class folders, but {where}{more}")
-    classes = choose(known)
-    if len(classes) < 2:
-        raise UserError(f"{folder / 'train'}: one class folder ('{classes[0]}'); at least two are needed")
-    files = {split: _list(folder, split, classes) for split in SPLITS}
-    every = [file for listed in files.values() for file in listed]
-    identity = _digest([str(size), *(f"{file.name} {file.size}" for file in every)])
-    state = _digest([DECODER, identity, *(str(file.changed_ns) for file in every)])
-    cache = _cache_folder(data_root, state)
-    unreadable: dict[str, str] = {}
+    folder = read_folder(data, data_root)
+    assert data.image_size is not None  # `Data` asks folders for it
+    cache = place(folder.about(data), data_root)
     arrays: list[tuple[Pixels, Labels]] = []
-    for split, listed in files.items():
-        images, failed = _decoded(folder, listed, size, cache / split)
-        labels = np.array([file.label for file in listed if file.name not in failed], dtype=np.int64)
-        counts = np.bincount(labels, minlength=len(classes))
-        if (counts == 0).any():
-            empty = folder / split / classes[int(np.argmin(counts))]
-            why = [f" ({n}: {reason})" for n, reason in failed.items() if (folder / n).is_relative_to(empty)]
+    failures = []
+    for i, split in enumerate(SPLITS):
+        pixels, failed = _decoded(folder, i, data.image_size, data.window, cache / split)
+        _check_losses(folder, i, failed)
+        gone = {position for position, *_ in failed}
+        labels = [file.label for position, file in enumerate(folder.splits[i]) if position not in gone]
+        arrays.append((pixels, np.array(labels, dtype=np.int64)))
+        failures.append(failed)
+    return Source(
+        *arrays[0],
+        *arrays[1],
+        classes=folder.listing.classes,
+        peak=255,
+        invariances=PHOTOS,
+        digest=folder.digest,
+        unreadable=folder.unreadable(failures),
+        notes=folder.notes,
+    )
+
+
+def _check_losses(folder: Folder, split: int, failed: Sequence[Failure]) -> None:
+    """Refuse a class that has lost too many of its files in a split, or all, or never had one."""
+    files = folder.splits[split]
+    losses = [(label, f"{path}: {why}") for at, label, path, why in folder.lost if at == split]
+    total = Counter(file.label for file in files) + Counter(label for label, _ in losses)
+    losses += [(files[position].label, f"{path}: {why}") for position, path, why in failed]
+    for label, name in enumerate(folder.listing.classes):
+        lost = [line for at, line in losses if at == label]
+        where = shown(folder.listing.folder / SPLITS[split] / name)
+        first = f" ({lost[0]})" if lost else ""
+        if len(lost) == total[label]:
+            raise UserError(f"{where}: no readable image{first}; each class needs one in train and in val")
+        if len(lost) > LOST_SHARE * total[label]:
             raise UserError(
-                f"{empty}: no readable image{why[0] if why else ''}; each class needs one in train and in val"
+                f"{where}: {len(lost)} of {total[label]} files cannot be read{first}; at most {LOST_SHARE:.0%} of a "
+                "class may be left out: bring these files back, or delete them if it is meant to be without them"
             )
-        unreadable |= failed
-        arrays.append((images, labels))
-    return Source(*arrays[0], *arrays[1], classes, 255, PHOTOS, identity, tuple(unreadable.items()))
 
 
-def _class_names(folder: Path) -> list[str]:
-    if not folder.is_dir():
-        raise UserError(f"{folder} does not exist; expected it with one folder of images for each class")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        raise UserError(f"{folder} has no class folders; expected {folder.name}/<class>/<image files>")
-    return names
-
-
-def _list(folder: Path, split: str, classes: Sequence[str]) -> list[_File]:
-    """The files of the classes, at any depth, in an order that does not depend on the file system."""
-    files = []
-    for label, name in enumerate(classes):
-        top = folder / split / name
-        for path in sorted(top.rglob("*")):
-            hidden = any(part.startswith(".") for part in path.relative_to(top).parts)
-            if hidden or path.name.lower() in CLUTTER or not path.is_file():
-                continue
-            stat = path.stat()
-            files.append(_File(path.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns, label))
-    return files
-
-
-def _digest(lines: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _cache_folder(data_root: Path, key: str) -> Path:
-    """The folder of complete decoded arrays, or a writable one: beside the data, or in the user's cache."""
-    bases = (data_root, Path.home() / ".cache" / "harness")
-    for base in bases:
-        folder = base / CACHE / key
-        if (folder / f"{SPLITS[-1]}.npy").is_file():
-            return folder
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            if os.access(folder, os.W_OK):
-                return folder
-    raise UserError(f"decoded images can be written neither to {bases[0]} nor to {bases[1]}; make one of them writable")
-
-
-def _decoded(folder: Path, files: Sequence[_File], size: int, target: Path) -> tuple[Pixels, dict[str, str]]:
-    """The readable files' pixels (N, size, size, 3) in order, mapped from disk, and why others failed."""
+def _decoded(folder: Folder, split: int, size: int, window: Window, target: Path) -> tuple[Pixels, list[Failure]]:
+    """The readable files' pixels (N, size, size, 3) in order, mapped from disk, and the files that failed."""
     pixels, report = target.with_suffix(".npy"), target.with_suffix(".json")
-    if not pixels.is_file():
-        failed: dict[str, str] = {}
-        try:
-            with _atomic(pixels) as stream:
-                _write(stream, folder, files, size, failed)
-                # The report comes before the pixels, whose presence says that both are complete.
-                with _atomic(report) as text:
-                    text.write(json.dumps(failed).encode())
-        except OSError as error:
-            need = len(files) * size * size * 3 / 1e9
-            raise UserError(
-                f"{pixels} cannot be written ({error.strerror}); the decoded images need {need:.1f} GB there"
-            ) from None
-    return np.load(pixels, mmap_mode="r"), json.loads(report.read_bytes())
-
-
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name only when it is complete."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    count = len(folder.splits[split])
+    with contextlib.suppress(OSError, ValueError, TypeError):  # missing, or damaged
+        images, failed = np.load(pixels, mmap_mode="r"), read_report(report)
+        if images.shape == (count - len(failed), size, size, 3):
+            return images, failed
+    failed = []
     try:
-        with temporary.open("wb") as stream:
-            yield stream
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with atomic(pixels) as stream:
+            _write(stream, folder, split, size, window, failed)
+            # The report comes before the pixels, whose presence says that both are complete.
+            with atomic(report) as text:
+                text.write(json.dumps(failed).encode())
+    except OSError as error:
+        need = count * size * size * 3 / 1e9
+        raise UserError(
+            f"{shown(pixels)} cannot be written ({error.strerror}); the decoded images need {need:.1f} GB there"
+        ) from None
+    return np.load(pixels, mmap_mode="r"), failed
 
 
-def _write(stream: IO[bytes], folder: Path, files: Sequence[_File], size: int, failed: dict[str, str]) -> None:
+def _write(stream: IO[bytes], folder: Folder, split: int, size: int, window: Window, failed: list[Failure]) -> None:
     """Write the readable images as one .npy; files that fail are added to `failed` with the reason."""
+    top, files, sha256 = folder.listing.folder, folder.splits[split], folder.sha256[split]
     _header(stream, len(files), size)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpus()) as pool:
         for start in range(0, len(files), BLOCK_FILES):
-            block = files[start : start + BLOCK_FILES]
-            images = pool.map(lambda file: _decode(folder / file.name, size), block)
-            for file, image in zip(block, images, strict=True):
+            block = range(start, min(start + BLOCK_FILES, len(files)))
+            images = pool.map(lambda i: _decode(top / files[i].name, sha256[i], size, window), block)
+            for position, image in zip(block, images, strict=True):
                 if isinstance(image, str):
-                    failed[file.name] = image
+                    failed.append((position, shown(files[position].name), image))
                 else:
                     stream.write(image.data)
     # NumPy pads the header so that the first axis can be rewritten in place.
@@ -191,19 +141,62 @@ def _header(stream: IO[bytes], count: int, size: int) -> None:
     np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
-def _decode(path: Path, size: int) -> Pixels | str:
-    """The image as RGB (size, size, 3), or the reason why it cannot be read."""
+def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
+    """The image as RGB (size, size, 3), or the reason why it cannot be read.
+
+    Raises:
+        UserError: the file's bytes are not those that were hashed.
+    """
     try:
-        with Image.open(path) as image:
-            upright = _to_rgb(ImageOps.exif_transpose(image))
+        data = path.read_bytes()
+    except OSError:
+        raise changed(path) from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise changed(path)
+    try:
+        with Image.open(BytesIO(data)) as image:
+            upright = _to_rgb(image, window)
             return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
+    except UnidentifiedImageError:
+        return "cannot identify the image file"
     except Exception as error:  # a broken file can make a decoder raise anything
-        return str(error).replace(str(path), path.name) or type(error).__name__
+        return str(error) or type(error).__name__
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _to_rgb(file: ImageFile.ImageFile, window: Window) -> Image.Image:
+    """The image upright and in 8 bits a channel.
+
+    Raises:
+        ValueError: its grey values or colours have more than 8 bits and `window` does not say what they mean.
+    """
+    # Of 16-bit colours Pillow hands on the upper 8 bits, which is right when white is 65535.
+    if window != (0, 65535) and file.mode[0] != "I" and _is_deep(file):
+        raise ValueError(
+            "16 bits a colour, which are read as 0 to 65535; if that is right, say so with data.window = [0, 65535]"
+        )
+    image = ImageOps.exif_transpose(file)
+    if image.mode[0] in "IF":  # 16- and 32-bit grey; Pillow would clip or wrap it
+        image = Image.fromarray(_windowed(np.asarray(image, dtype=np.float64), window))
     if "transparency" in image.info:  # Pillow warns when a palette with transparency goes straight to RGB
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _is_deep(file: ImageFile.ImageFile) -> bool:
+    return any(re.search(";16[BLN]", str(tile[3])) for tile in file.tile)
+
+
+def _windowed(grey: np.ndarray, window: Window) -> Pixels:
+    """Grey values as bytes, with the window's ends as black and white and values beyond clipped."""
+    low, high = grey.min(), grey.max()
+    if not np.isfinite(low + high):
+        raise ValueError("grey values that are not finite")
+    if window is None:
+        raise ValueError(
+            f"grey values from {low:g} to {high:g} with no scale; say for all files which are black and white, as "
+            "data.window = [0, 4095] for 12 bits or [0, 65535] for 16"
+        )
+    out = np.rint((grey.clip(*window) - window[0]) * (255 / (window[1] - window[0]))).astype(np.uint8)
+    if low < high and out.min() == out.max():
+        raise ValueError(f"grey values from {low:g} to {high:g}, which are all one in data.window = {list(window)}")
+    return out

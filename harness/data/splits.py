@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness import rng
-from harness.data.sources import Labels, Pixels, Source
+from harness.data.types import Labels, Pixels, Source
 from harness.errors import UserError
 from harness.experiment import Data
 from harness.tricks.contract import DataInfo, TrainingSet
@@ -62,29 +62,26 @@ def split(source: Source, data: Data, seed: int) -> Splits:
 
     All splits are stratified. Training is a prefix of one random order, and validation and test are taken
     from its end, so a smaller `train_size` is a subset of a larger one and moves neither of them. The test
-    split is the official one (or a stratified part of it) where the data set has one.
+    split is the official one (or a stratified part of it) where the data set has one. Every class has an image in
+    training, however few it has.
 
     Raises:
-        UserError: the sizes do not fit the data set, or `test_size` is needed and missing.
+        UserError: the sizes do not fit the data set or its number of classes, or `test_size` is needed and missing.
     """
     draw = rng.numpy_stream(seed, rng.SPLIT)
     order = stratified_order(source.train_labels, draw)
+    available = len(order)
     if source.test_images is None or source.test_labels is None:
         if data.test_size is None:
             raise UserError(f"data.test_size is missing: {data.name} has no official test split; give a size")
-        images, labels = source.train_images, source.train_labels
-        order, test = order[: -data.test_size], order[-data.test_size :]
         reserved = data.val_size + data.test_size
     else:
-        images, labels = source.test_images, source.test_labels
-        if data.test_size is not None and data.test_size > len(labels):
+        if data.test_size is not None and data.test_size > len(source.test_labels):
             raise UserError(
-                f"data.test_size = {data.test_size}: the official test split has {len(labels)} images; "
+                f"data.test_size = {data.test_size}: the official test split has {len(source.test_labels)} images; "
                 "ask for at most that, or leave test_size out for all"
             )
-        test = stratified_order(labels, draw)[: data.test_size]
         reserved = data.val_size
-    available = len(source.train_labels)
     train_size = available - reserved if data.train_size is None else data.train_size
     if train_size < 1 or train_size + reserved > available:
         sizes = f"train_size = {data.train_size or 'the rest'}, val_size = {data.val_size}"
@@ -93,7 +90,21 @@ def split(source: Source, data: Data, seed: int) -> Splits:
             f"data: {sizes} do not fit: {data.name} has {available} images to split and these need "
             f"{reserved + max(train_size, 1)}; make them smaller"
         )
+    if train_size < len(source.classes):
+        raise UserError(
+            f"data: {train_size} images to train on are fewer than the {len(source.classes)} classes, and each class "
+            "needs one; make data.train_size larger, or choose some data.classes"
+        )
+    # First for the largest training split, so that validation and test are the same for every smaller one.
+    for front in (available - reserved, train_size):
+        order = _with_every_class(order, source.train_labels, front)
     kept = order[:train_size]
+    val, rest = order[available - reserved :][: data.val_size], order[available - reserved :][data.val_size :]
+    if source.test_images is None or source.test_labels is None:
+        images, labels, test = source.train_images, source.train_labels, rest
+    else:
+        images, labels = source.test_images, source.test_labels
+        test = stratified_order(labels, draw)[: data.test_size]
     kept = kept[_imbalanced(source.train_labels[kept], len(source.classes), data.imbalance)]
     true_label = torch.from_numpy(source.train_labels[kept])
     label, noisy = _with_noise(true_label, len(source.classes), data.label_noise, seed)
@@ -105,7 +116,7 @@ def split(source: Source, data: Data, seed: int) -> Splits:
     )
     return Splits(
         train=train,
-        val=_held(source.train_images, source.train_labels, order[-data.val_size :], source.peak),
+        val=_held(source.train_images, source.train_labels, val, source.peak),
         test=_held(images, labels, test, source.peak),
         info=describe(train, source),
         noisy=noisy,
@@ -128,6 +139,22 @@ def stratified_order(labels: Labels, draw: np.random.Generator) -> Positions:
         members = draw.permutation(np.flatnonzero(labels == label))
         place[members] = (np.arange(len(members)) + draw.random()) / len(members)
     return np.argsort(place, kind="stable")
+
+
+def _with_every_class(order: Positions, labels: Labels, front: int) -> Positions:
+    """The order with an image of every class among the first `front`, which are at least as many as the classes.
+
+    Where a class has none there, its first image takes the place of the last one that is not the first of its class.
+    A smaller `front` still gives a subset of a larger one. Nothing moves when no class is missing.
+    """
+    _, first = np.unique(labels[order], return_index=True)
+    missing = first[first >= front]
+    if len(missing) == 0:
+        return order
+    spare = np.setdiff1d(np.arange(front), first)[-len(missing) :]
+    changed = order.copy()
+    changed[spare], changed[missing] = order[missing], order[spare]
+    return changed
 
 
 def describe(train: TrainingSet, source: Source) -> DataInfo:

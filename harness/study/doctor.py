@@ -9,14 +9,18 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.data.content import content
+from harness.data.decoded import DECODER, Copy, copies, pillow
+from harness.data.disk import data_root as default_root
+from harness.data.disk import expand, shown
 from harness.errors import UserError
+from harness.experiment import Data
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "pandas", "pyarrow", "scipy")
 
 
 def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tuple[str, bool, str]]:
     """Check after check: (what, whether it is good, detail with what to do)."""
-    from harness.data.sources import data_root as default_root
     from harness.store.writer import prepare
     from harness.training.provenance import device_name, resolve_device
     from harness.tricks import registry
@@ -42,10 +46,11 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
             broken.append(str(error))
     yield "tricks", not broken, "; ".join(broken) or f"{len(registry.names())} load"
 
-    root = data_root or default_root()
+    root = default_root() if data_root is None else expand(data_root)
     have = [n for n in ("cifar-10-batches-py", "cifar-100-python") if (root / n).is_dir()]
     folders = [p.name for p in sorted(root.glob("*/train")) for p in [p.parent]] if root.is_dir() else []
-    yield "data", True, f"digits is bundled; in {root}: {', '.join(have + folders) or 'nothing yet'}"
+    yield "data", True, f"digits is bundled; in {shown(root)}: {shown(', '.join(have + folders)) or 'nothing yet'}"
+    yield "decoded", True, _decoded(root)
     try:
         parent = results if results.exists() else results.absolute().parent
         if results.exists():
@@ -56,3 +61,33 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
         yield "results", writable and free > 0.5, f"{results.absolute()}, {free:.0f} GiB free"
     except (UserError, OSError) as error:
         yield "results", False, str(error)
+
+
+def _decoded(root: Path) -> str:
+    """How many decoded copies of image folders there are, how large, and which can be deleted."""
+    found = list(copies(root))
+    if not found:
+        return "no decoded copies of image folders"
+    size = sum(copy.size for copy in found) / 1e9
+    places = ", ".join(shown(folder) for folder in dict.fromkeys(copy.path.parent for copy in found))
+    unused = [f"{copy.path.name} ({copy.size / 1e9:.1f} GB, {why})" for copy in found if (why := _no_use(copy, root))]
+    text = f"{len(found)} decoded cop{'ies' if len(found) > 1 else 'y'} of image folders, {size:.1f} GB in {places}"
+    return f"{text}; of no present use, to delete: {', '.join(unused)}" if unused else text
+
+
+def _no_use(copy: Copy, root: Path) -> str | None:
+    """Why no study would read this copy, or None."""
+    about = copy.about
+    if about is None:
+        return "of an older version"
+    if not copy.complete:
+        return "unfinished, unless it is being written now"
+    if (about.decoder, about.pillow) != (DECODER, pillow()):
+        return f"decoded by Pillow {about.pillow}"
+    data = Data(
+        name="folder", root=about.folder, classes=about.classes, image_size=about.size, window=about.window, val_size=1
+    )
+    try:
+        return None if content(data, root).digest == about.digest else f"{about.folder} has other images now"
+    except UserError:
+        return f"{about.folder} is gone or incomplete"

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from harness.data.sources import PHOTOS, Source
 from harness.data.splits import Splits, describe, split, stratified_order
+from harness.data.types import PHOTOS, Source
 from harness.errors import UserError
 from harness.experiment import Data
 from harness.tricks.contract import TrainingSet
@@ -108,6 +109,34 @@ def test_sizes_that_do_not_fit_are_refused_with_the_numbers(sizes: dict[str, Any
 def test_a_test_size_beyond_the_official_split_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.test_size = 61: .* 60 images"):
         make(source=make_source(test_counts=(10, 20, 30)), test=61)
+
+
+@pytest.mark.parametrize("official", [True, False])
+def test_a_class_with_one_image_is_trained_on_with_every_seed(official: bool) -> None:
+    source = make_source(counts=(1, 30, 40, 2), test_counts=(5, 5, 5, 5) if official else None)
+    for seed in range(40):
+        splits = make(source=source, train=12, val=20, test=20, seed=seed)
+        counts = splits.info.train_counts
+        assert min(counts) >= 1, seed
+        assert counts[0] == 1
+        assert sum(counts) == 12
+        parts = [splits.train.index, splits.val.index, *([] if official else [splits.test.index])]
+        assert len(torch.cat(parts).unique()) == 32 + (0 if official else 20)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_splits_stay_nested_where_a_rare_class_is_brought_in(seed: int) -> None:
+    source = make_source(counts=(1, 2, 1, 50, 60))
+    sizes = [make(source=source, train=size, val=30, test=30, seed=seed) for size in range(5, 54)]
+    for small, large in pairwise(sizes):
+        assert set(small.train.index.tolist()) < set(large.train.index.tolist())
+        assert torch.equal(small.val.index, large.val.index)
+        assert torch.equal(small.test.index, large.test.index)
+
+
+def test_fewer_training_images_than_classes_are_refused() -> None:
+    with pytest.raises(UserError, match=r"data: 2 images to train on are fewer than the 3 classes"):
+        make(train=2)
 
 
 def test_label_noise_replaces_the_exact_number_by_wrong_labels_in_training_only() -> None:

@@ -1,0 +1,121 @@
+"""Copies of image folders as decoded arrays: where they are, and what they say of themselves.
+
+A copy is a folder with `about.json`, and for each split the pixels (`.npy`) and a report of the files that could not
+be decoded (`.json`). Nothing here imports torch or Pillow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from harness.data.disk import atomic, cache_folders, shown
+from harness.data.listing import SPLITS
+from harness.errors import UserError
+
+DECODER = "2"
+"""Changed when decoding changes pixels, so that older decoded files are not taken."""
+
+Failure = tuple[int, str, str]
+"""A file that could not be decoded: its position among the files of its split, its path, and the reason."""
+
+
+def pillow() -> str:
+    """The installed version of Pillow, whose decoders decide the pixels."""
+    return version("pillow")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a decoded copy was made from and by. folder: the path of the data set."""
+
+    folder: str
+    classes: tuple[str, ...]
+    digest: str
+    size: int
+    window: tuple[float, float] | None
+    decoder: str = DECODER
+    pillow: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names the copy: equal images in two folders share one."""
+        parts = (self.digest, self.size, self.window, self.decoder, self.pillow)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A copy on disk. size: in bytes. about: None when the copy does not say what it is."""
+
+    path: Path
+    size: int
+    about: About | None
+    complete: bool
+
+
+def place(about: About, data_root: Path) -> Path:
+    """The folder of a complete copy, or a new one that can be written: beside the data, or in the user's cache.
+
+    Raises:
+        UserError: neither can be written.
+    """
+    bases = cache_folders(data_root)
+    for base in bases:
+        folder = base / about.key
+        if (folder / f"{SPLITS[-1]}.npy").is_file():
+            return folder
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                with atomic(folder / "about.json") as stream:
+                    stream.write(json.dumps(asdict(about)).encode())
+                return folder
+    raise UserError(
+        f"decoded images can be written to none of {', '.join(shown(base.parent) for base in bases)}; make one of them "
+        "writable"
+    )
+
+
+def read_report(path: Path) -> list[Failure]:
+    """The files of one split that could not be decoded.
+
+    Raises:
+        OSError, ValueError, TypeError: it is missing or damaged.
+    """
+    return [(int(position), str(name), str(why)) for position, name, why in json.loads(path.read_bytes())]
+
+
+def reports(about: About, data_root: Path) -> list[list[Failure]] | None:
+    """For each split the files that could not be decoded, or None when there is no complete copy."""
+    for base in cache_folders(data_root):
+        folder = base / about.key
+        if (folder / f"{SPLITS[-1]}.npy").is_file():
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                return [read_report(folder / f"{split}.json") for split in SPLITS]
+    return None
+
+
+def copies(data_root: Path) -> Iterator[Copy]:
+    """All decoded copies that lie in the data root and in the user's cache."""
+    for base in dict.fromkeys(cache_folders(data_root)):
+        for folder in sorted(base.iterdir()) if base.is_dir() else ():
+            if not folder.is_dir():
+                continue
+            about = None
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                about = _parse(json.loads((folder / "about.json").read_bytes()))
+            size = sum(file.stat().st_size for file in folder.iterdir())
+            yield Copy(folder, size, about, (folder / f"{SPLITS[-1]}.npy").is_file())
+
+
+def _parse(values: dict[str, Any]) -> About:
+    window = values["window"] and tuple(values["window"])
+    return About(**values | {"classes": tuple(values["classes"]), "window": window})

@@ -1,0 +1,86 @@
+"""What a folder that is not `train/<class>/` and `val/<class>/` holds instead, and what to rename."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+
+from harness.data.disk import shown
+from harness.errors import did_you_mean
+
+NAMES = {
+    "train": {"train", "training", "trainset", "train_set", "train-set"},
+    "val": {"val", "valid", "validation", "valset", "val_set", "dev", "eval", "test", "testing", "testset", "test_set"},
+}
+"""Names that people give to the two splits, in lower case."""
+
+TABLES = (".csv", ".tsv", ".xlsx", ".parquet")
+LOOK_AT = 10_000
+"""Entries of a folder that are looked at, so that a flat folder of a million images is described at once."""
+
+
+def near_miss(folder: Path, data_root: Path) -> str:
+    """What is there in place of `folder`'s splits, as the end of a sentence: empty, or "; " and what to do.
+
+    Args:
+        folder: where the data set is expected, which may not exist.
+        data_root: the folder in which it was looked for.
+    """
+    return shown(_near_miss(folder, data_root))
+
+
+def _near_miss(folder: Path, data_root: Path) -> str:
+    if folder.is_dir():
+        return _describe(folder)
+    if data_root.name.lower() in NAMES["train"] | NAMES["val"] and (data_root.parent / "train").is_dir():
+        return f"; {data_root} is one of its splits: name {data_root.parent} in its place"
+    folders, _ = _inside(data_root)
+    if any(name.lower() in NAMES["train"] for name in folders):
+        return _describe(data_root)
+    return did_you_mean(folder.name, folders).rstrip(".") or _describe(data_root)
+
+
+def _describe(folder: Path) -> str:
+    folders, files = _inside(folder)
+    there = {split: [name for name in folders if name.lower() in names] for split, names in NAMES.items()}
+    renames = [
+        f"rename '{found[0]}' to '{split}'" + (" (it is the test split here)" if split == "val" else "")
+        for split, found in there.items()
+        if found and split not in found
+    ]
+    if renames:
+        have = ", ".join(f"'{name}'" for found in there.values() for name in found)
+        return f"; {folder} has {have}: {' and '.join(renames)}"
+    if there["train"] or there["val"]:
+        return ""
+    for name in folders:
+        if (folder / name / "train").is_dir():
+            return f"; the data set lies in {folder / name}: name that folder"
+    named = ", ".join(f"'{name}'" for name in folders[:3]) + (", ..." if len(folders) > 3 else "")
+    if len(folders) > 1 and any(_inside(folder / name)[1] for name in folders[:3]):
+        return (
+            f"; {folder} holds {named} directly: if these are the classes, move a part of each into val/<class>/ and "
+            "the rest into train/<class>/"
+        )
+    tables = [name for name in files if name.lower().endswith(TABLES)]
+    if tables:
+        return (
+            f"; {folder} has a table, {tables[0]}: labels are not read from tables, so put each image into "
+            "train/<class>/ or val/<class>/"
+        )
+    return ""
+
+
+def _inside(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of the folders and of the files in a folder, hidden ones left out; none when it cannot be read."""
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in islice(entries, LOOK_AT):
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError:
+        pass
+    return sorted(folders), sorted(files)
