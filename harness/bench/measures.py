@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -290,7 +289,11 @@ def _manifest(study: str, runs: Sequence[tuple[str, int, str]], fingerprint: str
 
 
 def start_up(size: Size) -> Iterator[Row]:
-    """T9: what `--help` costs, and whether it imports torch."""
+    """T9: what `--help` costs, and whether it imports torch. Nothing on Windows, which does not count for children."""
+    try:
+        import resource
+    except ImportError:
+        return
 
     def help_page(*options: str) -> str:
         command = [sys.executable, *options, "-m", "harness", "--help"]

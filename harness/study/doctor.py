@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.cpus import available
 from harness.errors import UserError
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "pandas", "pyarrow", "scipy")
@@ -32,7 +33,7 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
         yield "device", True, f"{name} ({device_name(name)})"
     except UserError as error:
         yield "device", False, str(error)
-    yield "cores", True, f"{os.cpu_count()} (one run at a time on each)"
+    yield "cores", True, f"{available().why} (one run at a time on each)"
 
     broken = []
     for trick in registry.names():

@@ -16,14 +16,16 @@ ALLOWED = {
     "store": {"store", "errors"},
     "report": {"report", "analysis", "store", "errors", "experiment"},
     "models": {"models", "tricks", "rng", "errors", "experiment"},
-    "data": {"data", "tricks", "rng", "errors", "experiment"},
+    "data": {"data", "tricks", "rng", "errors", "experiment", "cpus"},
     "training": {"training", "tricks", "data", "models", "rng", "errors", "experiment"},
     "search": {"search", "study", "training", "store", "analysis", "tricks", "errors", "experiment", "rng"},
-    "study": {"study", "training", "store", "analysis", "data", "tricks", "errors", "experiment", "rng"},
+    "study": {"study", "training", "store", "analysis", "data", "tricks", "errors", "experiment", "rng", "cpus"},
     "tricks": {"tricks", "rng", "errors", "experiment", "models"},
     "experiment": {"errors"},
     "rng": set(),
     "errors": set(),
+    "cpus": set(),
+    "ending": set(),
 }
 
 
