@@ -1,5 +1,15 @@
-"""Run as `python -m harness`."""
+"""Run as `harness` and as `python -m harness`."""
 
-from harness.cli import main
+from harness.ending import watch
 
-main()
+
+def main() -> None:
+    """The command line; signals are watched before anything large is imported."""
+    watch()
+    from harness.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,6 @@ from harness.bench.loops import (
     write_images,
 )
 from harness.bench.rows import Measure, Row, Seconds, cpu, interleave, summary
-from harness.data.content import content
 from harness.experiment import Data, RunSpec
 from harness.report.build import write_report
 from harness.store.merge import consolidate
@@ -181,9 +179,7 @@ def fixed_cost(size: Size, folder: Path) -> Iterator[Row]:
 
 
 def _job(spec: RunSpec, study: Path) -> Job:
-    return Job(
-        spec, "bench", study, Place(study.parent), registry.identify(spec, content(spec.data, study.parent).digest)
-    )
+    return Job.of(spec, "bench", study, Place(study.parent))
 
 
 def workers(size: Size, folder: Path) -> Iterator[Row]:
@@ -302,7 +298,11 @@ def _manifest(study: str, runs: Sequence[tuple[str, int, str]], fingerprint: str
 
 
 def start_up(size: Size) -> Iterator[Row]:
-    """T9: what `--help` costs, and whether it imports torch."""
+    """T9: what `--help` costs, and whether it imports torch. Nothing on Windows, which does not count for children."""
+    try:
+        import resource
+    except ImportError:
+        return
 
     def help_page(*options: str) -> str:
         command = [sys.executable, *options, "-m", "harness", "--help"]

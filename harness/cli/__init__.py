@@ -12,6 +12,7 @@ import sys
 import typer
 
 from harness.cli import machine, pages, searching, studies
+from harness.ending import orderly
 from harness.errors import UserError
 
 app = typer.Typer(
@@ -37,7 +38,14 @@ app.command("doctor")(machine.doctor)
 
 
 def main() -> None:
-    """Entry point: user errors and failing file systems end with one line and exit code 2, never a traceback."""
+    """Entry point: user errors, failing file systems and signals end with one line, never a traceback.
+
+    Exit codes: 2 for errors, 130 (SIGINT), 143 (SIGTERM) and 129 (SIGHUP).
+    """
+    orderly(_command)
+
+
+def _command() -> None:
     try:
         app(standalone_mode=True)
     except UserError as error:

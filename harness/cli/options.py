@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cpus import available
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def parse_workers(text: str | None, place: Place) -> int | str | None:
         UserError: neither a number from 1 nor a Ray address.
     """
     if text is None:
-        return None if place.device.startswith("cuda") else max(1, (os.cpu_count() or 1) // place.threads)
+        return None if place.device.startswith("cuda") else max(1, available().count // place.threads)
     if text == "ray":
         return "local"
     if text.startswith("ray://"):
@@ -140,7 +140,7 @@ def parse_workers(text: str | None, place: Place) -> int | str | None:
 
 def slots(workers: int | str | None) -> int:
     """How many runs go on at once, for estimates: what a cluster or a GPU holds is not known before it is asked."""
-    return 1 if workers is None else workers if isinstance(workers, int) else os.cpu_count() or 1
+    return 1 if workers is None else workers if isinstance(workers, int) else available().count
 
 
 def read_toml(experiment: str) -> str:

@@ -172,33 +172,29 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
 
     deadline = time.monotonic() + seconds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        with (
-            open_engine(plan, place, o.results, o.storage, workers, o.plugins or []) as engine,
-            Progress(*columns, console=log, transient=True) as progress,
-        ):
-            ended, total = engine.ended, sum(arm.trials for arm in plan.arms)
-            log.print(
-                f"{plan.search}: {len(plan.arms)} arms, {total} trials of {len(plan.tuning_seeds)} seeds, "
-                f"{ended} ended already", soft_wrap=True,
-            )  # fmt: skip
-            for note in plan.notes:
-                log.print(f"note: {note}", markup=False, soft_wrap=True)
-            task = progress.add_task("trials", total=total, completed=ended)
-            for done in engine.trials(deadline):
-                progress.update(task, completed=done.ended)
-                log.print(f"  {trial_line(done.arm, done.trial)}", markup=False, soft_wrap=True)
-            if not engine.complete:
-                engine.leave(f"It ended after {o.timeout}, before every arm had its {plan.trials} trials.")
-                return False
-            log.print("every arm has had its trials; the winners go on to fresh seeds", soft_wrap=True)
-            task = progress.add_task("fresh seeds", total=None)
-            for _, runs in engine.compare():
-                progress.update(task, total=runs, advance=1)
-            return True
-    except KeyboardInterrupt:
-        log.print("stopped; finished runs are stored, and the same command goes on from here", soft_wrap=True)
-        raise typer.Exit(130) from None
+    with (
+        open_engine(plan, place, o.results, o.storage, workers, o.plugins or []) as engine,
+        Progress(*columns, console=log, transient=True) as progress,
+    ):
+        ended, total = engine.ended, sum(arm.trials for arm in plan.arms)
+        log.print(
+            f"{plan.search}: {len(plan.arms)} arms, {total} trials of {len(plan.tuning_seeds)} seeds, "
+            f"{ended} ended already", soft_wrap=True,
+        )  # fmt: skip
+        for note in plan.notes:
+            log.print(f"note: {note}", markup=False, soft_wrap=True)
+        task = progress.add_task("trials", total=total, completed=ended)
+        for done in engine.trials(deadline):
+            progress.update(task, completed=done.ended)
+            log.print(f"  {trial_line(done.arm, done.trial)}", markup=False, soft_wrap=True)
+        if not engine.complete:
+            engine.leave(f"It ended after {o.timeout}, before every arm had its {plan.trials} trials.")
+            return False
+        log.print("every arm has had its trials; the winners go on to fresh seeds", soft_wrap=True)
+        task = progress.add_task("fresh seeds", total=None)
+        for _, runs in engine.compare():
+            progress.update(task, total=runs, advance=1)
+        return True
 
 
 def _report_search(plan: SearchPlan, o: SearchOptions) -> None:

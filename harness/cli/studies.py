@@ -371,17 +371,13 @@ def _train(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=log, transient=True) as progress:
         task = progress.add_task("training", total=total, completed=total - missing)
-        try:
-            for done in run_study(plan, place, results, workers, plugins):
-                progress.advance(task)
-                what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else done.status
-                why = f": {done.reason}" if done.reason else ""
-                log.print(
-                    f"  {done.arm}, seed {done.seed}: {what}{why} ({done.seconds:.1f} s)", markup=False, soft_wrap=True
-                )
-        except KeyboardInterrupt:
-            log.print("stopped; finished runs are stored, and the same command goes on from here", soft_wrap=True)
-            raise typer.Exit(130) from None
+        for done in run_study(plan, place, results, workers, plugins):
+            progress.advance(task)
+            what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else done.status
+            why = f": {done.reason}" if done.reason else ""
+            log.print(
+                f"  {done.arm}, seed {done.seed}: {what}{why} ({done.seconds:.1f} s)", markup=False, soft_wrap=True
+            )
 
 
 def _arms(plan: Plan) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, pad
 from torch.utils.data import DataLoader, Dataset
 
-from harness.data.disk import cpus
+from harness.cpus import available
 from harness.data.splits import Held
 from harness.errors import UserError
 from harness.experiment import Augment
@@ -236,7 +236,7 @@ class _Rows(Dataset[Tensor]):
 def _stream(images: Tensor, positions: Tensor, batch: int, device: torch.device) -> DataLoader[Tensor]:
     """Batches of uint8 images, read ahead by worker processes."""
     # A daemonic process, such as a worker of a pool, may not start processes.
-    workers = 0 if multiprocessing.current_process().daemon else min(4, cpus())
+    workers = 0 if multiprocessing.current_process().daemon else min(4, available().count)
     return DataLoader(
         _Rows(images),
         batch_size=batch,

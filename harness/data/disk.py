@@ -16,11 +16,6 @@ CACHE = ".harness-decoded"
 """Folder of decoded images and of the files' hashes, in the data root or in the user's cache."""
 
 
-def cpus() -> int:
-    """CPUs for threads that decode and hash and for processes that read ahead."""
-    return os.cpu_count() or 1
-
-
 def expand(path: str | Path) -> Path:
     """The path with a leading ~ replaced by the home folder.
 

@@ -19,9 +19,10 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from harness.cpus import available
 from harness.data.content import Folder, read_folder
 from harness.data.decoded import Failure, place, read_report
-from harness.data.disk import atomic, cpus, shown
+from harness.data.disk import atomic, shown
 from harness.data.hashes import changed
 from harness.data.listing import SPLITS
 from harness.data.types import PHOTOS, Labels, Pixels, Source
@@ -122,7 +123,7 @@ def _write(stream: IO[bytes], folder: Folder, split: int, size: int, window: Win
     """Write the readable images as one .npy; files that fail are added to `failed` with the reason."""
     top, files, sha256 = folder.listing.folder, folder.splits[split], folder.sha256[split]
     _header(stream, len(files), size)
-    with ThreadPoolExecutor(cpus()) as pool:
+    with ThreadPoolExecutor(available().count) as pool:
         for start in range(0, len(files), BLOCK_FILES):
             block = range(start, min(start + BLOCK_FILES, len(files)))
             images = pool.map(lambda i: _decode(top / files[i].name, sha256[i], size, window), block)

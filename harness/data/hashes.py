@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from harness.data.disk import atomic, cache_folders, cpus, shown
+from harness.cpus import available
+from harness.data.disk import atomic, cache_folders, shown
 from harness.data.listing import Facts, File
 from harness.errors import UserError
 
@@ -68,7 +69,7 @@ def hashes(folder: Path, files: Sequence[File], data_root: Path) -> list[Hash]:
         from concurrent.futures import ThreadPoolExecutor
 
         now = time.time_ns()
-        with ThreadPoolExecutor(cpus()) as pool:  # hashing leaves Python's lock
+        with ThreadPoolExecutor(available().count) as pool:  # hashing leaves Python's lock
             taken = dict(zip(missing, pool.map(lambda file: _hash(folder, file), missing), strict=True))
         out |= {file.name: value for file, value in taken.items()}
         fresh = {f.name: (*f.facts, h.sha256) for f, h in taken.items() if h.sha256 and _settled(f.facts, now)}

@@ -1,7 +1,7 @@
 """The study that answers a command which was given before, found without planning it again.
 
-Planning loads every trick and so torch. Whether there is anything to plan can be told without: the same command, about the
-same images, by the same code on the same machine, has the same plan. Nothing here imports torch or reads a pixel.
+Planning loads every trick and so torch. Whether there is anything to plan can be told without: the same command, about
+the same images, by the same code on the same machine, has the same plan. Nothing here imports torch or reads a pixel.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def remember(results: Path, request: str, study_dir: Path) -> None:
 
 
 def recall(results: Path, request: str) -> tuple[Path, Manifest] | None:
-    """The folder and the declaration of the study that answers the request with all its runs; None where one must plan."""
+    """The folder and declaration of the study that answers the request with all its runs; None where one must plan."""
     try:
         note = json.loads((results / ANSWERS / f"{request}.json").read_bytes())
         study_dir = results / note["study"]

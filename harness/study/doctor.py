@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from harness.cpus import available
 from harness.data.content import content
 from harness.data.decoded import DECODER, Copy, copies, pillow
 from harness.data.disk import data_root as default_root
@@ -36,7 +37,7 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
         yield "device", True, f"{name} ({device_name(name)})"
     except UserError as error:
         yield "device", False, str(error)
-    yield "cores", True, f"{os.cpu_count()} (one run at a time on each)"
+    yield "cores", True, f"{available().why} (one run at a time on each)"
 
     broken = []
     for trick in registry.names():

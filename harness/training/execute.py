@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import resource
+import sys
 import time
 import traceback
 from contextlib import suppress
@@ -211,4 +211,14 @@ def peak_memory(device: str) -> int:
         status = Path("/proc/self/status").read_text()
         return int(status.split("VmHWM:")[1].split()[0]) * 1024
     except (OSError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _resident_peak()
+
+
+def _resident_peak() -> int:
+    """Bytes of this process at its peak, of all runs in it; 0 where the system does not say (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024  # kilobytes, but on macOS
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -12,7 +12,8 @@ class Cli:
 
     folder: Path
 
-    def __call__(self, *arguments, timeout=240, env=None):
+    # The timeout is a guard against hangs, not a measurement: a busy machine may take any time.
+    def __call__(self, *arguments, timeout=3600, env=None):
         return subprocess.run(
             [sys.executable, "-m", "harness", *map(str, arguments)],
             cwd=self.folder,

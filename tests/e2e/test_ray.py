@@ -121,7 +121,7 @@ def study(tmp_path, monkeypatch):
         prepare(folder)
         tricks = [Arm(), *(Arm(tricks=(registry.make(arm).spec(),)) for arm in arms)]
         specs = [spec_of(experiment, arm, seed) for seed in range(seeds) for arm in tricks]
-        return [Job(spec, "digits", folder, place) for spec in specs], folder
+        return [Job.of(spec, "digits", folder, place) for spec in specs], folder
 
     return jobs, plugin
 

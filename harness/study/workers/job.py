@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from harness.data.content import content
 from harness.experiment import RunSpec
 from harness.identity import Identity
 from harness.store.reader import Key
 from harness.training.session import Place
+from harness.tricks import registry
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,12 @@ class Job:
     study_dir: Path
     place: Place
     identity: Identity
+
+    @staticmethod
+    def of(spec: RunSpec, experiment: str, study_dir: Path, place: Place) -> Job:
+        """A run on the images and code that are here now."""
+        identity = registry.identify(spec, content(spec.data, place.data_root).digest)
+        return Job(spec, experiment, study_dir, place, identity)
 
     @property
     def key(self) -> Key:

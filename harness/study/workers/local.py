@@ -6,27 +6,23 @@ cores, so every worker computes with its own pinned number of threads. Workers i
 
 from __future__ import annotations
 
-import logging
-import multiprocessing
 import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from pebble import ProcessExpired, ProcessPool
-
+from harness.cpus import available
 from harness.errors import UserError
 from harness.identity import Identity, difference
 from harness.store.writer import file_name, write_run
 from harness.study.workers.job import Finished, Job, Rows
+from harness.study.workers.processes import CannotStart, Died, Processes
 from harness.study.workers.turns import POLL, Turns
 from harness.training.execute import OUT_OF_MEMORY, execute
 from harness.training.provenance import host_facts
@@ -56,10 +52,8 @@ class Pool:
     A job whose worker died is done once more, and then stored as failed. Rows are on disk before a job is finished.
     """
 
-    def __init__(self, processes: ProcessPool) -> None:
+    def __init__(self, processes: Processes) -> None:
         self._processes = processes
-        self._lock = threading.Lock()
-        self._awaited: set[Future[Finished]] = set()
 
     def start(self, job: Job) -> Future[Finished]:
         """Begin a job as soon as a worker is free; `outcome` takes what comes of it."""
@@ -75,11 +69,11 @@ class Pool:
         """
         try:
             return future.result()
-        except ProcessExpired as error:
-            return lost(job, f"the worker process died {TRIES} times ({error})") if tries >= TRIES else None
+        except Died as how:
+            return lost(job, f"the worker process died {TRIES} times: {how}") if tries >= TRIES else None
         except (OSError, CancelledError, UserError):
             raise
-        except BrokenExecutor as error:
+        except CannotStart as error:
             raise UserError(
                 f"the worker processes could not start ({error}); `harness doctor` says what is broken, "
                 "and --plugin files must also import in a worker"
@@ -92,58 +86,24 @@ class Pool:
         finished, tries = None, 0
         while finished is None:
             tries += 1
-            finished = self._once(job, tries)
+            finished = self.outcome(self.start(job), job, tries)
         return finished
-
-    def _once(self, job: Job, tries: int) -> Finished | None:
-        with self._lock:
-            try:
-                future = self.start(job)
-            except RuntimeError as error:  # stopped, or broken, which another thread has been told
-                raise CancelledError(str(error)) from None
-            self._awaited.add(future)
-        try:
-            return self.outcome(future, job, tries)
-        finally:
-            with self._lock:
-                self._awaited.remove(future)
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
         """The answer of a worker."""
-        answer: Answer = self._processes.schedule(question).result()
-        return answer
-
-    def close(self) -> None:
-        """Finish what was started and take nothing more."""
-        self._processes.close()  # type: ignore[no-untyped-call]
+        return self._processes.schedule(question).result()
 
     def stop(self) -> None:
         """End the workers at once; threads that wait in `do` get `CancelledError`."""
-        with self._lock:
-            self._processes.stop()  # type: ignore[no-untyped-call]
-            for future in self._awaited:
-                future.cancel()
+        self._processes.stop()
 
 
 @contextmanager
 def open_pool(workers: int, threads: int, plugins: Sequence[Path] = ()) -> Iterator[Pool]:
     """Worker processes with that many CPU threads each. Leaving early (Ctrl-C) stops them; finished runs stay."""
-    with _environment(worker_environment(threads)):
-        processes = ProcessPool(
-            max_workers=workers,
-            initializer=start_worker,
-            initargs=(threads, [str(p) for p in plugins]),
-            context=multiprocessing.get_context("spawn"),
-        )
-        pool = Pool(processes)
-        try:
-            yield pool
-            pool.close()
-        except BaseException:
-            pool.stop()
-            raise
-        finally:
-            processes.join()
+    begin = partial(start_worker, threads, [str(p) for p in plugins])
+    with _environment(worker_environment(threads)), Processes(workers, begin) as processes:
+        yield Pool(processes)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) -> Iterator[Finished]:
@@ -166,8 +126,11 @@ def run_packed(
     first, rest, place = jobs[0], jobs[1:], jobs[0].place
     with open_pool(1, place.threads, plugins) as pool:
         yield pool.do(first)
-        free, total = pool.ask(memory or device_memory)
-    workers = min(fitting(free, total), max(1, (os.cpu_count() or 1) // place.threads))
+        try:
+            free, total = pool.ask(memory or device_memory)
+        except Died:
+            free, total = 0, 1  # nothing is known: one run at a time
+    workers = min(fitting(free, total), max(1, available().count // place.threads))
     alone = []
     for job, finished in _each([_placed(job, packed=workers > 1) for job in rest], workers, plugins):
         if workers > 1 and finished.reason.startswith(OUT_OF_MEMORY):
@@ -230,18 +193,12 @@ def start_worker(threads: int, plugins: Sequence[str]) -> None:
     """Runs once in each worker."""
     import torch
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
     torch.set_num_threads(threads)
     if torch.cuda.is_available():
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-    logging.getLogger().addHandler(logging.NullHandler())  # or the pool would print a traceback of what follows
-    try:
-        for path in plugins:
-            registry.add_plugin(Path(path))
-    except UserError as error:
-        sys.stderr.write(f"error: in a worker: {error}\n")
-        raise
+    for path in plugins:
+        registry.add_plugin(Path(path))
 
 
 def work(job: Job) -> Finished:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness import __version__
+from harness.cpus import available
 from harness.errors import UserError
 from harness.study.workers.job import Finished, Job, Rows
 from harness.study.workers.local import (
@@ -117,7 +120,7 @@ def run_jobs_on_ray(
                         if tries < TRIES:
                             submit(job, tries + 1)
                             continue
-                        finished = lost(job, f"the worker process died {TRIES} times ({_one_line(error)})")
+                        finished = lost(job, f"the worker process died {TRIES} times: {_one_line(error)}")
                     turns.end(job)
                     yield finished
     except ConnectionError as error:
@@ -200,9 +203,10 @@ def connect(ray: Any, address: str) -> None:
         address = os.environ.get("RAY_ADDRESS") or LOCAL
     options: dict[str, Any] = {"address": address, "log_to_driver": False, "logging_level": logging.ERROR}
     if address == LOCAL:
-        options["include_dashboard"] = False
+        options |= {"include_dashboard": False, "num_cpus": available().count}
     else:
         _check_reachable(address)
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         try:
             ray.init(**options)
@@ -210,6 +214,9 @@ def connect(ray: Any, address: str) -> None:
             ray.init(**options)
     except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError and its own
         raise UserError(f"Ray address {address}: no connection: {type(error).__name__}: {_one_line(error)}") from None
+    finally:
+        if threading.current_thread() is threading.main_thread():  # Ray puts a handler of its own in place
+            signal.signal(signal.SIGTERM, terminate or signal.SIG_DFL)
 
 
 def _check_reachable(address: str) -> None:

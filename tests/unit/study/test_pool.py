@@ -1,42 +1,34 @@
 """What a pool makes of jobs whose workers die, without any worker."""
 
-import threading
+import signal
 from concurrent.futures import CancelledError, Future
-from concurrent.futures.process import BrokenProcessPool
 
 import pytest
-from pebble import ProcessExpired
 
 from harness.errors import UserError
 from harness.study.workers import local
 from harness.study.workers.job import Finished
 from harness.study.workers.local import Pool, fitting
+from harness.study.workers.processes import CannotStart, Died
 
 DONE = Finished("baseline", 0, "ok", "", 1.0, 0.9)
+KILLED = Died(-signal.SIGKILL)
 
 
 class Processes:
-    """Stands in for pebble's pool: every job ends with the next of some outcomes, or stays under way."""
+    """Stands in for the processes: every job ends with the next of some outcomes."""
 
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
-        self.stopped = False
-        self.scheduled = threading.Event()
 
     def schedule(self, function, args):
-        if self.stopped:
-            raise RuntimeError("The Pool is not active")
         future = Future()
-        outcome = self.outcomes.pop(0) if self.outcomes else None
+        outcome = self.outcomes.pop(0)
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)
-        elif outcome is not None:
+        else:
             future.set_result(outcome)
-        self.scheduled.set()
         return future
-
-    def stop(self):
-        self.stopped = True
 
 
 @pytest.fixture(autouse=True)
@@ -53,17 +45,20 @@ def lost(monkeypatch):
 
 
 def test_a_job_whose_worker_died_is_done_once_more(lost):
-    processes = Processes(ProcessExpired("killed"), DONE)
+    processes = Processes(KILLED, DONE)
 
     assert Pool(processes).do("job") == DONE
     assert lost == []
 
 
 def test_a_job_whose_worker_died_twice_is_stored_as_failed(lost):
-    processes = Processes(ProcessExpired("killed"), ProcessExpired("killed"), DONE)
+    processes = Processes(KILLED, KILLED, DONE)
 
     assert Pool(processes).do("job").status == "failed"
-    assert lost == ["the worker process died 2 times (killed)"]
+    assert lost == [
+        "the worker process died 2 times: killed by SIGKILL (often the kernel, for want of memory; fewer --workers "
+        "need less)"
+    ]
     assert processes.outcomes == [DONE], "not tried a third time"
 
 
@@ -78,31 +73,14 @@ def test_a_full_disk_is_no_fault_of_the_run(lost):
 
 
 def test_workers_that_cannot_start_are_one_clear_error():
-    with pytest.raises(UserError, match="worker processes could not start"):
-        Pool(Processes(BrokenProcessPool("x"))).do("job")
+    with pytest.raises(UserError, match=r"worker processes could not start \(no module x\)"):
+        Pool(Processes(CannotStart("no module x"))).do("job")
 
 
-def test_stopping_frees_the_threads_that_wait_and_takes_nothing_more(lost):
-    processes = Processes()
-    pool = Pool(processes)
-    errors = []
-
-    def wait():
-        try:
-            pool.do("job")
-        except CancelledError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    processes.scheduled.wait(5)
-    pool.stop()
-    thread.join(5)
-
-    assert len(errors) == 1
+def test_a_stopped_run_is_not_a_failed_one(lost):
     with pytest.raises(CancelledError):
-        pool.do("job")
-    assert lost == [], "a stopped run is not a failed one"
+        Pool(Processes(CancelledError("stopped"))).do("job")
+    assert lost == []
 
 
 @pytest.mark.parametrize(
