@@ -92,11 +92,11 @@ def test_stopping_frees_the_threads_that_wait_and_takes_nothing_more(lost):
         except CancelledError as error:
             errors.append(error)
 
-    thread = threading.Thread(target=wait)
+    thread = threading.Thread(target=wait, daemon=True)
     thread.start()
-    processes.scheduled.wait(5)
+    processes.scheduled.wait()
     pool.stop()
-    thread.join(5)
+    thread.join()
 
     assert len(errors) == 1
     with pytest.raises(CancelledError):
