@@ -3,13 +3,17 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from contextlib import suppress
+from contextlib import chdir, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from harness.cli import main
 from harness.store.reader import read_search
+from harness.tricks import registry
 
 
 @dataclass
@@ -27,6 +31,17 @@ class Cli:
             env=env,
             check=False,
         )
+
+    def here(self, *arguments):
+        """The same in this process, which has torch loaded already, and forgets plug-ins afterwards."""
+        words, out, err, code = ["harness", *map(str, arguments)], StringIO(), StringIO(), 0
+        alone = patch.object(sys, "argv", words), patch.dict(registry._plugins)
+        with chdir(self.folder), redirect_stdout(out), redirect_stderr(err), alone[0], alone[1]:
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")
