@@ -23,6 +23,8 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync",
          "--disable-component-update", "--no-first-run", "--hide-scrollbars")  # fmt: skip
 DESKTOP = {"width": 1200, "height": 900}
+PATIENCE = 600_000
+"""Milliseconds to wait for what a page should do: enough for any machine, and a failure where it never does."""
 
 SEEDS, IMAGES, CLASSES, EPOCHS = range(6), 120, 4, (2, 4, 6, 8, 10)
 GAINS = {"mixup": 0.5, "ema": -0.6, "cutout": 0.05, "sam": 0.3, "dropout": -0.1, "placebo": 0.0}
@@ -162,7 +164,7 @@ def browser():
     if BROWSER is None:
         pytest.skip("needs Chromium or Chrome on the PATH (Debian: chromium)")
     with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=BROWSER, args=list(FLAGS))
+        opened = driver.chromium.launch(executable_path=BROWSER, args=list(FLAGS), timeout=0)
         yield opened
         opened.close()
 
@@ -180,6 +182,7 @@ class Visit:
 def tab(browser, **context):
     """A tab without a network, for one page after the other."""
     with browser.new_context(viewport=DESKTOP, offline=True, **context) as session:
+        session.set_default_timeout(PATIENCE)
         page = session.new_page()
         made = Visit(page)
         page.on("request", lambda r: made.requests.append(r.url))

@@ -113,7 +113,7 @@ def test_the_page_is_one_file_that_needs_nothing_else(cli, study):
 
 
 def test_a_second_call_trains_nothing_and_says_the_same(cli, study, short):
-    again = cli(
+    again = cli.here(
         "ablate",
         "random_flip",
         "placebo",
@@ -133,7 +133,7 @@ def test_a_second_call_trains_nothing_and_says_the_same(cli, study, short):
 
 
 def test_another_study_takes_finished_runs_over(cli, study, short):
-    other = cli("ablate", "mixup", "--seeds", 5, *short)
+    other = cli.here("ablate", "mixup", "--seeds", 5, *short)
 
     assert "all 10 runs are done already" in other.stderr
     assert other.stdout.splitlines()[0].startswith("mixup")
@@ -160,7 +160,7 @@ def test_tables_in_other_formats_show_the_same_effect(cli, study, effects):
     shown = f"{effects['mixup']['mean']:+.2f}"
 
     for form in ("csv", "markdown", "latex"):
-        out = cli("report", "main", "--format", form)
+        out = cli.here("report", "main", "--format", form)
         assert out.returncode == 0, out.stderr
         if form == "csv":
             table = pd.read_csv(io.StringIO(out.stdout)).set_index("arm")
@@ -172,7 +172,8 @@ def test_tables_in_other_formats_show_the_same_effect(cli, study, effects):
 def test_what_goes_wrong_in_a_run_becomes_a_row_and_the_study_goes_on(cli, short):
     (cli.folder / "plugin.py").write_text(PLUGIN)
     arms = ("broken", "explodes", "no_memory")
-    out = cli("ablate", *arms, "--plugin", "plugin.py", "--seeds", 2, "--name", "faults", *short, "--json")
+    plugged = ("--plugin", "plugin.py", "--workers", 1)
+    out = cli.here("ablate", *arms, *plugged, "--seeds", 2, "--name", "faults", *short, "--json")
     assert out.returncode == 0, out.stderr
     runs = read_study(cli.folder / "results" / "faults").runs
     status = {(r.arm, r.seed): (r.status, r.reason) for r in runs.itertuples()}
@@ -191,7 +192,7 @@ def test_what_goes_wrong_in_a_run_becomes_a_row_and_the_study_goes_on(cli, short
 
 def test_a_plugin_trick_stands_in_the_list_beside_ours(cli):
     (cli.folder / "plugin.py").write_text(PLUGIN)
-    listed = cli("tricks", "--plugin", "plugin.py", "--json")
+    listed = cli.here("tricks", "--plugin", "plugin.py", "--json")
     names = {c["name"] for c in json.loads(listed.stdout)}
 
     assert {"broken", "mixup", "sam"} <= names

@@ -9,7 +9,8 @@ from harness.store.reader import read_manifest, read_study
 @pytest.fixture(scope="module")
 def factorial(cli, short):
     tricks = ("mixup", "cutmix", "label_smoothing")
-    done = cli("ablate", *tricks, "--design", "factorial", "--seeds", 2, "--name", "all", *short)
+    options = ("--design", "factorial", "--seeds", 2, "--name", "all", "--workers", 1)
+    done = cli.here("ablate", *tricks, *options, *short)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -34,7 +35,7 @@ def test_the_stored_rows_give_effects_and_say_what_is_missing(cli, factorial):
 
 
 def test_a_second_design_takes_the_runs_of_the_first_over(cli, factorial, short):
-    again = cli(
+    again = cli.here(
         "ablate", "label_smoothing", "mixup", "--design", "leave-one-out", "--seeds", 2, "--name", "some", *short
     )
 

@@ -3,7 +3,6 @@
 import socket
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -65,43 +64,33 @@ class Dies(Trick):
 TIMES = ("seconds", "cpu_", "images_per", "started", "finished", "peak", "host")
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-    return found
-
-
 def listens(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-@contextmanager
-def cluster():
-    """A cluster with one node of one CPU, to which a client can connect, and its address."""
+@pytest.fixture(scope="module")
+def cluster(free_port, wait_until):
+    """Start clusters with one node of one CPU, to which a client can connect; gives their addresses."""
+    pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    port = free_port()
-    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "ray_client_server_port": port}
-    nodes = Cluster(initialize_head=True, head_node_args=node)
-    try:
-        wait_for(lambda: listens(port))
-        yield nodes, f"ray://127.0.0.1:{port}"
-    finally:
-        nodes.shutdown()
+    @contextmanager
+    def start():
+        port = free_port()
+        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "ray_client_server_port": port}
+        nodes = Cluster(initialize_head=True, head_node_args=node)
+        try:
+            wait_until(lambda: listens(port))
+            yield nodes, f"ray://127.0.0.1:{port}"
+        finally:
+            nodes.shutdown()
+
+    return start
 
 
 @pytest.fixture(scope="module")
-def head():
-    pytest.importorskip("ray")
+def head(cluster):
     with cluster() as found:
         yield found
 
@@ -136,7 +125,7 @@ def rows_of(folder):
 
 
 @pytest.mark.slow
-def test_all_rows_arrive_and_equal_those_of_the_local_pool_though_a_node_is_lost(head, study, tmp_path):
+def test_all_rows_arrive_and_equal_those_of_the_local_pool_though_a_node_is_lost(head, study, tmp_path, wait_until):
     nodes, address = head
     make, plugin = study
     jobs, here = make("ray", "mixup", "waits")
@@ -144,11 +133,11 @@ def test_all_rows_arrive_and_equal_those_of_the_local_pool_though_a_node_is_lost
     nodes.wait_for_nodes()
 
     def lose_the_node():
-        wait_for(lambda: list(tmp_path.glob(f"*-{lost.node_id}")))
+        wait_until(lambda: list(tmp_path.glob(f"*-{lost.node_id}")))
         nodes.remove_node(lost, allow_graceful=False)
         (tmp_path / "go").touch()
 
-    thread = threading.Thread(target=lose_the_node)
+    thread = threading.Thread(target=lose_the_node, daemon=True)
     thread.start()
     done = list(run_jobs_on_ray(jobs, address, [plugin]))
     thread.join()
@@ -177,7 +166,9 @@ def test_a_run_that_kills_its_worker_is_stored_as_failed_and_the_others_are_done
 
 
 @pytest.mark.slow
-def test_closing_early_keeps_what_is_done_stops_the_rest_and_leaves_the_callers_connection(head, study, tmp_path):
+def test_closing_early_keeps_what_is_done_stops_the_rest_and_leaves_the_callers_connection(
+    head, study, tmp_path, wait_until
+):
     import ray
 
     _, address = head
@@ -187,13 +178,13 @@ def test_closing_early_keeps_what_is_done_stops_the_rest_and_leaves_the_callers_
     try:
         running = run_jobs_on_ray(jobs, address, [plugin])
         first = next(running)
-        wait_for(lambda: list(tmp_path.glob("0-*")))
+        wait_until(lambda: list(tmp_path.glob("0-*")))
         running.close()
 
         assert first.arm == "baseline"
         assert list(read_study(folder).runs["arm"]) == ["baseline"]
         assert ray.is_initialized()
-        wait_for(lambda: ray.available_resources().get("CPU") == 1)
+        wait_until(lambda: ray.available_resources().get("CPU") == 1)
     finally:
         ray.shutdown()
 
@@ -221,17 +212,18 @@ def test_a_plugin_that_a_node_cannot_import_stops_the_study(head, study, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_lost_altogether_ends_the_study_with_its_finished_runs_stored(study, tmp_path):
-    pytest.importorskip("ray")
+def test_a_cluster_that_is_lost_altogether_ends_the_study_with_its_finished_runs_stored(
+    cluster, study, tmp_path, wait_until
+):
     make, plugin = study
     jobs, folder = make("ray", "waits", seeds=1)
     with cluster() as (nodes, address):
 
         def lose_the_cluster():
-            wait_for(lambda: list(tmp_path.glob("0-*")))
+            wait_until(lambda: list(tmp_path.glob("0-*")))
             nodes.remove_node(nodes.head_node, allow_graceful=False)
 
-        thread = threading.Thread(target=lose_the_cluster)
+        thread = threading.Thread(target=lose_the_cluster, daemon=True)
         thread.start()
         with pytest.raises(UserError, match=r"the connection to Ray at .* is lost"):
             list(run_jobs_on_ray(jobs, address, [plugin]))
@@ -263,7 +255,7 @@ def test_what_is_no_address_is_refused(address, study):
 
 
 @pytest.mark.parametrize("from_environment", [False, True])
-def test_an_address_where_nothing_listens_is_refused_at_once(from_environment, study, monkeypatch):
+def test_an_address_where_nothing_listens_is_refused_at_once(from_environment, study, monkeypatch, free_port):
     pytest.importorskip("ray")
     jobs, _ = study[0]("ray", "mixup", seeds=1)
     address = f"127.0.0.1:{free_port()}"

@@ -45,7 +45,7 @@ def photos(tmp_path_factory):
 def study(cli, photos):
     """Baseline and mixup on two seeds."""
     settings = [word for text in SMALL for word in ("--set", text)]
-    done = cli(
+    done = cli.here(
         "ablate", "mixup", "-e", "imagenette", "--data-root", photos, "--seeds", 2, "--workers", 1, "--name", "photos",
         *settings, "--json",
     )  # fmt: skip
@@ -82,7 +82,7 @@ def test_the_report_shows_the_effect(cli, study):
 def test_a_second_study_reads_the_decoded_images(cli, study, photos):
     assert len(list((photos / ".harness-decoded").glob("*/train.npy"))) == 1
     settings = [word for text in SMALL for word in ("--set", text)]
-    again = cli("ablate", "mixup", "-e", "imagenette", "--data-root", photos, "--seeds", 2, *settings)
+    again = cli.here("ablate", "mixup", "-e", "imagenette", "--data-root", photos, "--seeds", 2, *settings)
 
     assert "all 4 runs are done already" in again.stderr
     assert len(list((photos / ".harness-decoded").glob("*/train.npy"))) == 1

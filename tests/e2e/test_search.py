@@ -6,88 +6,32 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import pytest
 
 from harness.experiment import experiments_dir
-from harness.store.reader import read_kind, read_search
+from harness.store.reader import read_kind
 
 TINY = ("--set", "recipe.epochs=1", "--set", "data.test_size=100")
 SEARCH = ("search", "mixup", "--trials", "3", "--seeds", "2", "--fresh", "2", "--name", "s", *TINY)
 
-STARTS = """
-import harness.study.workers.local as local
-
-train = local.train
-
-def logged(job):
-    with open("starts.log", "a") as file:
-        file.write(job.spec.run_id + "\\n")
-    return train(job)
-
-local.train = logged
-
-from typing import ClassVar
-from harness.tricks.contract import Info, Trick
-
-class Logged(Trick):
-    info: ClassVar = Info(name="logged", family="m", summary="s", paper="p", formula="f", expect="e")
-"""
-"""A plug-in that writes down every run that a worker begins."""
-
-
-class Folder:
-    """A working folder of its own for searches whose runs are counted."""
-
-    def __init__(self, path):
-        self.path = path
-        path.mkdir(exist_ok=True)
-        (path / "starts.py").write_text(STARTS)
-
-    def start(self, *arguments):
-        """The command line in a process group of its own, where Ctrl-C is not ignored as it is in background jobs."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "harness", *map(str, arguments), "--plugin", "starts.py"],
-            cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )  # fmt: skip
-
-    def __call__(self, *arguments):
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=240)
-        assert process.returncode == 0, err
-        return out, err
-
-    def starts(self):
-        path = self.path / "starts.log"
-        return Counter(path.read_text().split()) if path.exists() else Counter()
-
-    def record(self, name="s"):
-        return read_search(self.path / "results" / name)
-
-    def trials(self, name="s"):
-        """What an undisturbed search and a resumed one must have in common."""
-        return {
-            arm.label: [(t.state, t.params, t.values, t.run_ids) for t in arm.trials] for arm in self.record(name).arms
-        }
-
 
 @pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
+def folder(searches, tmp_path):
+    return searches(tmp_path)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(searches, tmp_path_factory):
     """One undisturbed search of one worker, and what it printed."""
-    folder = Folder(tmp_path_factory.mktemp("whole"))
+    folder = searches(tmp_path_factory.mktemp("whole"))
     folder.out, folder.err = folder(*SEARCH, "--workers", 1, "--export", "best.toml")
     return folder
 
@@ -156,35 +100,33 @@ def run(folder, *arguments):
     """The command line without the plug-in."""
     return subprocess.run(
         [sys.executable, "-m", "harness", *map(str, arguments)], cwd=folder.path, capture_output=True, text=True,
-        timeout=240, check=False,
+        check=False,
     )  # fmt: skip
 
 
-def test_a_killed_search_resumes_with_the_same_trials(folder, whole):
+def test_a_killed_search_resumes_with_the_same_trials(folder, whole, wait_until):
+    folder.hold(4)  # two runs of the first trial of each arm
     process = folder.start(*SEARCH, "--workers", 1)
-    for line in process.stderr:
-        if "mixup, trial 0" in line:  # the next trial is under way
-            break
-    time.sleep(0.3)
+    wait_until(lambda: folder.starts().total() == 5, process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    before = folder.starts()
+    folder.release()
     _, err = folder(*SEARCH, "--workers", 1)
 
-    assert re.search(r"[2-5] ended already", err)
+    assert "2 ended already" in err
     assert folder.trials() == whole.trials()
-    again = folder.starts() - before
-    assert sum(again.values()) + sum(before.values()) <= len(wanted(folder.record())) + 1, "what was under way"
+    assert folder.starts().total() == len(wanted(folder.record())) + 1, "what was under way is trained again"
 
 
 @pytest.mark.slow
 def test_ctrl_c_says_how_to_go_on_and_fails_no_trial(folder):
+    folder.hold(3)  # of two runs a trial, so that at least one trial ends
     process = folder.start(*SEARCH, "--workers", 2)
     for line in process.stderr:
         if "trial" in line and "val" in line:
             break
     os.kill(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
 
     assert process.returncode == 130
     assert "the same command goes on from here" in err
@@ -195,11 +137,15 @@ def test_ctrl_c_says_how_to_go_on_and_fails_no_trial(folder):
     assert states["FAIL"] == 0
 
 
-def share(folder, *arguments, processes=2):
-    """Start the same search several times at once and wait for all."""
-    both = [folder.start(*arguments, "--workers", 1) for _ in range(processes)]
+def share(folder, wait_until, *arguments):
+    """Start the same search twice, let neither go on before the other has begun a run, and wait for both."""
+    folder.hold(0)
+    both = [folder.start(*arguments, "--workers", 1) for _ in range(2)]
     for process in both:
-        _, err = process.communicate(timeout=300)
+        wait_until(lambda: folder.starts().total() == 2, process)
+    folder.release()
+    for process in both:
+        _, err = process.communicate()
         assert process.returncode == 0, err
 
 
@@ -213,8 +159,8 @@ def check_shared(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_share_a_search_and_train_no_run_twice(folder):
-    share(folder, *SEARCH)
+def test_two_processes_share_a_search_and_train_no_run_twice(folder, wait_until):
+    share(folder, wait_until, *SEARCH)
 
     check_shared(folder)
     names = {t.user_attrs["process"] for t in stored(folder)}
@@ -228,8 +174,8 @@ def stored(folder, url="sqlite:///results/s/optuna.db"):
 
 
 @pytest.mark.slow
-def test_processes_share_a_journal(folder):
-    share(folder, *SEARCH, "--storage", "journal:trials.log")
+def test_processes_share_a_journal(folder, wait_until):
+    share(folder, wait_until, *SEARCH, "--storage", "journal:trials.log")
 
     check_shared(folder)
     assert (folder.path / "trials.log").stat().st_size > 0
@@ -251,10 +197,13 @@ def test_hosts_that_share_a_journal_alone_do_not_wait_for_one_that_died(folder, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(6))
-def test_a_search_killed_at_a_random_moment_resumes_with_the_same_trials(folder, whole, attempt):
+def test_a_search_killed_at_a_random_moment_resumes_with_the_same_trials(folder, whole, attempt, wait_until):
     storage = ("--storage", "journal:trials.log") if attempt % 2 else ()
+    draw = random.Random(attempt)
+    runs = draw.randrange(len(wanted(whole.record()))) + 1
     process = folder.start(*SEARCH, *storage, "--workers", 1)
-    time.sleep(random.Random(attempt).uniform(3, 14))
+    wait_until(lambda: folder.starts().total() >= runs, process)
+    time.sleep(draw.uniform(0, 0.5))  # into the run, or beyond it
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     folder(*SEARCH, *storage, "--workers", 1)
@@ -319,31 +268,26 @@ def test_a_trick_and_its_copy_agree_after_tuning(folder):
 
 
 @pytest.mark.slow
-def test_the_dashboard_opens_the_file_as_it_is(whole):
+def test_the_dashboard_opens_the_file_as_it_is(whole, wait_until, free_port):
     dashboard = shutil.which("optuna-dashboard", path=str(Path(sys.executable).parent))
     if dashboard is None:
         pytest.skip("optuna-dashboard is not installed")
     import urllib.request
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"sqlite:///{whole.path}/results/s/optuna.db"
-    process = subprocess.Popen([dashboard, url, "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    port, url = free_port(), f"sqlite:///{whole.path}/results/s/optuna.db"
+    process = subprocess.Popen(
+        [dashboard, url, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+
+    def get(path=""):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies{path}") as answer:
+            return json.load(answer)
+
     try:
-        for _ in range(60):
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=5) as answer:
-                    studies = json.load(answer)["study_summaries"]
-                break
-            except OSError:
-                time.sleep(0.5)
+        studies = wait_until(get, process)["study_summaries"]
         assert {s["study_name"] for s in studies} == {"s/baseline", "s/mixup"}
         for study in studies:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{port}/api/studies/{study['study_id']}", timeout=5
-            ) as answer:
-                assert len(json.load(answer)["trials"]) == 3
+            assert len(get(f"/{study['study_id']}")["trials"]) == 3
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait()

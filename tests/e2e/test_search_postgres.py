@@ -1,17 +1,17 @@
 """Two processes search together through a PostgreSQL server, which the test starts."""
 
+import math
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
-import time
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
 import pytest
+from sqlalchemy import text
 
 from harness.experiment import load_experiment
 from harness.search import shared
@@ -36,7 +36,7 @@ def program(name):
 
 
 @pytest.fixture(scope="module")
-def server():
+def server(free_port, wait_until):
     """The URL of a fresh server; the server refuses to run as root, so then it runs as nobody."""
     pytest.importorskip("psycopg2", reason="psycopg2 is not installed: pip install 'harness[postgres]'")
     initdb, postgres = program("initdb"), program("postgres")
@@ -49,10 +49,7 @@ def server():
             pytest.skip("PostgreSQL refuses to run as root, and there is no setpriv to run it as another user")
         prefix = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
         shutil.chown(folder, "nobody", "nogroup")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    data = folder / "data"
+    port, data = free_port(), folder / "data"
     made = [*prefix, initdb, "-D", data, "-U", "harness", "--auth=trust", "-E", "UTF8", "--no-sync"]
     subprocess.run(made, check=True, capture_output=True, cwd=folder)
     options = ["-p", str(port), "-k", folder, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"]
@@ -60,36 +57,25 @@ def server():
         [*prefix, postgres, "-D", data, *options], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        wait_for(port)
+        wait_until(lambda: answers(port), process)
         yield f"postgresql+psycopg2://harness:secret@127.0.0.1:{port}/postgres"
     finally:
         process.send_signal(signal.SIGINT)  # "fast": do not wait for those who are connected
-        process.wait(30)
+        process.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(port):
+def answers(port):
     import psycopg2
 
-    for _ in range(120):
-        try:
-            psycopg2.connect(host="127.0.0.1", port=port, user="harness", dbname="postgres").close()
-            return
-        except psycopg2.OperationalError:
-            time.sleep(0.5)
-    pytest.fail("the server did not start within a minute")
-
-
-def start(folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    with suppress(psycopg2.OperationalError):
+        psycopg2.connect(host="127.0.0.1", port=port, user="harness", dbname="postgres").close()
+        return True
 
 
 def finish(processes):
     for process in processes:
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate()
         assert process.returncode == 0, err
 
 
@@ -98,8 +84,14 @@ def trials(server, arm, search="s"):
     return optuna.load_study(storage=storage, study_name=f"{search}/{arm}").get_trials()
 
 
-def test_two_processes_share_a_search_through_a_server(server, tmp_path):
-    finish([start(tmp_path, *SEARCH, "--storage", server) for _ in range(2)])
+def test_two_processes_share_a_search_through_a_server(server, searches, wait_until, tmp_path):
+    folder = searches(tmp_path)
+    folder.hold(0)  # neither goes on before the other has begun a run
+    both = [folder.start(*SEARCH, "--storage", server) for _ in range(2)]
+    for process in both:
+        wait_until(lambda: folder.starts().total() == 2, process)
+    folder.release()
+    finish(both)
     record = read_search(tmp_path / "results" / "s")
     made = trials(server, "baseline") + trials(server, "mixup")
 
@@ -112,14 +104,12 @@ def test_two_processes_share_a_search_through_a_server(server, tmp_path):
     assert not (tmp_path / "results" / "s" / "optuna.db").exists()
 
 
-def test_hosts_that_share_the_server_alone_share_the_trials(server, tmp_path):
+def test_hosts_that_share_the_server_alone_share_the_trials(server, searches, tmp_path):
     """Two results folders stand for two hosts without a common folder; the budget is exceeded by one at most."""
-    hosts = [tmp_path / "a", tmp_path / "b"]
-    for host in hosts:
-        host.mkdir()
+    hosts = [searches(tmp_path / name) for name in "ab"]
     alone = tuple(w if w != "s" else "hosts" for w in SEARCH)
-    finish([start(host, *alone, "--storage", server) for host in hosts])
-    records = [read_search(host / "results" / "hosts") for host in hosts]
+    finish([host.start(*alone, "--storage", server) for host in hosts])
+    records = [host.record("hosts") for host in hosts]
 
     for record in records:
         assert [len(a.trials) for a in record.arms] == [4, 4]
@@ -128,9 +118,7 @@ def test_hosts_that_share_the_server_alone_share_the_trials(server, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # the test asks for a trial as no search does
-def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(shared, "HEARTBEAT", 1)
-    monkeypatch.setattr(shared, "GRACE", 3)
+def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(server, tmp_path):
     plan = plan_search(
         load_experiment("digits"), ["erm_baseline"], tiny_info(), trials=2, seeds=1, fresh=1, nuisance="lr",
         objectives="accuracy", sampler="tpe", pruner="none", name="died", command="", toml="",
@@ -144,8 +132,11 @@ def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(ser
     trial = search._studies[1].ask()
     trial.suggest_float("recipe.lr", 0.02, 2.0, log=True)
     hosts[0][0].record_heartbeat(trial._trial_id)  # its first sign of life, and its last
+    with hosts[0][0].engine.begin() as server_time:
+        passes = "UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 day' WHERE trial_id = :id"
+        server_time.execute(text(passes), {"id": trial._trial_id})
     other = Search(plan, *hosts[1], evaluate=lambda spec: Score("ok", "", {"accuracy": 0.5}))
-    list(other.run(1, time.monotonic() + 60, hosts[1][1].stopped.set))
+    list(other.run(1, math.inf, hosts[1][1].stopped.set))
 
     assert other.complete
     assert [t.params["recipe.lr"] for t in other.trials(1)][-1] == 0.2, "the default, begun again"

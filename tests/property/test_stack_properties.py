@@ -20,7 +20,7 @@ from harness.tricks import registry
 from harness.tricks.contract import HOOKS, Choice, NotApplicable, Search, overrides
 from harness.tricks.stack import Stack, conflicts
 
-few = settings(max_examples=25, deadline=None, derandomize=True)
+few = settings(max_examples=25)
 seeds = st.integers(0, 2**32 - 1)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -163,11 +162,10 @@ def test_a_report_does_not_import_what_takes_longer_than_its_work() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_a_study_of_a_thousand_runs_is_read_and_analysed_in_a_second_of_computing() -> None:
-    started = time.process_time()
-    loaded = load(Path(__file__).parents[3] / "results" / "published" / "digits-all-tricks")
-    findings = loaded.findings()
-    # 0.5 s where it was measured; with one frame or one fit of scipy.stats for each arm or run it was 4.5 s.
-    assert time.process_time() - started < 2.0
+def test_a_study_of_a_thousand_runs_is_read_and_analysed_without_a_frame_for_each_run(counted) -> None:
+    loaded, reading = counted(lambda: load(Path(__file__).parents[3] / "results" / "published" / "digits-all-tricks"))
+    findings, finding = counted(loaded.findings)
+    # 0.7 million (0.5 s); one frame of pandas or one fit of scipy.stats for each arm or run was nine times the work.
+    assert reading + finding < 2_000_000
     assert len(loaded.data.runs) > 1000
     assert findings

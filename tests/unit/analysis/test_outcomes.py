@@ -1,5 +1,4 @@
 import math
-import time
 
 import numpy as np
 import pandas as pd
@@ -161,7 +160,7 @@ def test_nothing_is_tabulated_without_predictions(tmp_path):
     assert tabulate(read_study(tmp_path), [declare(["baseline"], seeds=(0,))]).equals(OUTCOMES.empty_table())
 
 
-def test_a_thousand_runs_take_seconds():
+def test_a_thousand_runs_of_a_thousand_images_take_no_call_for_each_image(counted):
     draw = np.random.default_rng(0)
     arms, seeds = [f"t{i}" for i in range(99)], tuple(range(10))
     manifest = declare(["baseline", *arms], seeds=seeds)
@@ -173,10 +172,9 @@ def test_a_thousand_runs_take_seconds():
         for run_id in arm.run_ids.values()
     }
     data.outcomes = pd.DataFrame({"group": ["class"] * 10, "key": range(10)})  # says that there are ten classes
-    start = time.process_time()
-    found = summarise(tabulate(data, [manifest]).to_pandas(), data.runs, manifest)
+    found, calls = counted(lambda: summarise(tabulate(data, [manifest]).to_pandas(), data.runs, manifest))
 
-    assert time.process_time() - start < 2
+    assert calls < 2_000_000, "1.0 million; one for each image would be 1.3 million more"
     assert len(found.arms) == 99
 
 

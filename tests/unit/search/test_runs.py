@@ -113,7 +113,7 @@ def test_threads_that_want_the_same_run_wait_for_the_one_that_trains_it(runs, sp
 
     def slow(job):
         started.set()
-        go.wait(10)
+        go.wait()
         return train(job)
 
     made.pool.do = slow
@@ -121,7 +121,7 @@ def test_threads_that_want_the_same_run_wait_for_the_one_that_trains_it(runs, sp
     threads = [threading.Thread(target=lambda: scores.append(made.score(spec()))) for _ in range(3)]
     for thread in threads:
         thread.start()
-    started.wait(10)
+    started.wait()
     go.set()
     for thread in threads:
         thread.join()
