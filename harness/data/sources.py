@@ -53,8 +53,12 @@ class Source:
 
 
 def data_root() -> Path:
-    """The folder that holds data sets: the environment variable HARNESS_DATA, or ~/.cache/harness."""
-    return Path(os.environ.get("HARNESS_DATA") or Path.home() / ".cache" / "harness")
+    """The folder that holds data sets: the environment variable HARNESS_DATA, or ~/.cache/harness.
+
+    A user without a home (some containers) has it in the current folder.
+    """
+    home = os.path.expanduser("~")
+    return Path(os.environ.get("HARNESS_DATA") or Path("" if home == "~" else home, ".cache", "harness"))
 
 
 def load_source(data: Data, data_root: Path) -> Source:
