@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+DEBUG = "HARNESS_DEBUG"
+"""The environment variable with which tracebacks are shown; `harness --debug` sets it."""
+
 
 class UserError(Exception):
     """A wrong input: its text names the offending value, the rule, and what to do."""

@@ -10,15 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
+    PrivateAttr,
     StringConstraints,
     ValidationError,
     field_validator,
@@ -26,43 +25,23 @@ from pydantic import (
 )
 
 from harness.errors import UserError, did_you_mean
+from harness.values import Added, Keys, Origins, Strict, canonical, explain, plain, read_toml
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
 """A name that becomes part of a path: no separators, no leading dot."""
 
+RESERVED = ("index", "tricks", "published", "bench")
+"""Names that no study can have, because pages of the site or folders of the results do."""
 
-@dataclass(frozen=True)
-class Added:
-    """Marks an option that came after its model had been hashed for the first time.
-
-    While it holds `neutral`, the value that behaves as the code did before the option existed, it is left
-    out of the canonical JSON, so old run ids stay. `neutral` never changes, even when the default does.
-    """
-
-    neutral: Any
+Plain = Annotated[Any, BeforeValidator(plain)]
+"""A value of any type that is finite and can be printed."""
 
 
-class Strict(BaseModel):
-    """Base of everything that is parsed: unknown keys and wrong types are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def canonical(model: BaseModel) -> dict[str, Any]:
-    """The fields that identify `model`, as plain JSON values (see `Added`)."""
-    values = model.model_dump(mode="json")
-    out = {}
-    for name, field in type(model).model_fields.items():
-        value = getattr(model, name)
-        if any(isinstance(m, Added) and value == m.neutral for m in field.metadata):
-            continue
-        out[name] = canonical(value) if isinstance(value, BaseModel) else values[name]
-    return out
-
+MOST_SEEDS = 10_000
+"""Of a study. Far fewer find any effect that matters."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
 class Question(Strict):
@@ -94,7 +73,7 @@ class Data(Strict):
         Field(union_mode="left_to_right"),
     ] = None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    window: Annotated[tuple[Finite, Finite] | None, Field(strict=False), Added(None)] = None
+    window: Annotated[tuple[float, float] | None, Field(strict=False), Added(None)] = None
     label_noise: Fraction = 0.0
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
 
@@ -115,8 +94,8 @@ class Model(Strict):
     """`[model]`: one of ours (`width` in channels of the first stage) or "timm/<name>" with its `args`."""
 
     name: Annotated[str, StringConstraints(pattern=r"^(timm/)?[A-Za-z0-9_.-]+$")]
-    width: Count | None = None
-    args: dict[str, bool | int | float | str] = {}
+    width: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    args: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain)]] = Field(default_factory=dict)
 
 
 class Augment(Strict):
@@ -141,7 +120,7 @@ class Recipe(Strict):
     dropped. `evaluations` is the number of points on the validation curves.
     """
 
-    epochs: Count
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Count
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)]
@@ -160,7 +139,8 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
-            raise ValueError("nesterov needs momentum > 0; set nesterov = false")
+            said = "" if "nesterov" in self.model_fields_set else " (the default of recipe.nesterov is true)"
+            raise ValueError(f"nesterov needs momentum > 0{said}; set nesterov = false")
         return self
 
 
@@ -169,7 +149,7 @@ class Study(Strict):
 
     design: str = "one_at_a_time"
     tricks: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    seeds: Count = 10
+    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 10
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
 
 
@@ -179,8 +159,8 @@ class Range(Strict):
     A file may also write it as [low, high] or [low, high, "log"].
     """
 
-    low: Finite | None = None
-    high: Finite | None = None
+    low: float | None = None
+    high: float | None = None
     log: bool = False
     choices: Annotated[tuple[bool | int | float | str, ...], Field(strict=False, min_length=1)] | None = None
 
@@ -225,14 +205,34 @@ class Experiment(Strict):
     model: Model
     recipe: Recipe
     study: Study = Study()
-    tricks: dict[str, dict[str, Any]] = {}
-    search: dict[str, Range] = {}
+    tricks: dict[str, dict[str, Plain]] = Field(default_factory=dict)
+    search: dict[str, Range] = Field(default_factory=dict)
+    _origins: Origins = PrivateAttr(default_factory=Origins)
 
     @field_validator("search", mode="before")
     @classmethod
     def _flatten(cls, value: Any) -> Any:
         """Names may be written without quotes, which TOML reads as nested tables."""
         return _flat(value) if isinstance(value, dict) else value
+
+    @property
+    def origins(self) -> Origins:
+        """Where the values came from."""
+        return self._origins
+
+    @classmethod
+    def read(cls, tables: Mapping[str, Any], origins: Origins) -> Experiment:
+        """The experiment that tables say.
+
+        Raises:
+            UserError: an unknown key, a wrong type or an impossible value; one line for each, which blames the origin.
+        """
+        try:
+            made = cls.model_validate(tables)
+        except ValidationError as error:
+            raise UserError("\n".join(explain(error, cls, origins))) from None
+        made._origins = origins
+        return made
 
 
 def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -253,7 +253,7 @@ class TrickSpec(Strict):
 
     name: str
     version: int
-    params: dict[str, Any]
+    params: dict[str, Plain]
 
 
 class Arm(Strict):
@@ -281,6 +281,9 @@ class Arm(Strict):
 
 
 BASELINE = "baseline"
+
+PREMISES = ("data", "model", "recipe")
+"""The sections that an experiment's question rests on."""
 
 
 class RunSpec(Strict):
@@ -334,63 +337,57 @@ def find_experiment(name_or_path: str) -> Path:
     return experiments_dir() / f"{name_or_path}.toml"
 
 
-def load_experiment(name_or_path: str, overrides: dict[str, dict[str, Any]] | None = None) -> Experiment:
+def load_experiment(
+    name_or_path: str,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[Keys, str] | None = None,
+) -> Experiment:
     """Parse an experiment file.
+
+    The question, which is the title of the page, ends with what `overrides` change of its premises: of data, model and
+    recipe.
 
     Args:
         name_or_path: a bundled experiment's name or a .toml path.
         overrides: values that replace those of the file, by section and key, as `--set` gives them.
+        options: the options that gave them, as they were typed, by the keys of the value.
 
     Raises:
         UserError: broken TOML, an unknown key, a wrong type or an impossible value; one line for each, with
-            the key's path, the value and what is allowed.
+            where the value came from, its keys and what is allowed.
     """
     path = find_experiment(name_or_path)
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid TOML: {error}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    tables = read_toml(text, str(path))
+    other = [] if "question" in (overrides or {}).get("experiment", {}) else _premises(tables, overrides or {})
     for section, values in (overrides or {}).items():
-        target = tables.setdefault(section, {})
-        for key, value in values.items():
-            if isinstance(value, dict) and isinstance(target.get(key), dict):
-                target[key] = target[key] | value
-            else:
-                target[key] = value
-    try:
-        return Experiment.model_validate(tables)
-    except ValidationError as error:
-        raise UserError("\n".join(explain(error, Experiment, str(path)))) from None
+        tables[section] = _merged(tables.get(section), values)
+    made = Experiment.read(tables, Origins(str(path), options or {}))
+    if other and made.experiment.question:
+        question = f"{made.experiment.question} (with {', '.join(other)})"
+        made = made.model_copy(update={"experiment": made.experiment.model_copy(update={"question": question})})
+    return made
 
 
-def explain(error: ValidationError, root: type[BaseModel], where: str) -> list[str]:
-    """One line for each thing wrong: the key's path, the value, and the rule."""
-    lines = []
-    for item in error.errors():
-        loc = [str(part) for part in item["loc"] if not str(part).startswith(("function-", "constrained-", "tuple["))]
-        key = ".".join(loc)
-        if item["type"] == "extra_forbidden":
-            known = _fields_at(root, loc[:-1])
-            lines.append(f"{where}: {key}: unknown key{did_you_mean(loc[-1], known)} Allowed: {', '.join(known)}")
-        elif item["type"] == "missing":
-            lines.append(f"{where}: {key}: missing, and it has no default")
-        else:
-            rule = item["msg"].removeprefix("Value error, ")
-            rule = rule[:1].lower() + rule[1:]
-            shown = "" if isinstance(item["input"], dict) else f" = {item['input']!r}"
-            lines.append(f"{where}: {key}{shown}: {rule}")
-    return lines
+def _merged(old: Any, new: Any) -> Any:
+    """Tables over tables, key by key; any other value replaces what was there."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
-def _fields_at(root: type[BaseModel], path: list[str]) -> list[str]:
-    """Field names of the (nested) model at `path`."""
-    model = root
-    for part in path:
-        field = model.model_fields.get(part)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            return []
-        model = annotation
-    return list(model.model_fields)
+def _premises(old: Any, new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What of data, model and recipe is other than in the file: "recipe.epochs = 6"."""
+    out: list[str] = []
+    for key, value in new.items():
+        was = old.get(key) if isinstance(old, Mapping) else None
+        if isinstance(value, Mapping):
+            out += _premises(was, value, f"{prefix}{key}.") if prefix or key in PREMISES else []
+        elif was != value:
+            out.append(f"{prefix}{key} = {str(value).lower() if isinstance(value, bool) else value}")
+    return out

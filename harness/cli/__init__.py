@@ -11,18 +11,18 @@ import sys
 
 import typer
 
-from harness.cli import machine, pages, searching, studies
+from harness.cli import complaints, machine, pages, searching, studies
 from harness.ending import orderly
-from harness.errors import UserError
 
 app = typer.Typer(
     name="harness",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    no_args_is_help=True,
     help="Does this training trick help my image classifier, by how much, how sure are we, and what does it cost?",
 )
 
+app.callback()(complaints.options)
 app.command("ablate")(studies.ablate)
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
@@ -47,15 +47,9 @@ def main() -> None:
 
 def _command() -> None:
     try:
-        app(standalone_mode=True)
-    except UserError as error:
-        for line in str(error).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        sys.exit(2)
+        sys.exit(app(complaints.checked(sys.argv[1:]), standalone_mode=False))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        typer.echo(f"error: {error.strerror or error}{where}; finished runs are stored", err=True)
-        sys.exit(2)
+    except Exception as error:
+        sys.exit(complaints.complain(error))

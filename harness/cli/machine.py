@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from harness.cli.options import AsJson, DataRoot, Device, Results
+from harness.cli.options import AsJson, DataRoot, Device, Results, print_json
 
 
 def bench(
@@ -31,7 +30,10 @@ def bench(
 
     path = results / "bench" / f"{datetime.now(UTC):%Y-%m-%dT%H%M%SZ}.json"
     rows = run_bench(quick, path, show)
-    typer.echo(json.dumps([asdict(r) for r in rows], indent=2) if as_json else f"stored: {path}")
+    if as_json:
+        print_json([asdict(r) for r in rows])
+    else:
+        typer.echo(f"stored: {path}")
 
 
 def doctor(device: Device = "auto", data_root: DataRoot = None, results: Results = Path("results")) -> None:

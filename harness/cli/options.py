@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,13 @@ import typer
 
 from harness.cpus import available
 from harness.errors import UserError
+from harness.values import Keys, read_value
 
 if TYPE_CHECKING:
+    from harness.experiment import Experiment
     from harness.training.session import Place
+
+MOST_WORKERS = 1024
 
 Plugins = Annotated[
     list[Path] | None,
@@ -27,7 +33,7 @@ Source = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experim
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
 ]
-Threads = Annotated[int, typer.Option(min=1, help="CPU threads of each run; part of the fingerprint.")]
+Threads = Annotated[int, typer.Option(min=1, max=1024, help="CPU threads of each run; part of the fingerprint.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 CudaGraphs = Annotated[
     bool,
@@ -67,36 +73,50 @@ class Options:
     check: bool
 
 
-def parse_overrides(settings: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`--set` values by section and key: trick.param=value, or section.key=value for recipe, data, model.
+Typed = dict[Keys, tuple[Any, str]]
+"""Values that options gave, each with the option as it was typed, by the keys that lead to it."""
+
+
+def parse_settings(settings: Sequence[str]) -> Typed:
+    """The values of `--set`: trick.param=value, or section.key=value for experiment, data, model, recipe and study.
 
     Raises:
-        UserError: not of the form NAME.KEY=VALUE.
+        UserError: not of the form NAME.KEY=VALUE, or an unknown trick.
     """
-    import tomllib
-
     from harness.tricks import registry
 
-    out: dict[str, dict[str, Any]] = {}
+    out: Typed = {}
     for text in settings:
         left, equals, right = text.partition("=")
-        section, dot, key = left.partition(".")
-        if not (equals and dot and section and key):
+        section, *keys = left.split(".")
+        if not (equals and section and keys and all(keys)):
             raise UserError(f"--set {text}: write NAME.KEY=VALUE, for example mixup.alpha=0.4 or recipe.epochs=5")
-        try:
-            value: Any = tomllib.loads(f"value = {right}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = None if right == "null" else right  # TOML has no null; a bare word is a string
-        if section in ("experiment", "data", "model", "recipe", "study"):
-            target = out.setdefault(section, {})
-        else:
+        if section not in ("experiment", "data", "model", "recipe", "study"):
             registry.check(section)
-            target = out.setdefault("tricks", {}).setdefault(section, {})
-        *nested, last = key.split(".")
-        for part in nested:
-            target = target.setdefault(part, {})
-        target[last] = value
+            keys, section = [section, *keys], "tricks"
+        value = None if right == "null" else read_value(right, f"--set {text}")  # TOML has no null
+        out[(section, *keys)] = value, f"--set {text}"
     return out
+
+
+def load(experiment: str, typed: Typed) -> Experiment:
+    """The experiment of that name or path with the values that options gave.
+
+    Raises:
+        UserError: as in `load_experiment`, or a value inside one that is no table.
+    """
+    from harness.experiment import load_experiment
+
+    overrides: dict[str, dict[str, Any]] = {}
+    for keys, (value, option) in typed.items():
+        *outer, last = keys
+        target: Any = overrides
+        for key in outer:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise UserError(f"{option}: {key} has another value, which holds no {last}; leave one of them out")
+        target[last] = value
+    return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
 
 
 def make_place(
@@ -133,9 +153,15 @@ def parse_workers(text: str | None, place: Place) -> int | str | None:
         return "local"
     if text.startswith("ray://"):
         return text
-    if not text.isdigit() or int(text) < 1:
-        raise UserError(f"--workers {text}: a number of processes, ray, or ray://HOST:PORT")
-    return int(text)
+    count = whole(text)
+    if count is None or not 1 <= count <= MOST_WORKERS:
+        raise UserError(f"--workers {text}: a number of processes up to {MOST_WORKERS}, ray, or ray://HOST:PORT")
+    return count
+
+
+def whole(text: str) -> int | None:
+    """A whole number in plain digits, or None: Python would also read those of other scripts, and has limits."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
 
 
 def slots(workers: int | str | None) -> int:
@@ -157,12 +183,29 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def clean(value: Any) -> Any:
-    """JSON has no NaN and no infinity: they become null."""
+def parse_time(text: str, option: str) -> float:
+    """Seconds of a time such as "90s", "20m" or "1.5h", as `option` was given it.
+
+    Raises:
+        UserError: not of that form.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds:
+        raise UserError(f"{option} {text}: write a number and s, m or h, for example 20m")
+    return seconds
+
+
+def print_json(value: Any) -> None:
+    """Print one document that every reader of JSON takes: NaN and infinities, which it has not, are null."""
+    typer.echo(json.dumps(_clean(value), indent=2, allow_nan=False))
+
+
+def _clean(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): clean(v) for k, v in value.items()}
+        return {str(k): _clean(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [clean(v) for v in value]
+        return [_clean(v) for v in value]
     return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.options import AsJson, Plugins, Reports, Results
+from harness.cli.options import AsJson, Plugins, Reports, Results, print_json
 from harness.errors import UserError
 
 
@@ -50,7 +49,8 @@ def report(
         raise UserError(f"--arms {arms}: the page has all arms; choose some for a table or a figure, with --format")
     # Commas inside parentheses belong to the label of one arm.
     chosen = [arm.strip() for arm in re.split(r",(?![^(]*\))", arms or "") if arm.strip()]
-    for study_dir in study_dirs(results, studies or []):
+
+    def show(study_dir: Path) -> None:
         if is_search(study_dir):
             _report_stored_search(study_dir, output, bool(studies), reports)
         elif output in PICTURES:
@@ -60,6 +60,18 @@ def report(
             typer.echo(f"report: {page}")
         else:
             typer.echo(table(study_dir, output, metric, chosen))
+
+    folders = study_dirs(results, studies or [])
+    refused = []
+    for folder in folders:
+        try:
+            show(folder)
+        except UserError as error:
+            refused.append(error)
+    for why in refused[: None if len(refused) < len(folders) else -1]:
+        typer.echo(f"left out: {why}", err=True)
+    if refused and (studies or len(refused) == len(folders)):
+        raise refused[-1]
 
 
 def _report_stored_search(folder: Path, form: str, named: bool, reports: Path) -> None:
@@ -108,6 +120,8 @@ def site(results: Results = Path("results"), reports: Reports = Path("reports"),
         f"site: {done.index} (studies {done.studies}, searches {done.searches}, comparisons {done.comparisons}, "
         f"tricks {done.tricks})"
     )
+    for why in done.left_out:
+        typer.echo(f"left out: {why}", err=True)
 
 
 def publish(
@@ -159,7 +173,7 @@ def tricks(
         if name not in others():
             registry.check(name)
         if as_json:
-            typer.echo(json.dumps(card(name), indent=2))
+            print_json(card(name))
         else:
             _print_card(card(name))
         return
@@ -172,7 +186,7 @@ def tricks(
 
         typer.echo(f"tricks: {write_tricks(listed, html)}", err=as_json)
     if as_json:
-        typer.echo(json.dumps(listed, indent=2))
+        print_json(listed)
     elif html is None:
         _print_cards(listed)
 

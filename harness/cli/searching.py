@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 import time
@@ -23,14 +22,17 @@ from harness.cli.options import (
     Settings,
     Source,
     Threads,
-    clean,
     duration,
+    load,
     make_place,
-    parse_overrides,
+    parse_settings,
+    parse_time,
     parse_workers,
+    print_json,
     read_toml,
 )
 from harness.errors import UserError
+from harness.experiment import MOST_SEEDS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,10 +76,13 @@ def search(
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
     experiment: Source = "digits",
-    trials: Annotated[int, typer.Option(min=1, help="Trials of each arm, the baseline included.")] = 30,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds that each trial is trained on.")] = 5,
+    trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm, the baseline included.")] = 30,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Seeds that each trial is trained on.")] = 5,
     fresh: Annotated[
-        int | None, typer.Option(min=1, help="Further seeds, for the winners; default: as many as the experiment has.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_SEEDS, help="Further seeds, for the winners; default: as many as the experiment has."
+        ),
     ] = None,
     nuisance: Annotated[
         str | None, typer.Option(help="Numbers of the recipe to search, too: lr,weight_decay by default; or none.")
@@ -120,7 +125,7 @@ def _search(o: SearchOptions) -> None:
     """Plan, do and report a search."""
     from rich.console import Console
 
-    from harness.experiment import Arm, load_experiment, spec_of
+    from harness.experiment import Arm, spec_of
     from harness.tricks import registry
 
     for path in o.plugins or []:
@@ -130,14 +135,15 @@ def _search(o: SearchOptions) -> None:
     for arm in o.tricks:
         for trick in arm.split("+"):
             registry.check(trick)
-    loaded = load_experiment(o.experiment, parse_overrides(o.settings or []))
+    loaded = load(o.experiment, parse_settings(o.settings or []))
     if o.export is not None and not o.export.absolute().parent.is_dir():
         raise UserError(f"--export {o.export}: no such folder {o.export.parent}")
 
     # Everything below imports torch, so it comes when the input is known to be good.
+    from harness.data.cifar import not_here, unseen
     from harness.data.content import content
     from harness.search.plan import plan_search
-    from harness.study.forecast import parse_budget
+    from harness.study.plan import check_free
     from harness.training.session import try_out
 
     log = Console(stderr=True, highlight=False)
@@ -148,15 +154,17 @@ def _search(o: SearchOptions) -> None:
             f"--workers {o.workers}: a search trains on this machine; start the same command on others, too, with "
             "--storage and a results folder that they share"
         )
-    seconds = math.inf if o.timeout is None else parse_budget(o.timeout, "--timeout")
-    data = try_out(spec_of(loaded, Arm(), seed=0), place).data
+    seconds = math.inf if o.timeout is None else parse_time(o.timeout, "--timeout")
+    absent = not_here(loaded.data, place.data_root) if o.dry_run else ""
+    data = unseen(loaded.data) if absent else try_out(spec_of(loaded, Arm(), seed=0), place).data
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),
         toml=read_toml(o.experiment), images=content(loaded.data, place.data_root).digest,
     )  # fmt: skip
+    check_free(o.results, plan.search, "search")
     if o.dry_run:
-        _print_search_plan(plan, place, workers, o)
+        _print_search_plan(plan, place, workers, o, absent)
         return
     if not _do_search(plan, place, workers, seconds, o, log):
         log.print(f"time is up after {o.timeout}; the same command goes on from here", soft_wrap=True)
@@ -214,7 +222,7 @@ def _report_search(plan: SearchPlan, o: SearchOptions) -> None:
         export(plan, *best, o.export)
     if o.as_json:
         facts = {"search": record.search, "report": str(page)} | record.model_dump(mode="json")
-        typer.echo(json.dumps(clean(facts | {"comparisons": {k: asdict(a) for k, a in found.items()}}), indent=2))
+        print_json(facts | {"comparisons": {k: asdict(a) for k, a in found.items()}})
         return
     for arm in record.arms:
         for line in lines(record, arm, found, runs):
@@ -238,15 +246,17 @@ def _search_command(o: SearchOptions) -> str:
     for flag, value in (
         ("--trials", o.trials), ("--seeds", o.seeds), ("--fresh", o.fresh), ("--nuisance", o.nuisance),
         ("--sampler", o.sampler), ("--pruner", o.pruner), ("--objectives", o.objectives),
+        ("--data-root", o.data_root), ("--name", o.name), ("--device", None if o.device == "auto" else o.device),
     ):  # fmt: skip
         words += [flag, str(value)] if value is not None else []
     words += [word for text in o.settings or [] for word in ("--set", text)]
     words += ["--threads", str(o.threads)] if o.threads != 1 else []
+    words += ["--cuda-graphs"] if o.cuda_graphs else []
     words += [word for path in o.plugins or [] for word in ("--plugin", str(path))]
     return shlex.join(words)
 
 
-def _print_search_plan(plan: SearchPlan, place: Place, workers: int, o: SearchOptions) -> None:
+def _print_search_plan(plan: SearchPlan, place: Place, workers: int, o: SearchOptions, absent: str) -> None:
     """The space of every arm, the number of trials and runs, and how long that takes where runs are stored."""
     from harness.search.engine import expected_seconds
 
@@ -257,8 +267,8 @@ def _print_search_plan(plan: SearchPlan, place: Place, workers: int, o: SearchOp
             | {"space": {v.name: v.record() for v in a.space}}
             for a in plan.arms
         ]
-        facts = {"search": plan.search, "arms": arms, "seconds": seconds, "notes": list(plan.notes)}
-        typer.echo(json.dumps(clean(facts), indent=2))
+        notes = [*plan.notes, *filter(None, [absent])]
+        print_json({"search": plan.search, "arms": arms, "seconds": seconds, "notes": notes})
         return
     typer.echo(
         f"{plan.search}: {len(plan.arms)} arms, {plan.trials} trials each of {len(plan.tuning_seeds)} seeds "
@@ -271,4 +281,5 @@ def _print_search_plan(plan: SearchPlan, place: Place, workers: int, o: SearchOp
     for note in plan.notes:
         typer.echo(f"  note: {note}")
     typer.echo(f"to train: at most {sum(plan.most_runs.values())} runs; stored ones are taken over")
-    typer.echo(f"time: {'unknown, no run of this workload is stored' if seconds is None else duration(seconds)}")
+    unknown = f"unknown, {absent or 'no run of this workload is stored'}"
+    typer.echo(f"time: {unknown if seconds is None else duration(seconds)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
+import math
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,22 +25,25 @@ from harness.cli.options import (
     Settings,
     Source,
     Threads,
-    clean,
-    duration,
+    load,
     make_place,
-    parse_overrides,
+    parse_settings,
+    parse_time,
     parse_workers,
+    print_json,
     read_toml,
     slots,
+    whole,
 )
+from harness.cli.printing import print_comparison, print_findings, print_plan
 from harness.errors import UserError
+from harness.experiment import MOST_SEEDS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.analysis.interactions import DesignAnalysis
+    from harness.analysis.compare import Comparison
     from harness.experiment import Experiment
-    from harness.study.forecast import Forecast
     from harness.study.plan import Plan
     from harness.training.session import Place
 
@@ -66,9 +69,12 @@ def ablate(
         bool, typer.Option("--until-decided", help="Look at 5, 10, 20, ... seeds and stop when every arm is decided.")
     ] = False,
     max_seeds: Annotated[
-        int | None, typer.Option(min=5, help="Most seeds of --until-decided and --seeds auto; 20 by default.")
+        int | None,
+        typer.Option(min=5, max=MOST_SEEDS, help="Most seeds of --until-decided and --seeds auto; 20 by default."),
     ] = None,
-    max_arms: Annotated[int | None, typer.Option(min=2, help="Most arms of a factorial or fractional design.")] = None,
+    max_arms: Annotated[
+        int | None, typer.Option(min=2, max=10_000, help="Most arms of a factorial or fractional design.")
+    ] = None,
     cross: Annotated[
         str | None, typer.Option(help="Repeat the study under conditions: data.label_noise=0,0.2,0.5.")
     ] = None,
@@ -129,32 +135,32 @@ def _study(o: Options) -> None:
     """Plan, run and report a study, or one for each condition."""
     from rich.console import Console
 
-    from harness.experiment import load_experiment
     from harness.tricks import registry
 
     for path in o.plugins or []:
         registry.add_plugin(path)
     for arm in o.tricks or []:
-        for trick in arm.split("+"):
-            registry.check(trick.split(".")[0].split("=")[0])
-    overrides = parse_overrides(o.settings or [])
+        for trick in arm.partition("=")[0].split("+"):
+            registry.check(trick.partition(".")[0])
+    typed = parse_settings(o.settings or [])
     if o.margin is not None:
-        overrides.setdefault("experiment", {})["margin"] = o.margin
-    loaded = load_experiment(o.experiment, overrides)
+        typed["experiment", "margin"] = o.margin, f"--margin {o.margin}"
+    loaded = load(o.experiment, typed)
     if o.tricks is None and o.design != "aa":
         own = f"; `harness run {o.experiment}` is the study that it declares" if loaded.study.tricks else ""
         raise UserError(f"name at least one trick; `harness tricks` lists them{own}")
     tricks = o.tricks or list(loaded.study.tricks)
     if not tricks and o.design != "aa":
         raise UserError(f"{o.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
-    if o.seeds not in (None, "auto") and not (o.seeds.isdigit() and int(o.seeds)):
-        raise UserError(f"--seeds {o.seeds}: a number of seeds from 1, or auto")
+    if o.seeds not in (None, "auto") and not 1 <= (whole(o.seeds) or 0) <= MOST_SEEDS:
+        raise UserError(f"--seeds {o.seeds}: a number of seeds from 1 to {MOST_SEEDS}, or auto")
     if o.until_decided and o.seeds is not None:
         raise UserError(
             f"--seeds {o.seeds} with --until-decided: the looks decide how many; limit them with --max-seeds"
         )
     if o.budget is not None and o.seeds != "auto":
         raise UserError(f"--budget {o.budget}: it limits --seeds auto, which is not asked for")
+    budget = math.inf if o.budget is None else parse_time(o.budget, "--budget")
     if o.max_seeds is not None and o.seeds != "auto" and not o.until_decided:
         raise UserError(f"--max-seeds {o.max_seeds}: it limits --seeds auto and --until-decided; ask for one of them")
 
@@ -162,32 +168,36 @@ def _study(o: Options) -> None:
     log = Console(stderr=True, highlight=False)
     place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs, o.check)
     if o.cross is None:
-        done = [_one_study(o, tricks, loaded, o.name, place, log)]
+        done = [_one_study(o, tricks, loaded, o.name, place, budget, log)]
     else:
         from harness.study.conditions import cross
 
-        done = []
-        for label, condition in cross(loaded, o.cross):
-            done.append(_one_study(o, tricks, condition, label, place, log))
+        conditions = cross(loaded, o.cross)
+        done = [_one_study(o, tricks, condition, label, place, budget, log) for label, condition in conditions]
     if o.dry_run:
-        shown = [facts for _, facts in done]
         if o.as_json:
-            typer.echo(json.dumps(shown[0] if len(shown) == 1 else shown, indent=2))
+            print_json(done[0] if o.cross is None else done)
         return
-    if len(done) > 1:
-        _print_comparison([name for name, _ in done], o.results, o.as_json)
+    if o.cross is not None:
+        comparison = _comparison([facts["study"] for facts in done], o.results)
+        if o.as_json:
+            print_json(asdict(comparison) | {"conditions": done})
+        else:
+            print_comparison(comparison)
     elif o.as_json:
-        typer.echo(json.dumps(done[0][1], indent=2))
+        print_json(done[0])
+    if not any(effect["n"] for facts in done for effect in facts["effects"]):
+        raise typer.Exit(1)
 
 
 def _one_study(
-    o: Options, tricks: list[str], loaded: Experiment, name: str | None, place: Place, log: Console
-) -> tuple[str, dict[str, Any]]:
-    """One study from plan to page; returns its name and, for --json, everything about it."""
+    o: Options, tricks: list[str], loaded: Experiment, name: str | None, place: Place, budget: float, log: Console
+) -> dict[str, Any]:
+    """One study from plan to page; returns everything about it, for --json."""
     from harness.analysis.sequential import calibrate, looks_until
     from harness.report.build import write_report
     from harness.study.forecast import affordable, choose_seeds, forecast
-    from harness.study.plan import make_plan, study_name
+    from harness.study.plan import check_free, make_plan, study_name
     from harness.study.runner import open_study
 
     workers = parse_workers(o.workers, place)
@@ -216,17 +226,26 @@ def _one_study(
         tricks, note = _greedy(o, tricks, loaded, seeds, place, log)
         design = "cumulative"
     plan = planned(looks[0] if looks else seeds, note)
+    check_free(o.results, plan.manifest.study, "study")
+    warnings = list(plan.problems)
     if o.seeds == "auto":
-        ahead = forecast(plan, loaded, place, o.results, slots(workers))
-        seeds = choose_seeds(ahead, affordable(ahead, o.budget, most))
+        longest = planned(most, note)
+        ahead = forecast(longest, loaded, place, o.results, slots(workers))
+        fitting = affordable(longest, ahead, budget)
+        seeds = choose_seeds(ahead, fitting)
+        if seeds > fitting:
+            warnings.append(
+                f"--budget {o.budget}: it holds {fitting} seeds, and a verdict needs the {seeds} planned here"
+            )
         plan = planned(seeds, note)
-    for problem in plan.problems:
-        log.print(f"warning: {problem}", style="yellow", markup=False, soft_wrap=True)
+    for warning in warnings:
+        log.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
     if o.dry_run:
         ahead = forecast(plan, loaded, place, o.results, slots(workers))
         if not o.as_json:
-            _print_plan(plan, ahead)
-        return plan.manifest.study, {"study": plan.manifest.study, "arms": _arms(plan), **asdict(ahead)}
+            print_plan(plan, ahead)
+        planned_arms = [{"arm": a.label, "tricks": a.tricks, "skipped": a.skipped} for a in plan.manifest.arms]
+        return {"study": plan.manifest.study, "arms": planned_arms, "warnings": warnings, **asdict(ahead)}
     for i, n in enumerate(looks or (seeds,)):
         if looks:
             plan = planned(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
@@ -243,35 +262,13 @@ def _one_study(
             break
     findings = written.findings()
     if not o.as_json:
-        for effect in analysis.effects:
-            typer.echo(effect.verdict.sentence)
-        if written.design is not None:
-            _print_design(written.design)
-        for finding, arms in findings:
-            if finding.severity != "info":
-                typer.echo(f"{finding.severity}: {finding.title} ({', '.join(arms)}): {finding.evidence}")
+        print_findings(written, findings)
         typer.echo(f"report: {page}")
     found = [{**asdict(finding), "arms": arms} for finding, arms in findings]
     facts: dict[str, Any] = {"study": plan.manifest.study, "report": str(page), "findings": found}
     if written.design is not None:
         facts["design"] = asdict(written.design)
-    return plan.manifest.study, clean(facts | asdict(analysis))
-
-
-def _print_design(design: DesignAnalysis) -> None:
-    """Main effects, interactions and steps, one line each; the page has all tables."""
-    for kind, estimates in (
-        ("main effect", design.fit.main if design.fit else ()),
-        ("interaction", design.interactions),
-        ("step", design.steps),
-    ):
-        for e in estimates:
-            typer.echo(
-                f"{kind} {e.name}: {e.mean:+.2f} {design.unit} [{e.low:.2f}, {e.high:.2f}] over {e.n} seeds, "
-                f"p = {e.p:.2g}, {e.p_holm:.2g} after Holm's correction"
-            )
-    for note in design.notes:
-        typer.echo(f"note: {note}")
+    return facts | asdict(analysis)
 
 
 def _greedy(
@@ -307,11 +304,12 @@ def _command(o: Options, tricks: list[str]) -> str:
     words = ["harness", "ablate", *tricks, "--experiment", o.experiment]
     for flag, value in (
         ("--design", o.design), ("--seeds", o.seeds), ("--max-arms", o.max_arms), ("--margin", o.margin),
-        ("--cross", o.cross), ("--budget", o.budget),
+        ("--cross", o.cross), ("--budget", o.budget), ("--data-root", o.data_root), ("--name", o.name),
+        ("--device", None if o.device == "auto" else o.device),
     ):  # fmt: skip
         words += [flag, str(value)] if value is not None else []
-    if o.until_decided:
-        words += ["--until-decided"]
+    words += ["--until-decided"] if o.until_decided else []
+    words += ["--cuda-graphs"] if o.cuda_graphs else []
     words += ["--max-seeds", str(o.max_seeds)] if o.max_seeds is not None else []
     words += [word for text in o.settings or [] for word in ("--set", text)]
     words += ["--threads", str(o.threads)] if o.threads != 1 else []
@@ -380,38 +378,6 @@ def _train(
             )
 
 
-def _arms(plan: Plan) -> list[dict[str, Any]]:
-    return [{"arm": a.label, "tricks": a.tricks, "skipped": a.skipped} for a in plan.manifest.arms]
-
-
-def _print_plan(plan: Plan, ahead: Forecast) -> None:
-    """What would run, how long, how large, and what it could and could not find."""
-    m = plan.manifest
-    typer.echo(f"{m.study}: {len(m.arms)} arms x {ahead.seeds} seeds, {ahead.runs} runs ({m.scope})")
-    for arm in m.arms:
-        typer.echo(f"  {arm.label}" + (f"  skipped: {arm.skipped}" if arm.skipped else ""))
-    for note in m.notes:
-        typer.echo(f"  note: {note}")
-    typer.echo(f"to train: {ahead.missing} runs; {ahead.runs - ahead.missing} are stored already")
-    if ahead.missing:
-        typer.echo(f"time: about {duration(ahead.seconds)} ({ahead.seconds_from}); disk: {ahead.disk / 1e6:.1f} MB")
-    if ahead.seeds < 5:
-        typer.echo(f"verdicts: none; {ahead.seeds} seeds are fewer than the 5 that a verdict needs")
-    if not ahead.sd_pairs:
-        typer.echo(
-            f"effects: no stored pairs of this workload say how much seeds vary; with 80 % power, {ahead.seeds} seeds "
-            f"find effects from {ahead.smallest:.2f} standard deviations of the paired difference"
-        )
-        return
-    typer.echo(
-        f"effects: with 80 % power, {ahead.seeds} seeds find effects from {ahead.smallest:.2f} points and miss smaller "
-        f"ones (paired deviation {ahead.sd:.2f} points, from {ahead.sd_pairs} stored pairs)"
-    )
-    if ahead.for_margin is None or ahead.for_margin > ahead.seeds:
-        many = f"{ahead.for_margin} seeds" if ahead.for_margin else "more than 1000 seeds"
-        typer.echo(f"  the margin of {ahead.margin:g} points would need {many}")
-
-
 def compare(
     studies: Annotated[list[str], typer.Argument(help="Two or more studies in the results folder.")],
     results: Results = Path("results"),
@@ -429,26 +395,15 @@ def compare(
 
         loaded = {d.name: load(d) for d in study_dirs(results, studies)}
         typer.echo(f"comparison: {write_comparison(loaded, html)}", err=as_json)
-    if as_json or html is None:
-        _print_comparison(studies, results, as_json)
+    if as_json:
+        print_json(asdict(_comparison(studies, results)))
+    elif html is None:
+        print_comparison(_comparison(studies, results))
 
 
-def _print_comparison(studies: list[str], results: Path, as_json: bool) -> None:
-    """The same arms in several studies: effects side by side, heterogeneity, sign flips."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from harness.analysis.compare import compare, rows
+def _comparison(studies: list[str], results: Path) -> Comparison:
+    """The same arms in several studies of a results folder."""
+    from harness.analysis.compare import compare
     from harness.report.build import load, study_dirs
 
-    comparison = compare({d.name: load(d).analysis for d in study_dirs(results, studies)})
-    if as_json:
-        typer.echo(json.dumps(clean(asdict(comparison)), indent=2))
-        return
-    listed = rows(comparison)
-    out = Table(box=None, pad_edge=False)
-    for column in listed[0] if listed else ("no arm is in more than one study",):
-        out.add_column(column, overflow="fold")
-    for row in listed:
-        out.add_row(*row.values())
-    Console(highlight=False).print(out)
+    return compare({d.name: load(d).analysis for d in study_dirs(results, studies)})

@@ -17,8 +17,11 @@ import numpy as np
 from harness.data.content import cifar_digest
 from harness.data.types import PHOTOS, Source
 from harness.errors import UserError
+from harness.experiment import Data
+from harness.tricks.contract import DataInfo
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+SIZE = "170 MB"
 TIMEOUT_SECONDS = 15.0
 
 
@@ -32,12 +35,9 @@ def load_cifar(name: str, data_root: Path) -> Source:
     Raises:
         UserError: a file is missing and cannot be downloaded, or is damaged, or `data_root` is torchvision's folder.
     """
-    from torchvision.datasets import CIFAR10, CIFAR100
     from torchvision.datasets.utils import check_integrity
 
-    dataset = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
-    listed = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
-    files = {data_root / dataset.base_folder / file: md5 for file, md5 in listed}
+    dataset, files = _files(name, data_root)
     missing = [path for path in files if not path.is_file()]
     if missing and data_root.name == dataset.base_folder:
         raise UserError(
@@ -64,6 +64,38 @@ def load_cifar(name: str, data_root: Path) -> Source:
         invariances=PHOTOS,
         digest=cifar_digest(name),
     )
+
+
+def not_here(data: Data, data_root: Path) -> str:
+    """What the first run would fetch, as a sentence, or an empty string where no file is missing."""
+    if data.name not in ("cifar10", "cifar100"):
+        return ""
+    dataset, files = _files(data.name, data_root)
+    if all(path.is_file() for path in files):
+        return ""
+    archive = data_root / dataset.filename
+    fetched = f"unpacks {archive}" if archive.is_file() else f"downloads {dataset.filename} ({SIZE}) from {PAGE}"
+    return f"{data.name} is not in {data_root}; the first run {fetched}"
+
+
+def unseen(data: Data) -> DataInfo:
+    """What is known of CIFAR-10 or CIFAR-100 without its files; the statistics of its pixels are not."""
+    known = tuple(map(str, range(10 if data.name == "cifar10" else 100)))
+    names = data.classes if isinstance(data.classes, tuple) else known[: data.classes]
+    train = data.train_size or 50_000 - data.val_size
+    return DataInfo(
+        classes=names, channels=3, size=data.image_size or 32, mean=(0.5,) * 3, std=(0.25,) * 3, invariances=PHOTOS,
+        train_counts=(train // len(names),) * len(names),
+    )  # fmt: skip
+
+
+def _files(name: str, data_root: Path) -> tuple[Any, dict[Path, str]]:
+    """Torchvision's class of a data set, and its files with their checksums."""
+    from torchvision.datasets import CIFAR10, CIFAR100
+
+    dataset: Any = {"cifar10": CIFAR10, "cifar100": CIFAR100}[name]
+    listed = [*dataset.train_list, *dataset.test_list, (dataset.meta["filename"], dataset.meta["md5"])]
+    return dataset, {data_root / dataset.base_folder / file: md5 for file, md5 in listed}
 
 
 def _download(dataset: Any, data_root: Path, missing: list[Path]) -> None:

@@ -6,11 +6,14 @@ import shlex
 
 from harness.store.schema import Manifest
 
-KEPT = ("--experiment", "--margin", "--threads", "--plugin")
+KEPT = ("--experiment", "--margin", "--threads", "--plugin", "--data-root", "--device")
 """Options with a value that the command of one arm shares with that of the study."""
 
-DROPPED = ("--design", "--seeds", "--max-arms", "--max-seeds", "--budget")
-"""Options with a value that only say how many arms and seeds there are."""
+DROPPED = ("--design", "--seeds", "--max-arms", "--max-seeds", "--budget", "--name")
+"""Options with a value that only say how many arms and seeds there are, and what the study is called."""
+
+GRAPHS = "--cuda-graphs"
+"""The one option without a value that the command of one arm shares with that of the study."""
 
 SECTIONS = ("experiment", "data", "model", "recipe", "study")
 """Sections that `--set` may name besides tricks; their values hold for every arm."""
@@ -43,14 +46,16 @@ def _options(command: str) -> list[tuple[str, str]] | None:
         words = shlex.split(command)
     except ValueError:
         return None
+    graphs = [(GRAPHS, "")] if GRAPHS in words else []
+    words = [word for word in words if word != GRAPHS]
     first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
     options = list(zip(words[first::2], words[first + 1 :: 2], strict=False))
     known = all(option in (*KEPT, *DROPPED, "--set") for option, _ in options)
-    return options if words[:2] == ["harness", "ablate"] and known and len(words[first:]) % 2 == 0 else None
+    return options + graphs if words[:2] == ["harness", "ablate"] and known and len(words[first:]) % 2 == 0 else None
 
 
 def _kept(options: list[tuple[str, str]], tricks: set[str]) -> list[str]:
     """The words of the options that also hold for an arm of these tricks."""
     sections = {*SECTIONS, *tricks}
-    kept = [o for o in options if o[0] in KEPT or (o[0] == "--set" and o[1].partition(".")[0] in sections)]
-    return [word for option in kept for word in option]
+    kept = [o for o in options if o[0] in (*KEPT, GRAPHS) or (o[0] == "--set" and o[1].partition(".")[0] in sections)]
+    return [word for option in kept for word in option if word]

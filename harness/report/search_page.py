@@ -25,6 +25,7 @@ from harness.experiment import BASELINE
 from harness.report import search_figures as figures
 from harness.report import tables
 from harness.report.build import preface as preface_of
+from harness.report.commands import GRAPHS
 from harness.report.figures import drawable, swatch
 from harness.report.render import environment, paragraphs, provenance
 from harness.report.search_figures import shown
@@ -35,7 +36,7 @@ from harness.store.writer import atomically
 EDGE = 0.05
 """A winner within this share of its range from an end suggests a wider range."""
 
-SHARED_OPTIONS = ("--experiment", "--set", "--threads", "--plugin")
+SHARED_OPTIONS = ("--experiment", "--set", "--threads", "--plugin", "--data-root", "--device")
 """What a search's command has in common with `harness ablate` and changes numbers."""
 
 
@@ -408,6 +409,7 @@ def winner_command(record: SearchRecord, arm: SearchArm, winner: Trial) -> str:
         # Text goes bare; all else as JSON, which writes numbers and booleans as TOML does.
         options.setdefault("--set", []).append(f"{name}={value if isinstance(value, str) else json.dumps(value)}")
     said = [word for option, values in sorted(options.items()) for value in values for word in (option, value)]
+    said += [GRAPHS] if GRAPHS in words else []
     return shlex.join(["harness", "ablate", *([arm.label] if arm.tricks else others), *said])
 
 

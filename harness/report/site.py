@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from harness.analysis.effects import analyse
 from harness.errors import UserError, did_you_mean
-from harness.experiment import explain
+from harness.experiment import RESERVED
 from harness.report.build import Loaded, write_report
 from harness.report.compare_page import write_comparison
 from harness.report.index import Entry, comparison_entry, feed, href, render_index, search_entry, study_entry
@@ -25,17 +25,13 @@ from harness.report.pages import write_page
 from harness.report.search_page import write_search
 from harness.report.tables import to_csv
 from harness.report.tricks_page import Card, Evidence, Origin, gather, write_trick, write_tricks
-from harness.store.reader import read_search, read_study
+from harness.store.reader import read_manifest, read_search, read_study
 from harness.store.schema import SearchRecord
-
-TAKEN = ("index", "tricks")
-"""Names of pages of the site itself."""
+from harness.values import Strict, explain
 
 
-class ComparePage(BaseModel):
+class ComparePage(Strict):
     """One page that compares studies, as `compare.toml` asks for it; its file is `name`.html."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     studies: Annotated[list[str], Field(min_length=2)]
@@ -45,13 +41,14 @@ class ComparePage(BaseModel):
 
 @dataclass(frozen=True)
 class Site:
-    """What was written: the index, and how many pages of each kind."""
+    """What was written: the index, and how many pages of each kind; and what was not, each with the reason."""
 
     index: Path
     studies: int
     searches: int
     comparisons: int
     tricks: int
+    left_out: tuple[str, ...] = ()
 
 
 def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
@@ -64,14 +61,30 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
         reports: the folder of the pages.
         cards: of all tricks and other known names, as plain data.
 
+    A study or search whose declaration is broken is left out, and so is a comparison that needs it.
+
     Raises:
-        UserError: there is nothing to show, a declaration is broken, two pages would have one name, or the folder
-            cannot be written.
+        UserError: there is nothing to show, two pages would have one name, or the folder cannot be written.
     """
     studies, searches = _folders(results, "study.json"), _folders(results, "search.json")
     if not studies and not searches:
         raise UserError(f"no study in {results}; run `harness ablate TRICK` first or name its folder with --results")
-    asked = _compare_pages(results, studies)
+    left_out: list[str] = []
+    broken: set[str] = set()
+    for folders, read in ((studies, read_manifest), (searches, read_search)):
+        for name, folder in list(folders.items()):
+            try:
+                read(folder)
+            except UserError as error:
+                left_out.append(str(error))
+                del folders[name]
+                broken.add(name)
+    asked = []
+    for page in _compare_pages(results, {*studies, *broken}):
+        if broken.isdisjoint(page.studies):
+            asked.append(page)
+        else:
+            left_out.append(f"{page.name}.html: it compares what is left out")
     _check_names([*studies, *searches, *(page.name for page in asked)])
     known = {c["name"] for c in cards if c["kind"] == "trick"}
     loaded = {name: _lean(write_report(folder, reports, linked=known)[1]) for name, folder in studies.items()}
@@ -93,7 +106,7 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
             write_trick(card, evidence.get(card["name"], Evidence()), known, reports / "tricks")
     write_page(reports / "index.html", render_index(entries, known, evidence), "--reports")
     write_page(reports / "feed.xml", feed(entries), "--reports")
-    return Site(reports / "index.html", len(studies), len(searches), len(asked), len(known))
+    return Site(reports / "index.html", len(studies), len(searches), len(asked), len(known), tuple(left_out))
 
 
 def _folders(results: Path, declaration: str) -> dict[str, Path]:
@@ -105,7 +118,7 @@ def _folders(results: Path, declaration: str) -> dict[str, Path]:
 
 def _check_names(names: Sequence[str]) -> None:
     """Every page needs a name of its own."""
-    for name in TAKEN:
+    for name in RESERVED:
         if name in names:
             raise UserError(f"a study named '{name}' would replace a page of the site; rename its folder")
     twice = [name for name, count in Counter(names).items() if count > 1]

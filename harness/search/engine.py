@@ -22,6 +22,7 @@ from harness.store.merge import consolidate
 from harness.store.schema import Manifest
 from harness.store.writer import prepare
 from harness.study.forecast import stored_runs
+from harness.study.plan import check_free
 from harness.study.workers.local import open_pool
 from harness.training.session import Place
 
@@ -104,8 +105,7 @@ def open_engine(
         UserError: folder, storage or trials there do not fit.
     """
     folder = results / plan.search
-    if (folder / "study.json").exists():
-        raise UserError(f"{folder} holds a study, so a search cannot be there; choose another name with --name")
+    check_free(results, plan.search, "search")
     prepare(folder)
     opened = open_storage(storage, folder)
     shared = Shared(lock_folder(storage, folder), is_server(opened))
@@ -117,8 +117,8 @@ def open_engine(
         shared.leave()
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(
-            f"the storage of {plan.search} failed: {first_line(error)}; finished runs are stored, and the same command "
-            "goes on from here"
+            f"the storage of {plan.search} failed: {first_line(error, storage)}; finished runs are stored, and the "
+            "same command goes on from here"
         ) from None
     finally:
         shared.close()

@@ -128,7 +128,7 @@ def plan_search(
     stream = f"{sampler}/"
     arms, notes = [], []
     for tricks in names:
-        made = [registry.make(n, experiment.tricks.get(n, {})) for n in tricks]
+        made = [registry.make(n, experiment.tricks.get(n, {}), experiment.origins) for n in tricks]
         Stack(made)  # a clash is refused before anything is trained
         space, said = space_of(experiment, made, _names(nuisance), data)
         label = "+".join(tricks) or BASELINE

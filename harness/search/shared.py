@@ -8,6 +8,7 @@ folder search together, too; then a dead host's trials are noticed by their miss
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 import uuid
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote
 
 import optuna
 from filelock import FileLock, Timeout
@@ -23,7 +25,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import UserError
@@ -69,7 +70,7 @@ def open_storage(url: str | None, folder: Path) -> BaseStorage:
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
             )
     except (SQLAlchemyError, ImportError, ValueError, RuntimeError) as error:
-        raise UserError(f"--storage {_without_password(url)}: cannot be opened: {first_line(error)}") from None
+        raise UserError(f"--storage {told(url)}: cannot be opened: {first_line(error, url)}") from None
 
 
 def lock_folder(url: str | None, folder: Path) -> Path:
@@ -80,7 +81,7 @@ def lock_folder(url: str | None, folder: Path) -> Path:
     """
     path = _file(url)
     if path is not None and not path.absolute().parent.is_dir():
-        raise UserError(f"--storage {url}: no such folder {path.parent}")
+        raise UserError(f"--storage {told(url or '')}: no such folder {path.parent}")
     locks = folder / LOCKS if path is None else path.with_name(f"{path.name}.locks") / folder.name
     locks.mkdir(parents=True, exist_ok=True)
     return locks
@@ -104,16 +105,26 @@ def is_server(storage: BaseStorage) -> bool:
     return isinstance(storage, RDBStorage) and storage.heartbeat_interval is not None
 
 
-def _without_password(url: str) -> str:
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return url.split(":", 1)[0] + ":..."
+def told(url: str) -> str:
+    """A storage as it may be printed. Of a URL that is the driver alone: a password may stand anywhere in the rest."""
+    prefix = next((p for p in FILES if url.startswith(p)), None)
+    return f"{prefix}{_file(url)}" if prefix is not None else f"{re.split('[:/@?=]', url)[0]}:..."
 
 
-def first_line(error: BaseException) -> str:
-    """What an error of the storage says, in one line, with what to install where that is missing."""
+def first_line(error: BaseException, url: str | None) -> str:
+    """What an error of the storage says, in one line, with what to install where that is missing.
+
+    What stands in the URL where a password may, also by mistake, is left out: before the last "@", in place of a port,
+    and in the query.
+    """
     text = (str(error.__cause__ or error).strip() or type(error).__name__).splitlines()[0]
+    place, _, query = (url or "").partition("://")[2].partition("?")
+    user, _, host = place.rpartition("@")
+    port = [part for part in host.partition("/")[0].split(":")[1:] if not part.isdigit()]
+    values = [part.partition("=")[2] or part for part in query.split("&")]
+    secrets = [url or "", *re.split("[:/@]", user)[1:], user.partition(":")[2], *port, query, *values]
+    for secret in sorted({s for one in secrets for s in (one, unquote(one)) if s}, key=len, reverse=True):
+        text = text.replace(secret, "***")
     return text + ("; pip install 'harness[postgres]'" if "No module named 'psycopg2'" in text else "")
 
 

@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import UserError, did_you_mean
-from harness.experiment import Arm, Experiment, Range, Recipe, explain
+from harness.experiment import Arm, Experiment, Range, Recipe
 from harness.tricks import registry
 from harness.tricks.contract import Choice, DataInfo, NotApplicable, Search, Trick
 from harness.tricks.stack import Stack
+from harness.values import explain
 
 RECIPE = "recipe"
 

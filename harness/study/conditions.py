@@ -6,16 +6,18 @@ between conditions; runs of two conditions are never paired.
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
 from harness.errors import UserError
-from harness.experiment import Experiment, explain
-from harness.study.designs import parse_values
+from harness.experiment import PREMISES, Experiment
+from harness.values import Keys, read_values
 
-SECTIONS = ("data", "model", "recipe")
+LABEL = 40
+"""Most characters of an option and its value in the name of a study."""
 
 
 def conditions(text: str) -> list[tuple[str, str, Any]]:
@@ -26,19 +28,19 @@ def conditions(text: str) -> list[tuple[str, str, Any]]:
     """
     left, _, right = text.partition("=")
     section, _, key = left.partition(".")
-    values = parse_values(right)
-    if section not in SECTIONS or not key:
+    values = read_values(right, f"--cross {text}")
+    if section not in PREMISES or not all(key.split(".")):
         raise UserError(
-            f"cross with '{text}': write SECTION.KEY=VALUE,VALUE, for example data.label_noise=0,0.2; "
-            f"sections: {', '.join(SECTIONS)}"
+            f"--cross {text}: write SECTION.KEY=VALUE,VALUE, for example data.label_noise=0,0.2; "
+            f"sections: {', '.join(PREMISES)}"
         )
     if len(values) < 2:
-        raise UserError(f"cross with '{text}': name at least two different values, separated by commas")
+        raise UserError(f"--cross {text}: name at least two different values, separated by commas")
     return [(section, key, value) for value in values]
 
 
 def cross(experiment: Experiment, text: str) -> list[tuple[str, Experiment]]:
-    """The experiment in every condition, with a label that can end a study's name ("label_noise-0.2").
+    """The experiment in every condition, with a label of its own that can end a study's name ("label_noise-0.2").
 
     The condition also ends the experiment's question, which is the title of its page.
 
@@ -47,26 +49,44 @@ def cross(experiment: Experiment, text: str) -> list[tuple[str, Experiment]]:
         text: "SECTION.KEY=VALUE,VALUE".
 
     Raises:
-        UserError: as in `conditions`, or an unknown key or impossible value; one line for each.
+        UserError: as in `conditions`, or an unknown key, an impossible value, or one value twice; one line for each.
     """
-    return [_condition(experiment, *one) for one in conditions(text)]
+    asked = conditions(text)
+    labels = _labels([(key, value) for _, key, value in asked])
+    found: dict[str, Experiment] = {}
+    for label, (section, key, value) in zip(labels, asked, strict=True):
+        made = _condition(experiment, section, key, value, text)
+        for other, same in found.items():
+            if (same.data, same.model, same.recipe) == (made.data, made.model, made.recipe):
+                raise UserError(f"--cross {text}: {other} and {label} are one condition; name each value once")
+        found[label] = made
+    return list(found.items())
 
 
-def _condition(experiment: Experiment, section: str, key: str, value: Any) -> tuple[str, Experiment]:
-    tables = experiment.model_dump()
+def _condition(experiment: Experiment, section: str, key: str, value: Any, text: str) -> Experiment:
+    tables = experiment.model_dump(exclude_unset=True)
     *nested, last = key.split(".")
     target = tables[section]
     for part in nested:
         target = target.setdefault(part, {})
         if not isinstance(target, dict):
-            raise UserError(f"cross with {section}.{key}: {part} has no options of its own")
+            raise UserError(f"--cross {text}: {part} has no options of its own")
     target[last] = value
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
     if experiment.experiment.question:
-        tables["experiment"]["question"] += f" ({last} = {shown})"
-    try:
-        changed = Experiment.model_validate(tables)
-    except ValidationError as error:
-        where = f"cross with {section}.{key}"
-        raise UserError("\n".join(explain(error, Experiment, where))) from None
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{last}-{shown}"), changed
+        tables["experiment"]["question"] += f" ({last} = {_shown(value)})"
+    keys: Keys = (section, *nested, last)
+    return Experiment.read(tables, experiment.origins.given({keys: f"--cross {section}.{key}={_shown(value)}"}))
+
+
+def _labels(asked: Sequence[tuple[str, Any]]) -> list[str]:
+    """The option's last name and the value, as a file's name can hold them; marked where that is not enough to tell."""
+    labels = [re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{key.split('.')[-1]}-{_shown(value)}")[:LABEL] for key, value in asked]
+    times = Counter(label.lower() for label in labels)
+    return [
+        f"{label}-{hashlib.sha256(repr(value).encode()).hexdigest()[:6]}" if times[label.lower()] > 1 else label
+        for label, (_, value) in zip(labels, asked, strict=True)
+    ]
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

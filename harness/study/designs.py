@@ -8,7 +8,6 @@ two-way interactions into the main effects, and tricks interact.
 from __future__ import annotations
 
 import string
-import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Any
 
 from harness.errors import UserError, did_you_mean
 from harness.experiment import BASELINE
+from harness.values import read_values
 
 ArmNames = tuple[str, ...]
 """The tricks of one arm, sorted; () is the baseline."""
@@ -159,7 +159,7 @@ def sweep(asked: Sequence[str]) -> list[PlannedArm]:
     for text in asked:
         left, _, right = text.partition("=")
         trick, _, parameter = left.partition(".")
-        values = parse_values(right)
+        values = read_values(right, f"sweep of '{text}'")
         if not (trick and parameter and values):
             raise UserError(f"sweep of '{text}': write TRICK.PARAM=VALUE,VALUE, for example mixup.alpha=0.1,0.2,0.4")
         arms += [PlannedArm((trick,), {trick: {parameter: value}}) for value in values]
@@ -294,19 +294,3 @@ def _distinct(*sets: Iterable[ArmNames]) -> list[ArmNames]:
 def parse_arm(text: str) -> ArmNames:
     """An arm from the command line: trick names joined by "+", in any order."""
     return tuple(sorted({part for part in text.split("+") if part}))
-
-
-def parse_values(text: str) -> list[Any]:
-    """Values separated by commas, as in TOML ("0.1,0.2", "true,false"); bare words are strings. No value twice."""
-    try:
-        values = tomllib.loads(f"values = [{text}]")["values"]
-    except tomllib.TOMLDecodeError:
-        values = [_value(part.strip()) for part in text.split(",") if part.strip()]
-    return [v for i, v in enumerate(values) if v not in values[:i]]
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

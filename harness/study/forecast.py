@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import pandas as pd
 
 from harness.analysis.power import mde, pooled_sd, seeds_needed
 from harness.analysis.verdicts import MIN_SEEDS
+from harness.data.cifar import not_here
 from harness.errors import UserError
 from harness.experiment import Arm, Experiment, spec_of
 from harness.store.folders import study_folders
 from harness.store.reader import read_kind
 from harness.store.schema import Manifest
 from harness.study.plan import Plan
-from harness.training.loop import Clock, train
+from harness.training.loop import Clock, Diverged, train
 from harness.training.session import Place, set_up
 
 PILOT_SECONDS = 2.0
@@ -33,6 +35,8 @@ PILOT_SECONDS = 2.0
 @dataclass(frozen=True)
 class Forecast:
     """Before the launch: wall seconds and disk bytes of the missing runs, and the smallest effect (80 % power).
+
+    `seconds` are NaN where nothing can be timed, because the data are not here; `seconds_from` then says so.
 
     `seconds_per_block` is the time of one more seed of all arms. `sd` is the standard deviation of paired
     differences in points, from `sd_pairs` stored pairs (NaN and 0 when there are none; see `paired_sd`). `smallest`
@@ -112,17 +116,25 @@ def _workload(spec: str) -> dict[str, Any]:
 
 
 def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment, place: Place) -> tuple[float, str]:
-    """Wall seconds of one baseline run, and where the figure comes from."""
+    """Wall seconds of one baseline run, and where the figure comes from. Downloads nothing: then they are NaN."""
     timed = stored[stored["arm"] == "baseline"]["seconds_total"]
     if len(timed):
         return float(timed.median()), f"median of {len(timed)} stored baseline runs"
+    absent = not_here(experiment.data, place.data_root)
+    if absent:
+        return float("nan"), absent
     s = set_up(spec_of(experiment, Arm(), manifest.seeds[0]), place)
     clock, started = Clock(), time.perf_counter()
-    for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, lambda: s.validate(place), clock):
-        if time.perf_counter() - started > PILOT_SECONDS:
-            break
-    done = s.run.epoch
-    return (time.perf_counter() - started) / done * experiment.recipe.epochs, f"a pilot of {done} epochs"
+    said = ""
+    try:
+        for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, lambda: s.validate(place), clock):
+            if time.perf_counter() - started > PILOT_SECONDS:
+                break
+    except Diverged as error:
+        said = f", where the baseline diverged ({error}): lower recipe.lr"
+    done = s.run.step / s.run.steps_per_epoch
+    seconds = (time.perf_counter() - started) / max(done, 1 / s.run.steps_per_epoch) * experiment.recipe.epochs
+    return seconds, f"a pilot of {done:.3g} epochs{said}"
 
 
 def paired_sd(stored: pd.DataFrame, manifest: Manifest) -> tuple[float, int]:
@@ -157,25 +169,16 @@ def choose_seeds(ahead: Forecast, limit: int) -> int:
     return max(MIN_SEEDS, min(ahead.for_margin or limit, limit))
 
 
-def affordable(ahead: Forecast, budget: str | None, limit: int) -> int:
-    """The most seeds, up to `limit`, that fit into a budget such as "20m"; all of them without a budget."""
-    if budget is None:
-        return limit
-    per_seed = ahead.seconds_per_block
-    return min(limit, int(parse_budget(budget) / per_seed)) if per_seed else limit
-
-
-def parse_budget(text: str, option: str = "--budget") -> float:
-    """Seconds of a budget such as "90s", "20m", "1.5h", as `option` was given it.
-
-    Raises:
-        UserError: not of that form.
-    """
-    units: Sequence[tuple[str, int]] = (("s", 1), ("m", 60), ("h", 3600))
-    for unit, seconds in units:
-        try:
-            if text.endswith(unit) and float(text[:-1]) > 0:
-                return float(text[:-1]) * seconds
-        except ValueError:
-            break
-    raise UserError(f"{option} {text}: write a number and s, m or h, for example 20m")
+def affordable(plan: Plan, ahead: Forecast, seconds: float) -> int:
+    """The most seeds of a plan, from the first, whose missing runs fit into a time; stored runs cost nothing."""
+    cost = {run_id: arm.cost for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    per_cost = ahead.seconds_per_block / sum(a.cost for a in plan.manifest.arms if a.skipped is None)
+    missing: dict[int, float] = defaultdict(float)
+    for spec in plan.missing:
+        missing[spec.seed] += cost[spec.run_id]
+    total = 0.0
+    for count, seed in enumerate(plan.manifest.seeds):
+        total += missing[seed] * per_cost
+        if total > seconds:
+            return count
+    return len(plan.manifest.seeds)

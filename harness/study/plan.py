@@ -15,16 +15,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness import __version__
 from harness.errors import UserError
-from harness.experiment import Arm, Experiment, RunSpec, Slug, canonical, spec_of
+from harness.experiment import RESERVED, Arm, Experiment, RunSpec, Slug, spec_of
 from harness.identity import Identity
 from harness.store.folders import FinishedRuns
 from harness.store.reader import Key
 from harness.store.schema import ArmPlan, Manifest
-from harness.study.designs import ArmNames, PlannedArm, arms_of, parse_arm
+from harness.study.designs import ArmNames, Design, PlannedArm, arms_of, parse_arm
 from harness.training.session import Place
 from harness.tricks import registry
 from harness.tricks.contract import Trick
 from harness.tricks.stack import Stack, conflicts
+from harness.values import canonical, shown
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def make_plan(
     for together in made.factors or [arm.names for arm in made.arms]:
         Stack(tricks[n] for n in together)  # what was asked for as one arm is refused if it clashes
     made = made.skipping(lambda together: conflicts([tricks[n] for n in together]))
-    arms = {arm.label: _arm(experiment, arm) for arm in made.arms}
+    made, arms = _distinct(made, experiment)
     costs = {label: _cost(arm.names, tricks) for label, arm in arms.items()}
     specs = {
         (arm.label, seed): spec_of(experiment, arms[arm.label], seed)
@@ -171,12 +172,26 @@ def clashes(experiment: Experiment, arm: str) -> list[str]:
 
 def _trick(experiment: Experiment, name: str, params: Mapping[str, Any] | None = None) -> Trick:
     """A trick with the experiment's hyperparameters, and over them those of one arm."""
-    values = {**experiment.tricks.get(name, {}), **(params or {})}
-    return registry.make(name, values, f"{experiment.experiment.name}: tricks.{name}")
+    own = params or {}
+    origins = experiment.origins.given({("tricks", name, key): f"{name}.{key}={value}" for key, value in own.items()})
+    return registry.make(name, {**experiment.tricks.get(name, {}), **own}, origins)
 
 
 def _arm(experiment: Experiment, arm: PlannedArm) -> Arm:
     return Arm(tricks=tuple(_trick(experiment, n, arm.params.get(n)).spec() for n in arm.names))
+
+
+def _distinct(design: Design, experiment: Experiment) -> tuple[Design, dict[str, Arm]]:
+    """The design and its arms by label, with every arm once: of those that would train the same runs, the first."""
+    kept: dict[str, tuple[PlannedArm, Arm]] = {}
+    notes = []
+    for planned in design.arms:
+        arm = _arm(experiment, planned)
+        first, _ = kept.setdefault(arm.model_dump_json(), (planned, arm))
+        if first.label != planned.label:
+            notes.append(f"{planned.label} has the values of {first.label}, so it is no arm of its own.")
+    arms = {planned.label: arm for planned, arm in kept.values()}
+    return replace(design, arms=tuple(p for p, _ in kept.values()), notes=(*design.notes, *notes)), arms
 
 
 def _cost(names: ArmNames, tricks: Mapping[str, Trick]) -> float:
@@ -192,13 +207,32 @@ def checked_name(name: str) -> str:
     Raises:
         UserError: it cannot.
     """
+    if name.lower() in RESERVED:
+        raise UserError(f"study name '{name}': a page or a folder of ours has it; choose another with --name")
     try:
         return TypeAdapter(Slug).validate_python(name)
     except ValidationError:
         raise UserError(
-            f"study name '{name}': a name is letters, digits, '-', '_', '+' and '.', at most 100, because it becomes "
-            "a folder; choose another with --name"
+            f"study name {shown(name)}: a name is letters, digits, '-', '_', '+' and '.', at most 100, because it "
+            "becomes a folder; choose another with --name"
         ) from None
+
+
+def check_free(results: Path, name: str, kind: str) -> None:
+    """Refuse a name that a study and a search would share, because each has its folder and its page by it.
+
+    Args:
+        results: the folder of all studies and searches.
+        name: of what is to be done.
+        kind: "study" or "search", which is what that is.
+
+    Raises:
+        UserError: the other kind has the name, here or among those published.
+    """
+    other, file = ("search", "search.json") if kind == "study" else ("study", "study.json")
+    for folder in (results / name, results / "published" / name):
+        if (folder / file).exists():
+            raise UserError(f"{folder} holds a {other}, so a {kind} cannot have its name; choose another with --name")
 
 
 def study_name(experiment: str, design: str, asked: Sequence[str]) -> str:
@@ -221,6 +255,10 @@ def scope_of(experiment: Experiment) -> str:
     d, r = experiment.data, experiment.recipe
     size = f"{d.train_size:,}" if d.train_size else "all"
     parts = [d.root or d.name, f"{size} training images"]
+    if d.image_size:
+        parts.append(f"{d.image_size} px")
+    if d.classes:
+        parts.append(f"{d.classes if isinstance(d.classes, int) else len(d.classes)} classes")
     if d.label_noise:
         parts.append(f"{d.label_noise:.0%} label noise")
     if d.imbalance < 1:

@@ -7,11 +7,14 @@ control. Nothing here imports torch.
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
+import re
+import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -23,6 +26,9 @@ from harness.store.writer import TEMPORARY, atomically, write_table
 
 DECLARATIONS = ("study.json", "search.json")
 PREFACE = "preface.txt"
+PATHS = re.compile(r"(?<![\w.])(?:~|/|[A-Za-z]:[\\/])(?:[^\s'\"/\\]+[/\\])+")
+"""The folders of a path, up to the name of the file."""
+
 SMALL = {"compression": "zstd", "compression_level": 19, "use_dictionary": True, "write_statistics": False}
 """Written once and kept for years: a second of work for a sixth of the size."""
 
@@ -69,13 +75,15 @@ def publish(study_dir: Path, to: Path, preface: str | None = None, partial: bool
         The folder written.
 
     Raises:
-        UserError: runs are missing, files cannot be read, or `to` holds something else under this name.
+        UserError: runs are missing, files cannot be read, their data have a whole path, which all readers would see, or
+            `to` holds something else under this name.
     """
     target = to / study_dir.name
     _check_target(study_dir, target)
     manifests, runs = _declared(study_dir)
     needed = {(run_id, m.fingerprint) for m in manifests for run_id in m.runs}
     data = read_study(study_dir, runs)
+    _check_root(data.runs["spec"])
     if not partial:
         _check_complete(study_dir.name, data, needed)
     text = preface if preface is not None else _own_preface(study_dir, target)
@@ -127,6 +135,16 @@ def _check_complete(name: str, data: StudyData, needed: set[tuple[str, str]]) ->
         raise UserError(f"{data.problems[0]}; remove the file, or publish what can be read with --partial")
 
 
+def _check_root(specs: Iterable[str]) -> None:
+    """The name of the data is part of what was trained, so it cannot be shortened afterwards."""
+    for root in {json.loads(spec)["data"].get("root") for spec in set(specs)}:
+        if root is not None and Path(root).is_absolute():
+            raise UserError(
+                f"data.root = {root}: the study would be published with this path; train it with the folder's name as "
+                "data.root and what is above it as --data-root"
+            )
+
+
 def _outcomes(data: StudyData, manifests: Iterable[Manifest]) -> pa.Table:
     """What the predictions say, or what they said where a study was published before and came back."""
     made = tabulate(data, manifests)
@@ -142,7 +160,8 @@ def _write(made: Path, study_dir: Path, outcomes: pa.Table, runs: dict[str, str]
     made.mkdir()
     for name in DECLARATIONS:
         if (study_dir / name).exists():
-            shutil.copyfile(study_dir / name, made / name)
+            text = json.dumps(_without_paths(json.loads((study_dir / name).read_bytes())), indent=2, ensure_ascii=False)
+            atomically(made / name, lambda file, text=text: file.write(text.encode()))
     if preface is not None:
         atomically(made / PREFACE, lambda file: file.write(preface.encode()))
     tables = {kind: read_kind(study_dir, kind, runs)[0] for kind in ("runs", "curves")} | {"outcomes": outcomes}
@@ -156,4 +175,42 @@ def _write(made: Path, study_dir: Path, outcomes: pa.Table, runs: dict[str, str]
             # The sort is stable: within a run, rows stay in the order in which it wrote them.
             ordered = table.sort_by([(column, "ascending") for column in KEY if column in table.column_names])
             whole = ordered.select(SCHEMAS[kind].names).cast(SCHEMAS[kind]).replace_schema_metadata(None)
+            if kind == "runs":
+                whole = _anonymous(whole)
             write_table(whole.combine_chunks(), made / kind / f"{kind}.parquet", **SMALL)
+
+
+def _anonymous(runs: pa.Table) -> pa.Table:
+    """Rows without the names of hosts, which become numbers, and without folders in the reasons of failures."""
+    hosts = runs["host"].combine_chunks().dictionary_encode()
+    numbers = [None if i is None else f"host {i + 1}" for i in hosts.indices.to_pylist()]
+    reasons = [None if text is None else PATHS.sub("", text) for text in runs["reason"].to_pylist()]
+    for column, values in (("host", numbers), ("reason", reasons)):
+        runs = runs.set_column(
+            runs.schema.get_field_index(column), runs.schema.field(column), pa.array(values, pa.string())
+        )
+    return runs
+
+
+def _without_paths(record: Any) -> Any:
+    """A declaration in which commands name no folder of the machine that it ran on."""
+    if isinstance(record, dict):
+        return {
+            key: without_paths(value) if key == "command" and isinstance(value, str) else _without_paths(value)
+            for key, value in record.items()
+        }
+    return [_without_paths(value) for value in record] if isinstance(record, list) else record
+
+
+def without_paths(command: str) -> str:
+    """A command of ours for people who have other folders: the data root is DATA, and files are where one is."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return command
+    for i, option in enumerate(words[:-1]):
+        if option == "--data-root":
+            words[i + 1] = "DATA"
+        elif option in ("--plugin", "--experiment"):
+            words[i + 1] = Path(words[i + 1]).name
+    return shlex.join(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import sys
 import time
@@ -21,7 +22,7 @@ from torch import nn
 from harness import rng
 from harness.data.sources import load_source
 from harness.data.splits import Held
-from harness.errors import UserError
+from harness.errors import DEBUG, UserError
 from harness.experiment import RunSpec
 from harness.identity import Identity
 from harness.training import checkpoint
@@ -100,12 +101,10 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
     except UserError as error:
         status, reason = "failed", str(error)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
         text = str(error).splitlines()[0] if str(error) else ""
-        status, reason = (
-            "failed",
-            f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})",
-        )
+        status, reason = "failed", f"{type(error).__name__}: {text} ({_author(error, spec)})"
     train_loss = [p.value for p in result.points if p.split == "train" and p.metric == "loss"]
     run = session.run if session else None
     result.row = {
@@ -140,6 +139,15 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
         **measured,
     }
     return result
+
+
+def _author(error: Exception, spec: RunSpec) -> str:
+    """File and line that an error came from: the last of a trick in the arm, or else the last one of all."""
+    modules = [sys.modules.get(registry.load(trick.name).__module__) for trick in spec.arm.tricks]
+    files = {getattr(module, "__file__", None) for module in modules}
+    frames = traceback.extract_tb(error.__traceback__)
+    where = next((frame for frame in reversed(frames) if frame.filename in files), frames[-1])
+    return f"{Path(where.filename).name}:{where.lineno}"
 
 
 def _final(session: Session, place: Place) -> tuple[dict[str, Any], Predictions]:

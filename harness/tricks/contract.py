@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from harness import rng
-from harness.experiment import Recipe, RunSpec, TrickSpec, canonical
+from harness.experiment import Recipe, RunSpec, TrickSpec
+from harness.values import Strict, canonical
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -273,10 +273,9 @@ class Run:
         self.logged[name] = (value.clone() if total is None else total + value, count + 1)
 
 
-class Trick(BaseModel):
+class Trick(Strict):
     """Base of all tricks: subclass it, declare `info` and fields, override the hooks that are needed."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     info: ClassVar[Info]
 
     @property

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.errors import UserError, did_you_mean
-from harness.experiment import RunSpec, explain
+from harness.experiment import RunSpec
 from harness.identity import Identity, source_digest
 from harness.tricks.not_applicable import ROWS
+from harness.values import Origins, explain
 
 if TYPE_CHECKING:
     from harness.tricks.contract import Trick
@@ -181,8 +182,8 @@ def registered(trick: type[Trick]) -> Iterator[None]:
         del _plugins[name]
 
 
-def make(name: str, params: Mapping[str, Any] | None = None, where: str = "") -> Trick:
-    """A trick with its hyperparameters, validated.
+def make(name: str, params: Mapping[str, Any] | None = None, origins: Origins | None = None) -> Trick:
+    """A trick with its hyperparameters, validated; `origins` says where they came from.
 
     Raises:
         UserError: unknown trick or parameter, or a value outside its domain; one line each.
@@ -191,4 +192,4 @@ def make(name: str, params: Mapping[str, Any] | None = None, where: str = "") ->
     try:
         return cls(**(params or {}))
     except ValidationError as error:
-        raise UserError("\n".join(explain(error, cls, where or f"tricks.{name}"))) from None
+        raise UserError("\n".join(explain(error, cls, origins or "", at=("tricks", name)))) from None

@@ -12,8 +12,14 @@ CASES = {
     "missing file": (["ablate", "mixup", "-e", "none.toml"], "none.toml does not exist"),
     "broken TOML": (["ablate", "mixup", "-e", "broken.toml"], "broken.toml: not valid TOML"),
     "unknown key": (["ablate", "mixup", "--set", "recipe.epohcs=3"], "did you mean 'epochs'"),
-    "negative epochs": (["ablate", "mixup", "--set", "recipe.epochs=-1"], "recipe.epochs = -1"),
-    "bad hyperparameter": (["ablate", "mixup", "--set", "mixup.alpha=-1"], "alpha = -1"),
+    "negative epochs": (
+        ["ablate", "mixup", "--set", "recipe.epochs=-1"],
+        "error: --set recipe.epochs=-1: input should be",
+    ),
+    "bad hyperparameter": (
+        ["ablate", "mixup", "--set", "mixup.alpha=-1"],
+        "error: --set mixup.alpha=-1: input should be",
+    ),
     "malformed set": (["ablate", "mixup", "--set", "alpha"], "write NAME.KEY=VALUE"),
     "no seeds": (["ablate", "mixup", "--seeds", "0"], "--seeds 0: a number of seeds from 1"),
     "seeds and looks": (["ablate", "mixup", "--seeds", "7", "--until-decided"], "--seeds 7 with --until-decided"),

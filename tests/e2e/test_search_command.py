@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.cli.options import parse_overrides
+from harness.cli.options import parse_settings
 from harness.errors import UserError
 from harness.store.reader import read_search
 
@@ -83,10 +83,10 @@ def test_time_that_is_up_leaves_a_record_and_a_page_that_can_be_written_again(co
 
 
 def test_a_value_of_none_can_be_typed():
-    assert parse_overrides(["bce_one_vs_rest.target_threshold=null"]) == {
-        "tricks": {"bce_one_vs_rest": {"target_threshold": None}}
-    }
-    assert parse_overrides(["batch_norm.norm=none"]) == {"tricks": {"batch_norm": {"norm": "none"}}}
+    typed = parse_settings(["bce_one_vs_rest.target_threshold=null", "batch_norm.norm=none"])
+
+    assert typed["tricks", "bce_one_vs_rest", "target_threshold"][0] is None
+    assert typed["tricks", "batch_norm", "norm"][0] == "none"
 
 
 def test_the_stored_command_reproduces_the_search_and_names_no_password(command, tmp_path):
@@ -95,5 +95,5 @@ def test_the_stored_command_reproduces_the_search_and_names_no_password(command,
 
     assert read_search(tmp_path / "results" / "s").command == (
         "harness search mixup --experiment digits --trials 3 --seeds 3 --nuisance lr --sampler tpe "
-        "--objectives accuracy --set recipe.epochs=2"
+        "--objectives accuracy --name s --set recipe.epochs=2"
     )

@@ -4,18 +4,8 @@ import pytest
 from pydantic import Field
 
 from harness.errors import UserError
-from harness.experiment import (
-    Added,
-    Arm,
-    Experiment,
-    Recipe,
-    Strict,
-    TrickSpec,
-    canonical,
-    experiments_dir,
-    load_experiment,
-    spec_of,
-)
+from harness.experiment import Arm, Experiment, Recipe, TrickSpec, experiments_dir, load_experiment, spec_of
+from harness.values import Added, Strict, canonical
 
 
 def spec(name, **params):

@@ -11,30 +11,20 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 
+VALUES = {"errors", "values", "experiment", "identity"}
 ALLOWED = {
     "analysis": {"analysis", "store", "errors"},
     "store": {"store", "identity", "errors"},
-    "report": {"report", "analysis", "store", "errors", "experiment"},
+    "report": {"report", "analysis", "store", "errors", "experiment", "values"},
     "models": {"models", "tricks", "rng", "errors", "experiment"},
     "data": {"data", "tricks", "rng", "errors", "experiment", "cpus"},
     "training": {"training", "tricks", "data", "models", "rng", "errors", "experiment", "identity"},
-    "search": {"search", "study", "training", "store", "analysis", "tricks", "errors", "experiment", "identity", "rng"},
-    "study": {
-        "study",
-        "training",
-        "store",
-        "analysis",
-        "data",
-        "tricks",
-        "errors",
-        "experiment",
-        "identity",
-        "rng",
-        "cpus",
-    },
-    "tricks": {"tricks", "rng", "errors", "experiment", "identity", "models"},
+    "search": {"search", "study", "training", "store", "analysis", "tricks", "rng", *VALUES},
+    "study": {"study", "training", "store", "analysis", "data", "tricks", "rng", "cpus", *VALUES},
+    "tricks": {"tricks", "rng", "models", *VALUES},
     "identity": set(),
-    "experiment": {"errors"},
+    "experiment": {"errors", "values"},
+    "values": {"errors"},
     "rng": set(),
     "errors": set(),
     "cpus": set(),

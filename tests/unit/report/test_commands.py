@@ -2,8 +2,7 @@ import shlex
 
 import pytest
 
-from harness.cli.options import parse_overrides
-from harness.experiment import load_experiment
+from harness.cli.options import load, parse_settings
 from harness.report.commands import arm_commands
 from harness.study.plan import make_plan
 from harness.training.session import Place
@@ -15,8 +14,8 @@ def planned(command, tmp_path):
     first = next(i for i, w in enumerate(words) if w.startswith("--"))
     options = list(zip(words[first::2], words[first + 1 :: 2], strict=True))
     given = dict(options)
-    settings = parse_overrides([value for option, value in options if option == "--set"])
-    experiment = load_experiment(given["--experiment"], settings)
+    settings = parse_settings([value for option, value in options if option == "--set"])
+    experiment = load(given["--experiment"], settings)
     return make_plan(
         experiment,
         words[:first],

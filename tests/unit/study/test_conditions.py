@@ -71,7 +71,7 @@ def test_labels_can_be_part_of_a_file_name(digits):
         ("data.label_noise=0.2", "at least two different values"),
         ("data.label_noise=0.2,0.2", "at least two different values"),
         ("data.label_nose=0,0.2", "did you mean 'label_noise'"),
-        ("data.label_noise=0,2", "data.label_noise = 2"),
+        ("data.label_noise=0,2", "--cross data.label_noise=2: input should be less than or equal to 1"),
         ("recipe.lr.x=1,2", "lr has no options of its own"),
     ],
 )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from harness.errors import UserError
-from harness.study.designs import DESIGNS, PlannedArm, _columns, arms_of, parse_arm, parse_values
+from harness.study.designs import DESIGNS, PlannedArm, _columns, arms_of, parse_arm
+from harness.values import read_values
 
 
 def labels(design, *asked, max_arms=None):
@@ -60,10 +61,10 @@ def test_sweep_gives_each_value_an_arm_with_a_label_of_its_own():
 
 
 def test_values_are_those_of_toml_and_bare_words_are_strings():
-    assert parse_values("2,0.5,true,2.0") == [2, 0.5, True]
-    assert parse_values("sgd,0.5") == ["sgd", 0.5]
-    assert parse_values("[0.5],[0.3, 0.6]") == [[0.5], [0.3, 0.6]]
-    assert parse_values("") == []
+    assert read_values("2,0.5,true,2.0", "x") == [2, 0.5, True]
+    assert read_values("sgd,0.5", "x") == ["sgd", 0.5]
+    assert read_values("[0.5],[0.3, 0.6]", "x") == [[0.5], [0.3, 0.6]]
+    assert read_values("", "x") == []
 
 
 def test_the_half_fraction_of_four():

@@ -5,11 +5,14 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+from harness.cli.options import parse_time
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.store.schema import ArmPlan, Manifest
 from harness.store.writer import prepare, write_run
-from harness.study.forecast import Forecast, affordable, choose_seeds, paired_sd, parse_budget, stored_runs
+from harness.study.forecast import Forecast, affordable, choose_seeds, forecast, paired_sd, stored_runs
+from harness.study.plan import Plan, make_plan
+from harness.training.session import Place
 
 AHEAD = Forecast(
     seeds=3, runs=6, missing=6, seconds=12.0, seconds_per_block=4.0, seconds_from="test", disk=0,
@@ -26,10 +29,10 @@ def manifest(*arms):
 
 
 def test_budgets_are_numbers_with_a_unit():
-    assert [parse_budget(t) for t in ("90s", "20m", "1.5h")] == [90, 1200, 5400]
-    for wrong in ("20", "m", "-5m", "0s", "twenty m"):
-        with pytest.raises(UserError, match="for example 20m"):
-            parse_budget(wrong)
+    assert [parse_time(t, "--budget") for t in ("90s", "20m", "1.5h")] == [90, 1200, 5400]
+    for wrong in ("20", "m", "-5m", "0s", "twenty m", "infm", "nans", "1e400m", "²m", "1_0m", ""):
+        with pytest.raises(UserError, match=f"--budget {wrong}: .* for example 20m"):
+            parse_time(wrong, "--budget")
 
 
 def test_seeds_are_those_of_the_margin_within_limit_and_budget():
@@ -37,8 +40,86 @@ def test_seeds_are_those_of_the_margin_within_limit_and_budget():
     assert choose_seeds(AHEAD, 7) == 7
     assert choose_seeds(replace(AHEAD, for_margin=2), 20) == 5, "no verdict comes from fewer"
     assert choose_seeds(replace(AHEAD, for_margin=None), 20) == 20, "more than can be computed"
-    assert affordable(AHEAD, "30s", 20) == 7
-    assert affordable(AHEAD, None, 20) == 20
+
+
+def plan_of(seeds, found=()):
+    """Two arms, of which the second takes three times as long; the runs of the seeds in `found` are stored."""
+    specs = [spec_of(load_experiment("digits"), Arm(), seed) for seed in range(seeds)]
+    slow = [s.model_copy(update={"recipe": s.recipe.model_copy(update={"epochs": 240})}) for s in specs]
+    arms = (
+        ArmPlan(label="baseline", run_ids={s.seed: s.run_id for s in specs}),
+        ArmPlan(label="slow", tricks={"slow": {}}, run_ids={s.seed: s.run_id for s in slow}, cost=3.0),
+    )
+    made = manifest().model_copy(update={"arms": arms, "seeds": tuple(range(seeds))})
+    every = (*specs, *slow)
+    return Plan(made, every, {(s.run_id, "f"): None for s in every if s.seed in found}, ())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "found", "fit"),
+    [
+        (30.0, (), 7),  # 4 s a seed
+        (31.9, (), 7),
+        (32.0, (), 8),
+        (3.0, (), 0),
+        (math.inf, (), 20),
+        (3.0, range(10), 10),
+        (9.0, range(10), 12),
+        (9.0, (0, 2), 4),
+    ],
+)
+def test_a_budget_holds_seeds_by_what_is_missing_of_them(seconds, found, fit):
+    assert affordable(plan_of(20, found), AHEAD, seconds) == fit
+
+
+def planned(experiment, place, results):
+    return make_plan(
+        experiment, ["cutout"], design="one_at_a_time", seeds=range(3), place=place, results=results, command="",
+        toml="",
+    )  # fmt: skip
+
+
+def test_the_plan_of_a_baseline_that_diverges_says_so_and_still_tells_a_time(tmp_path):
+    experiment = load_experiment("digits", {"recipe": {"lr": 1e30}})
+    place = Place(tmp_path)
+    plan = make_plan(
+        experiment,
+        ["mixup"],
+        design="one_at_a_time",
+        seeds=range(3),
+        place=place,
+        results=tmp_path,
+        command="",
+        toml="",
+    )
+    ahead = forecast(plan, experiment, place, tmp_path, 1)
+
+    assert 0 < ahead.seconds < 1e6
+    assert "where the baseline diverged (" in ahead.seconds_from
+    assert "lower recipe.lr" in ahead.seconds_from
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_plan_of_data_that_are_not_here_fetches_nothing(tmp_path, monkeypatch, packed):
+    monkeypatch.setattr("harness.data.cifar._download", lambda *_: pytest.fail("it fetches"))
+    if packed:
+        (tmp_path / "cifar-10-python.tar.gz").touch()
+    experiment, place = load_experiment("cifar10-small"), Place(tmp_path)
+    plan = make_plan(
+        experiment,
+        ["cutout"],
+        design="one_at_a_time",
+        seeds=range(3),
+        place=place,
+        results=tmp_path,
+        command="",
+        toml="",
+    )
+    ahead = forecast(plan, experiment, place, tmp_path, 1)
+
+    assert math.isnan(ahead.seconds)
+    assert f"cifar10 is not in {tmp_path}; the first run " in ahead.seconds_from
+    assert ("unpacks" if packed else "downloads cifar-10-python.tar.gz (170 MB)") in ahead.seconds_from
 
 
 def test_seeds_cannot_be_chosen_when_nothing_is_known():

@@ -61,7 +61,7 @@ def test_a_sweep_has_one_arm_for_each_value_over_the_overrides_of_the_experiment
 
 
 def test_an_impossible_value_of_a_sweep_is_refused(plan):
-    with pytest.raises(UserError, match="alpha = -1"):
+    with pytest.raises(UserError, match=r"mixup\.alpha=-1: input should be"):
         plan("mixup.alpha=0.2,-1", design="sweep")
 
 
