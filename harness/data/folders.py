@@ -100,7 +100,7 @@ def _decoded(folder: Folder, split: int, size: int, window: Window, target: Path
     """The readable files' pixels (N, size, size, 3) in order, mapped from disk, and the files that failed."""
     pixels, report = target.with_suffix(".npy"), target.with_suffix(".json")
     count = len(folder.splits[split])
-    with contextlib.suppress(OSError, ValueError, TypeError):  # missing, or damaged
+    with contextlib.suppress(OSError, EOFError, ValueError, TypeError):  # missing, or damaged
         images, failed = np.load(pixels, mmap_mode="r"), read_report(report)
         if images.shape == (count - len(failed), size, size, 3):
             return images, failed

@@ -68,7 +68,10 @@ def test_equal_folders_have_one_digest_wherever_they_lie(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("keep_times", [False, True])
-def test_other_bytes_under_an_old_name_are_another_data_set(keep_times: bool, tmp_path: Path) -> None:
+def test_other_bytes_under_an_old_name_are_another_data_set(
+    keep_times: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(monkeypatch)
     path = tree(tmp_path) / "pets" / "val" / "dog" / "a"
     before, stat = content(data(), tmp_path).digest, path.stat()
     write(path, "BYTES OF val/dog/a")

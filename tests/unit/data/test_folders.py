@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import struct
 import zlib
@@ -161,10 +162,12 @@ def test_images_are_decoded_once_until_their_bytes_change(tmp_path: Path, monkey
 def test_damaged_decoded_arrays_are_made_anew(tmp_path: Path) -> None:
     tree(tmp_path / "pets")
     expected = folder(tmp_path).train_images.copy()
-    for damage in ("train.npy", "train.json"):
+    (pixels,) = (tmp_path / ".harness-decoded").glob("*/train.npy")
+    report = pixels.with_suffix(".json")
+    half, wrong = pixels.read_bytes()[:400], json.dumps([(0, "train/cat/0.png", "no such loss")]).encode()
+    for path, damage in ((pixels, half), (pixels, b""), (report, b"["), (report, b"7"), (report, wrong)):
         sources._load.cache_clear()
-        (path,) = (tmp_path / ".harness-decoded").glob(f"*/{damage}")
-        os.truncate(path, path.stat().st_size // 2)
+        path.write_bytes(damage)
         assert np.array_equal(folder(tmp_path).train_images, expected)
 
 
