@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from harness.cli import complaints, machine, pages, searching, studies
+from harness.cli import comparing, complaints, machine, pages, searching, studies
 from harness.ending import orderly
 
 app = typer.Typer(
@@ -27,7 +27,7 @@ app.command("ablate")(studies.ablate)
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
 app.command("search")(searching.search)
-app.command("compare")(studies.compare)
+app.command("compare")(comparing.compare)
 app.command("site")(pages.site)
 app.command("report")(pages.report)
 app.command("tricks")(pages.tricks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,6 +120,21 @@ def load(experiment: str, typed: Typed) -> Experiment:
     return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
 
 
+def data_folder(data_root: Path | None) -> Path:
+    """The folder of the data sets, absolute: the one that was named, or the default.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    from harness.data.disk import data_root as default_root
+    from harness.data.disk import expand
+
+    root = default_root() if data_root is None else expand(data_root)
+    if data_root is not None and not os.path.isdir(root):
+        raise UserError(f"--data-root {data_root}: no such folder")
+    return root.absolute()
+
+
 def make_place(
     device: str, threads: int, data_root: Path | None, cuda_graphs: bool = False, check: bool = False
 ) -> Place:
@@ -127,18 +143,14 @@ def make_place(
     Raises:
         UserError: no such data folder or device, or graphs on a device that has none.
     """
-    from harness.data.disk import data_root as default_root
-    from harness.data.disk import expand
     from harness.training.provenance import resolve_device
     from harness.training.session import Place
 
-    root = default_root() if data_root is None else expand(data_root)
-    if data_root is not None and not root.is_dir():
-        raise UserError(f"--data-root {data_root}: no such folder")
+    root = data_folder(data_root)
     device = resolve_device(device)
     if cuda_graphs and not device.startswith("cuda"):
         raise UserError(f"--cuda-graphs with the device {device}: only a CUDA device has graphs; leave the option out")
-    return Place(root.absolute(), device, threads, check=check, cuda_graphs=cuda_graphs)
+    return Place(root, device, threads, check=check, cuda_graphs=cuda_graphs)
 
 
 def parse_workers(text: str | None, place: Place) -> int | str | None:

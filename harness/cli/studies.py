@@ -1,4 +1,4 @@
-"""Studies: `ablate`, its variants `plan` and `run`, and `compare`."""
+"""Studies: `ablate` and its variants `plan` and `run`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.comparing import compared
 from harness.cli.options import (
     AsJson,
     CudaGraphs,
@@ -25,6 +26,7 @@ from harness.cli.options import (
     Settings,
     Source,
     Threads,
+    data_folder,
     load,
     make_place,
     parse_settings,
@@ -36,14 +38,15 @@ from harness.cli.options import (
     whole,
 )
 from harness.cli.printing import print_comparison, print_findings, print_plan
+from harness.cli.progress import say_done, say_waiting, train
 from harness.errors import UserError
 from harness.experiment import MOST_SEEDS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.analysis.compare import Comparison
     from harness.experiment import Experiment
+    from harness.report.build import Loaded
     from harness.study.plan import Plan
     from harness.training.session import Place
 
@@ -137,6 +140,7 @@ def _study(o: Options) -> None:
 
     from harness.tricks import registry
 
+    log = Console(stderr=True, highlight=False)
     for path in o.plugins or []:
         registry.add_plugin(path)
     for arm in o.tricks or []:
@@ -164,11 +168,18 @@ def _study(o: Options) -> None:
     if o.max_seeds is not None and o.seeds != "auto" and not o.until_decided:
         raise UserError(f"--max-seeds {o.max_seeds}: it limits --seeds auto and --until-decided; ask for one of them")
 
+    request = _request(o, loaded)
+    if request is not None and (facts := _answered(o, request, log)) is not None:
+        _end(o, facts, [facts])
+        return
     # Everything below imports torch, so it comes when the input is known to be good.
-    log = Console(stderr=True, highlight=False)
     place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs, o.check)
     if o.cross is None:
         done = [_one_study(o, tricks, loaded, o.name, place, budget, log)]
+        if request is not None:
+            from harness.study.asked import remember
+
+            remember(o.results, request, o.results / done[0]["study"])
     else:
         from harness.study.conditions import cross
 
@@ -178,16 +189,63 @@ def _study(o: Options) -> None:
         if o.as_json:
             print_json(done[0] if o.cross is None else done)
         return
+    document = done[0]
     if o.cross is not None:
-        comparison = _comparison([facts["study"] for facts in done], o.results)
-        if o.as_json:
-            print_json(asdict(comparison) | {"conditions": done})
-        else:
+        comparison = compared([facts["study"] for facts in done], o.results)
+        document = asdict(comparison) | {"conditions": done}
+        if not o.as_json:
             print_comparison(comparison)
-    elif o.as_json:
-        print_json(done[0])
-    if not any(effect["n"] for facts in done for effect in facts["effects"]):
+    _end(o, document, done)
+
+
+def _end(o: Options, document: dict[str, Any], studies: list[dict[str, Any]]) -> None:
+    """Print the JSON document where it is wanted, and fail if no arm of any study could be judged."""
+    if o.as_json:
+        print_json(document)
+    if not any(effect["n"] for facts in studies for effect in facts["effects"]):
         raise typer.Exit(1)
+
+
+def _request(o: Options, loaded: Experiment) -> str | None:
+    """What identifies the command where its plan depends on nothing but the command, the images and the code."""
+    from harness.data.content import content
+    from harness.study.asked import request_of
+
+    if o.dry_run or o.check or o.plugins or o.cross is not None or o.seeds == "auto":
+        return None
+    told = ("results", "reports", "workers", "as_json", "dry_run", "check", "plugins")
+    options = {name: value for name, value in asdict(o).items() if name not in told}
+    return request_of(options, read_toml(o.experiment), content(loaded.data, data_folder(o.data_root)).digest)
+
+
+def _answered(o: Options, request: str, log: Console) -> dict[str, Any] | None:
+    """What is to be told of a study that has all its runs; None where there is none."""
+    from harness.store.locks import study_lock
+    from harness.study.asked import recall
+
+    answer = recall(o.results, request)
+    if answer is None:
+        return None
+    study_dir, manifest = answer
+    with study_lock(study_dir, partial(say_waiting, log, study_dir.name)):
+        say_done(manifest, len(manifest.runs), log)
+        return _report(o, study_dir)
+
+
+def _report(o: Options, study_dir: Path, written: tuple[Path, Loaded] | None = None) -> dict[str, Any]:
+    """Print what a study found; returns everything about it, for --json."""
+    from harness.report.build import write_report
+
+    page, loaded = written or write_report(study_dir, o.reports)
+    findings = loaded.findings()
+    if not o.as_json:
+        print_findings(loaded, findings)
+        typer.echo(f"report: {page}")
+    found = [{**asdict(finding), "arms": arms} for finding, arms in findings]
+    facts: dict[str, Any] = {"study": study_dir.name, "report": str(page), "findings": found}
+    if loaded.design is not None:
+        facts["design"] = asdict(loaded.design)
+    return facts | asdict(loaded.analysis)
 
 
 def _one_study(
@@ -251,8 +309,8 @@ def _one_study(
             plan = planned(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
                               f"{loaded.study.alpha:.4f}, which keep the declared level over all looks; "
                               f"this is look {i + 1}.")  # fmt: skip
-        with open_study(plan, o.results, o.name is not None, partial(_say_waiting, log)) as plan:
-            _train(plan, loaded, place, o.results, workers, o.plugins or [], log)
+        with open_study(plan, o.results, o.name is not None, partial(say_waiting, log)) as plan:
+            train(plan, loaded, place, o.results, workers, o.plugins or [], log)
             page, written = write_report(o.results / plan.manifest.study, o.reports)
         analysis = written.analysis
         undecided = [e.arm for e in analysis.effects if e.verdict.kind in ("undecided", "no verdict")]
@@ -260,15 +318,7 @@ def _one_study(
             log.print(f"after {n} seeds undecided: {', '.join(undecided)}", markup=False, soft_wrap=True)
         if not undecided:
             break
-    findings = written.findings()
-    if not o.as_json:
-        print_findings(written, findings)
-        typer.echo(f"report: {page}")
-    found = [{**asdict(finding), "arms": arms} for finding, arms in findings]
-    facts: dict[str, Any] = {"study": plan.manifest.study, "report": str(page), "findings": found}
-    if written.design is not None:
-        facts["design"] = asdict(written.design)
-    return facts | asdict(analysis)
+    return _report(o, o.results / plan.manifest.study, (page, written))
 
 
 def _greedy(
@@ -287,8 +337,8 @@ def _greedy(
             loaded, arms, design="one_at_a_time", seeds=range(seeds), place=place, results=o.results, images=images,
             command=_command(o, tricks), toml=read_toml(o.experiment),
         )  # fmt: skip
-        with open_study(plan, o.results, False, partial(_say_waiting, log)) as plan:
-            _train(plan, loaded, place, o.results, parse_workers(o.workers, place), o.plugins or [], log)
+        with open_study(plan, o.results, False, partial(say_waiting, log)) as plan:
+            train(plan, loaded, place, o.results, parse_workers(o.workers, place), o.plugins or [], log)
         stored = read_study(o.results / plan.manifest.study, plan.manifest.runs, predictions=False).runs
         rows = stored[stored["fingerprint"] == plan.manifest.fingerprint].set_index("run_id")["val_accuracy"]
         by_tricks = {frozenset(a.tricks): rows.reindex(list(a.run_ids.values())).mean() for a in plan.manifest.arms}
@@ -328,82 +378,3 @@ def _images(o: Options, loaded: Experiment, place: Place, log: Console) -> str:
             raise
         log.print(f"note: planned without the images: {error}", markup=False, soft_wrap=True)
         return ""
-
-
-def _say_waiting(log: Console, study: str) -> None:
-    log.print(f"another command works on {study}; waiting until it ends", markup=False, soft_wrap=True)
-
-
-def _train(
-    plan: Plan,
-    loaded: Experiment,
-    place: Place,
-    results: Path,
-    workers: int | str | None,
-    plugins: Sequence[Path],
-    log: Console,
-) -> None:
-    """Do the missing runs with a progress bar and a line for each."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from harness.data.sources import load_source
-    from harness.experiment import Arm, spec_of
-    from harness.study.runner import run_study
-    from harness.training.session import try_out
-
-    total, missing = len(plan.specs), len(plan.missing)
-    if missing:
-        try_out(spec_of(loaded, Arm(), seed=0), place)
-        log.print(
-            f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
-        )
-        source = load_source(loaded.data, place.data_root)
-        for note in source.notes:
-            log.print(f"note: {note}", markup=False, soft_wrap=True)
-        for path, why in source.unreadable:
-            log.print(f"warning: {path}: {why}, left out", style="yellow", markup=False, soft_wrap=True)
-    else:
-        log.print(f"{plan.manifest.study}: all {total} runs are done already", soft_wrap=True)
-    for note in plan.manifest.notes:
-        log.print(f"note: {note}", markup=False, soft_wrap=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=log, transient=True) as progress:
-        task = progress.add_task("training", total=total, completed=total - missing)
-        for done in run_study(plan, place, results, workers, plugins):
-            progress.advance(task)
-            what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else done.status
-            why = f": {done.reason}" if done.reason else ""
-            log.print(
-                f"  {done.arm}, seed {done.seed}: {what}{why} ({done.seconds:.1f} s)", markup=False, soft_wrap=True
-            )
-
-
-def compare(
-    studies: Annotated[list[str], typer.Argument(help="Two or more studies in the results folder.")],
-    results: Results = Path("results"),
-    html: Annotated[
-        Path | None, typer.Option(help="Write the comparison as a page, for example reports/clean-or-noisy.html.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Compare the same arms across studies: two machines, versions, models or data sets."""
-    if len(set(studies)) < 2:
-        raise UserError(f"compare {' '.join(studies)}: name at least two different studies")
-    if html is not None:
-        from harness.report.build import load, study_dirs
-        from harness.report.compare_page import write_comparison
-
-        loaded = {d.name: load(d) for d in study_dirs(results, studies)}
-        typer.echo(f"comparison: {write_comparison(loaded, html)}", err=as_json)
-    if as_json:
-        print_json(asdict(_comparison(studies, results)))
-    elif html is None:
-        print_comparison(_comparison(studies, results))
-
-
-def _comparison(studies: list[str], results: Path) -> Comparison:
-    """The same arms in several studies of a results folder."""
-    from harness.analysis.compare import compare
-    from harness.report.build import load, study_dirs
-
-    return compare({d.name: load(d).analysis for d in study_dirs(results, studies)})

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.identity import source_digest
 from harness.store.reader import read_kind, read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import atomically
@@ -29,16 +28,15 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY")
 
 
-def request_of(options: Mapping[str, Any], experiment: str, images: str, plugins: Sequence[Path]) -> str:
+def request_of(options: Mapping[str, Any], experiment: str, images: str) -> str:
     """16 hex digits of all that a plan depends on.
 
     Args:
         options: what the command was given, as JSON values.
         experiment: the text of the experiment file.
         images: content digest of the data set.
-        plugins: files with tricks.
     """
-    foreign = [source_digest([path]) for path in plugins] + [registry.source(name) for name in registry.installed()]
+    foreign = [registry.source(name) for name in registry.installed()]
     facts = [dict(options), experiment, images, foreign, _code(), _machine()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

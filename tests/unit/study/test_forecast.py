@@ -8,6 +8,7 @@ import pytest
 from harness.cli.options import parse_time
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
+from harness.identity import Identity
 from harness.store.schema import ArmPlan, Manifest
 from harness.store.writer import prepare, write_run
 from harness.study.forecast import Forecast, affordable, choose_seeds, forecast, paired_sd, stored_runs
@@ -52,7 +53,9 @@ def plan_of(seeds, found=()):
     )
     made = manifest().model_copy(update={"arms": arms, "seeds": tuple(range(seeds))})
     every = (*specs, *slow)
-    return Plan(made, every, {(s.run_id, "f"): None for s in every if s.seed in found}, ())
+    identities = {s.run_id: Identity("images") for s in every}
+    stored = {(s.run_id, identities[s.run_id].short, "f"): None for s in every if s.seed in found}
+    return Plan(made, every, identities, stored, (), "{}")
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,8 @@ def test_a_budget_holds_seeds_by_what_is_missing_of_them(seconds, found, fit):
 
 def planned(experiment, place, results):
     return make_plan(
-        experiment, ["cutout"], design="one_at_a_time", seeds=range(3), place=place, results=results, command="",
-        toml="",
+        experiment, ["cutout"], design="one_at_a_time", seeds=range(3), place=place, results=results, images="",
+        command="", toml="",
     )  # fmt: skip
 
 
@@ -89,6 +92,7 @@ def test_the_plan_of_a_baseline_that_diverges_says_so_and_still_tells_a_time(tmp
         seeds=range(3),
         place=place,
         results=tmp_path,
+        images="",
         command="",
         toml="",
     )
@@ -112,6 +116,7 @@ def test_the_plan_of_data_that_are_not_here_fetches_nothing(tmp_path, monkeypatc
         seeds=range(3),
         place=place,
         results=tmp_path,
+        images="",
         command="",
         toml="",
     )
