@@ -35,8 +35,8 @@ class Cli:
     def here(self, *arguments):
         """The same in this process, which has torch loaded already, and forgets plug-ins afterwards."""
         words, out, err, code = ["harness", *map(str, arguments)], StringIO(), StringIO(), 0
-        alone = patch.object(sys, "argv", words), patch.dict(registry._plugins)
-        with chdir(self.folder), redirect_stdout(out), redirect_stderr(err), alone[0], alone[1]:
+        alone = patch.object(sys, "argv", words), patch.dict(registry._plugins), patch.dict(registry._sources)
+        with chdir(self.folder), redirect_stdout(out), redirect_stderr(err), alone[0], alone[1], alone[2]:
             try:
                 main()
             except SystemExit as end:

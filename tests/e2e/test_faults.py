@@ -306,13 +306,12 @@ def test_studies_ended_twenty_times_at_random_moments_lose_nothing(cli, short, u
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
-def test_a_ray_that_the_command_started_ends_with_it(cli, short, uninterrupted, number):
+def test_a_ray_that_the_command_started_ends_with_it(cli, short, uninterrupted, gate, number):
     pytest.importorskip("ray")
     folder = f"ray{number}"
     command = start(cli.folder, *STUDY, *short, "--results", folder, "--workers", "ray")
-    for line in command.process.stderr:
-        if ", seed 0:" in line:
-            break
+    gate()
+    until(lambda: stored(cli.folder / folder / "s"))
     command.process.send_signal(number)
     returned, err = command.end()
 

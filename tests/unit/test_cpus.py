@@ -5,7 +5,10 @@ import os
 import pytest
 
 from harness import cpus
+from harness.cli import options
 from harness.cpus import Cpus, available, limited, quota
+from harness.study import doctor
+from harness.training.session import Place
 
 V1 = "12:memory:/job\n4:cpu,cpuacct:{}\n1:name=systemd:/\n"
 V2 = "0::{}\n"
@@ -89,3 +92,18 @@ def test_this_process_is_limited_by_its_files_and_affinity(tmp_path, monkeypatch
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
 def test_affinity_is_asked_of_the_system():
     assert cpus._affinity() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("threads", "workers"), [(1, 6), (2, 3), (4, 1), (8, 1)])
+def test_there_are_as_many_workers_as_usable_cpus_feed(tmp_path, monkeypatch, threads, workers):
+    monkeypatch.setattr(options, "available", lambda: Cpus(6, "6 of 64: affinity"))
+
+    assert options.parse_workers(None, Place(tmp_path, "cpu", threads)) == workers
+    assert options.slots("local") == 6
+
+
+def test_the_doctor_says_how_many_cpus_and_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "available", lambda: Cpus(2, "2 of 64: cgroup quota 2"))
+    said = {what: detail for what, _, detail in doctor.examine("cpu", None, tmp_path)}
+
+    assert said["cores"] == "2 of 64: cgroup quota 2 (one run at a time on each)"
