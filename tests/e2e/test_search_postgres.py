@@ -118,7 +118,7 @@ def test_hosts_that_share_the_server_alone_share_the_trials(server, searches, tm
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # the test asks for a trial as no search does
-def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(server, tmp_path):
+def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(server, tmp_path, monkeypatch):
     plan = plan_search(
         load_experiment("digits"), ["erm_baseline"], tiny_info(), trials=2, seeds=1, fresh=1, nuisance="lr",
         objectives="accuracy", sampler="tpe", pruner="none", name="died", command="", toml="",
@@ -132,9 +132,18 @@ def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(ser
     trial = search._studies[1].ask()
     trial.suggest_float("recipe.lr", 0.02, 2.0, log=True)
     hosts[0][0].record_heartbeat(trial._trial_id)  # its first sign of life, and its last
-    with hosts[0][0].engine.begin() as server_time:
-        passes = "UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 day' WHERE trial_id = :id"
-        server_time.execute(text(passes), {"id": trial._trial_id})
+    waits, days = Search._others_at_work, iter(range(9))
+
+    def a_day_passes_when_waited_for(search):
+        found = waits(search)
+        if found:
+            assert next(days, None) is not None, "nobody takes it up"
+            with hosts[0][0].engine.begin() as connection:
+                passes = "UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 day' WHERE trial_id = :id"
+                connection.execute(text(passes), {"id": trial._trial_id})
+        return found
+
+    monkeypatch.setattr(Search, "_others_at_work", a_day_passes_when_waited_for)
     other = Search(plan, *hosts[1], evaluate=lambda spec: Score("ok", "", {"accuracy": 0.5}))
     list(other.run(1, math.inf, hosts[1][1].stopped.set))
 
