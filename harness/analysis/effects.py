@@ -7,6 +7,7 @@ Wilcoxon signed-rank test. p values of a study are corrected together by Holm's 
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ def analyse(
     if baseline is None:
         raise UserError(f"study {manifest.study} has no baseline arm to compare with; run it again with one")
 
-    table, left_out = _own_rows(runs, manifest)
+    table, elsewhere = _own_rows(runs, manifest)
     base = _Side.of(baseline, table, metric, scale.factor)
     pairs = [
         _Pairs(arm, base, _Side.of(arm, table, metric, scale.factor), manifest.seeds)
@@ -125,7 +126,7 @@ def analyse(
         baseline_sd=float(values.std(ddof=1)) if values.size > 1 else math.nan,
         baseline_failed=int((base.status != "ok").sum()),
         effects=tuple(effects),
-        checks=_checks(table.frame, left_out, pairs, manifest),
+        checks=_checks(table.frame, elsewhere, pairs, manifest),
         study=manifest.study,
         scope=manifest.scope,
     )
@@ -239,14 +240,14 @@ class _Table:
         return self._columns[name, False][rows]
 
 
-def _own_rows(runs: pd.DataFrame, manifest: Manifest) -> tuple[_Table, int]:
-    """The study's rows, one for each run, and how many rows of other fingerprints there are."""
+def _own_rows(runs: pd.DataFrame, manifest: Manifest) -> tuple[_Table, pd.DataFrame]:
+    """The study's rows, one for each run, and its rows of other fingerprints."""
     ids = {run_id for arm in manifest.arms for run_id in arm.run_ids.values()}
     rows = runs[runs["run_id"].isin(ids)]
     own = rows["fingerprint"] == manifest.fingerprint
     # A run that was repeated counts once: as finished, if it ever did, and then the latest.
     order = rows[own].assign(_ok=rows["status"] == "ok").sort_values(["_ok", "finished"], kind="stable")
-    return _Table(order.drop_duplicates("run_id", keep="last").drop(columns="_ok")), int((~own).sum())
+    return _Table(order.drop_duplicates("run_id", keep="last").drop(columns="_ok")), rows[~own]
 
 
 @dataclass(frozen=True)
@@ -440,7 +441,7 @@ def _ratio_interval(x: Floats, y: Floats) -> Ratio | None:
 
 
 def _checks(
-    rows: pd.DataFrame, left_out: int, pairs: Sequence[_Pairs], manifest: Manifest
+    rows: pd.DataFrame, elsewhere: pd.DataFrame, pairs: Sequence[_Pairs], manifest: Manifest
 ) -> tuple[tuple[str, bool, str], ...]:
     """What makes the comparison valid: (what, whether it holds, detail)."""
     planned = len(manifest.seeds)
@@ -451,11 +452,7 @@ def _checks(
     versions, data = rows["versions"].nunique(), rows["data_hash"].nunique()
     return (
         ("paired seeds complete", not short, "; ".join(short) or f"{planned} for each arm"),
-        (
-            "one fingerprint",
-            not rows.empty or not left_out,
-            f"{len(rows)} runs of {manifest.fingerprint}; {left_out} rows of other fingerprints left out",
-        ),
+        ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
         (
             "fresh split for each seed",
             len(set(manifest.seeds)) == planned,
@@ -470,3 +467,17 @@ def _checks(
         ("equal package versions", versions <= 1, f"{versions} sets of versions"),
         ("one data set", data <= 1, f"{data} data hashes"),
     )
+
+
+def _one_machine(rows: pd.DataFrame, elsewhere: pd.DataFrame, manifest: Manifest) -> tuple[bool, str]:
+    """Whether every stored run was made on the study's machine, and which were not."""
+    said = f"{len(rows)} runs of {manifest.fingerprint}; {len(elsewhere)} rows of other fingerprints left out"
+    only = elsewhere[~elsewhere["run_id"].isin(rows["run_id"])]
+    if only.empty:
+        return True, said
+    arms = {arm.label: [s for s, i in arm.run_ids.items() if i in set(only["run_id"])] for arm in manifest.arms}
+    seeds = "; ".join(f"{label}, seeds {', '.join(map(str, s))}" for label, s in arms.items() if s)
+    here, there = (json.loads(next(iter(frame["fingerprint_json"].dropna()), "{}")) for frame in (rows, only))
+    changed = ", ".join(f"{k} {there.get(k)}, not {here.get(k)}" for k in sorted(here) if there.get(k) != here[k])
+    why = f" ({changed})" if changed else ""
+    return False, f"{said}, among them the only ones of {seeds}{why}; the study's command trains those here"

@@ -338,9 +338,19 @@ def provenance(manifest: Manifest, runs: pd.DataFrame) -> list[tuple[str, str]]:
         ("Versions", ", ".join(versions) or "unknown"),
         ("Fingerprint", manifest.fingerprint),
         ("Data", ", ".join(h[:16] for h in values("data_hash")) or "unknown"),
+        *_unproven(runs),
         ("Runs", f"{len(runs)} stored, {packed} of them timed beside other runs on the same device (packed)"),
         *_graphs(runs),
     ]
+
+
+def _unproven(runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """How many runs cannot prove which images and code they are of."""
+    old = int(runs["identity"].isna().sum())
+    if not old:
+        return []
+    text = f"{old} of {len(runs)} runs are of a version that did not record what their images and code were"
+    return [("Identity", f"{text}; they are paired among themselves only, and never taken for other studies")]
 
 
 def _graphs(runs: pd.DataFrame) -> list[tuple[str, str]]:

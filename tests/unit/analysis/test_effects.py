@@ -149,7 +149,20 @@ def test_rows_of_other_studies_and_fingerprints_do_not_count() -> None:
     analysis = analyse(frame(others, foreign, BASE, MIXUP), ONE)
     assert only(analysis).mean == pytest.approx(2.0)
     detail = next(text for what, _, text in analysis.checks if what == "one fingerprint")
-    assert "10 runs of here; 5 rows of other fingerprints left out" in detail
+    assert detail == "10 runs of here; 5 rows of other fingerprints left out"
+
+
+def test_runs_that_another_machine_alone_has_are_named_with_what_differs_and_what_to_do() -> None:
+    facts = {"fingerprint_json": '{"device": "cpu", "torch": "2.14"}'}
+    there = {"fingerprint": "elsewhere", "fingerprint_json": '{"device": "cpu", "torch": "2.15"}'}
+    rows = [r | facts for r in (*BASE, *MIXUP[:3])]
+    analysis = analyse(frame(rows, [r | there for r in (*MIXUP[2:], BASE[0])]), ONE)
+    passed, detail = next((passed, text) for what, passed, text in analysis.checks if what == "one fingerprint")
+    assert not passed
+    assert detail == (
+        "8 runs of here; 4 rows of other fingerprints left out, among them the only ones of mixup, seeds 3, 4 "
+        "(torch 2.15, not 2.14); the study's command trains those here"
+    )
 
 
 def test_of_repeated_rows_a_finished_one_counts_before_a_later_failure() -> None:
@@ -321,7 +334,7 @@ def test_the_baseline_is_summarised_over_its_own_finished_runs() -> None:
         ({"versions": '{"torch": "1"}'}, {"equal package versions"}),
         ({"data_hash": "other"}, {"one data set"}),
         ({"status": "failed"}, {"paired seeds complete"}),
-        ({"fingerprint": "elsewhere"}, {"paired seeds complete"}),
+        ({"fingerprint": "elsewhere"}, {"paired seeds complete", "one fingerprint"}),
     ],
 )
 def test_checks_name_what_differs_in_one_row(changes: dict[str, Any], broken: set[str]) -> None:

@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from harness.experiment import Arm
+from harness.identity import Identity
 from harness.testing import tiny_spec
 from harness.training import checkpoint
+from harness.training import session as session_module
 from harness.training.execute import execute
 from harness.training.session import Place, Session
 from harness.tricks import registry
@@ -54,6 +57,27 @@ def test_a_resumed_run_is_bit_identical(arm, tmp_path, monkeypatch):
     assert resumed.points == undisturbed.points
     assert resumed.row["test_digest"] == undisturbed.row["test_digest"]
     assert resumed.row["steps"] == undisturbed.row["steps"]
+
+
+def test_a_checkpoint_and_stored_weights_belong_to_images_code_and_engine(tmp_path, monkeypatch):
+    """What is left of a run on other images, of an edited plug-in or of another engine is not resumed."""
+    mixup = registry.make("mixup").spec()
+    spec = tiny_spec().model_copy(update={"arm": Arm(tricks=(mixup,))})
+    place = replace(PLACE, checkpoint_dir=tmp_path, weights_dir=tmp_path)
+    names = [place.name(spec)]
+    with monkeypatch.context() as patched:
+        patched.setattr(session_module, "load_source", lambda *_: SimpleNamespace(digest="other images"))
+        names.append(place.name(spec))
+    with monkeypatch.context() as patched:
+        patched.setitem(registry._sources, "mixup", "edited")
+        names.append(place.name(spec))
+    with monkeypatch.context() as patched:
+        patched.setattr(registry, "identify", lambda spec, images: Identity(images, numbers=-1))
+        names.append(place.name(spec))
+
+    assert len(set(names)) == 4
+    assert all(name.startswith(spec.run_id) for name in names)
+    assert checkpoint.path_of(spec, place) == tmp_path / f"{names[0]}.pt"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
