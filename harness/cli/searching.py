@@ -120,7 +120,7 @@ def _search(o: SearchOptions) -> None:
     """Plan, do and report a search."""
     from rich.console import Console
 
-    from harness.experiment import Arm, load_experiment, spec_of
+    from harness.experiment import load_experiment
     from harness.tricks import registry
 
     for path in o.plugins or []:
@@ -137,7 +137,7 @@ def _search(o: SearchOptions) -> None:
     # Everything below imports torch, so it comes when the input is known to be good.
     from harness.search.plan import plan_search
     from harness.study.forecast import parse_budget
-    from harness.training.session import try_out
+    from harness.training.session import data_info
 
     log = Console(stderr=True, highlight=False)
     place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs)
@@ -148,7 +148,7 @@ def _search(o: SearchOptions) -> None:
             "--storage and a results folder that they share"
         )
     seconds = math.inf if o.timeout is None else parse_budget(o.timeout, "--timeout")
-    data = try_out(spec_of(loaded, Arm(), seed=0), place).data
+    data = data_info(loaded.data, place)
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),
@@ -181,8 +181,10 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
                 f"{plan.search}: {len(plan.arms)} arms, {total} trials of {len(plan.tuning_seeds)} seeds, "
                 f"{ended} ended already", soft_wrap=True,
             )  # fmt: skip
-            for note in plan.notes:
+            for note in engine.plan.notes:
                 log.print(f"note: {note}", markup=False, soft_wrap=True)
+            for line in engine.warnings:
+                log.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
             task = progress.add_task("trials", total=total, completed=ended)
             for done in engine.trials(deadline):
                 progress.update(task, completed=done.ended)

@@ -322,14 +322,15 @@ def _train(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from harness.data.sources import load_source
-    from harness.experiment import Arm, spec_of
     from harness.store.writer import prepare
+    from harness.study.preflight import preflight
     from harness.study.runner import other_settings, run_study
-    from harness.training.session import try_out
 
-    total, missing = len(plan.specs), len(plan.missing)
     study_dir = results / plan.manifest.study
     prepare(study_dir)
+    ready = preflight(plan, place, results, workers, plugins)
+    plan, place = ready.plan, ready.place
+    total, missing = len(plan.specs), len(plan.missing)
     replaced = other_settings(study_dir, plan.manifest)
     if replaced:
         log.print(
@@ -339,7 +340,6 @@ def _train(
             soft_wrap=True,
         )
     if missing:
-        try_out(spec_of(loaded, Arm(), seed=0), place)
         log.print(
             f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
         )
@@ -349,12 +349,16 @@ def _train(
         log.print(f"{plan.manifest.study}: all {total} runs are done already", soft_wrap=True)
     for note in plan.manifest.notes:
         log.print(f"note: {note}", markup=False, soft_wrap=True)
+    for line in ready.lines:
+        log.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=log, transient=True) as progress:
         task = progress.add_task("training", total=total, completed=total - missing)
         try:
-            for done in run_study(plan, place, results, workers, plugins):
+            for done in run_study(plan, place, results, workers, plugins, ready.refused):
                 progress.advance(task)
+                if done.reason in ready.refused.values():
+                    continue  # said above, once for each arm
                 what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else done.status
                 why = f": {done.reason}" if done.reason else ""
                 log.print(

@@ -12,15 +12,17 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import UserError
-from harness.experiment import BASELINE, RunSpec
+from harness.experiment import BASELINE, RunSpec, spec_of
 from harness.search.plan import SearchPlan
 from harness.search.record import compare, make_record, params_of, searched_arm, winner, write_record
 from harness.search.runs import Runs
 from harness.search.search import Done, Search, repeatedly
 from harness.search.shared import Shared, first_line, is_server, lock_folder, open_storage
+from harness.search.space import settle
 from harness.store.schema import Manifest
 from harness.store.writer import consolidate, prepare
 from harness.study.forecast import stored_runs
+from harness.study.preflight import Rehearsal, look, unseen_line
 from harness.study.workers.local import open_pool
 from harness.training.session import Place
 
@@ -28,8 +30,8 @@ from harness.training.session import Place
 class Engine:
     """Does a plan with one pool of workers; see `open_engine`."""
 
-    def __init__(self, plan: SearchPlan, search: Search, runs: Runs, workers: int) -> None:
-        self.plan, self.search = plan, search
+    def __init__(self, plan: SearchPlan, search: Search, runs: Runs, workers: int, warnings: Sequence[str]) -> None:
+        self.plan, self.search, self.warnings = plan, search, tuple(warnings)
         self._runs, self._workers = runs, workers
         recipe, place = plan.experiment.recipe, runs.place
         self._fingerprint = place.fingerprint(recipe)["fingerprint"]
@@ -102,19 +104,24 @@ def open_engine(
         plugins: files with tricks.
 
     Raises:
-        UserError: folder, storage or trials there do not fit.
+        UserError: folder, storage or trials there do not fit, or the baseline cannot be trained.
     """
     folder = results / plan.search
     if (folder / "study.json").exists():
         raise UserError(f"{folder} holds a study, so a search cannot be there; choose another name with --name")
     prepare(folder)
+    plan, rehearsal = _rehearsed(plan, place, folder, workers, plugins)
+    place = rehearsal.place
     opened = open_storage(storage, folder)
     shared = Shared(lock_folder(storage, folder), is_server(opened))
     place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
     try:
         with open_pool(workers, place.threads, plugins) as pool:
-            runs = Runs(folder, results, plan.experiment.experiment.name, place, pool, shared)
-            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, workers)
+            refused = {arm.tricks: why for arm in plan.arms if (why := rehearsal.failed.get(arm.label))}
+            runs = Runs(folder, results, plan.experiment.experiment.name, place, pool, shared, refused)
+            warnings = [f"{label}: {why}; its runs are stored as failed" for label, why in rehearsal.failed.items()]
+            warnings += unseen_line(rehearsal)
+            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, workers, warnings)
         shared.leave()
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(
@@ -123,6 +130,20 @@ def open_engine(
         ) from None
     finally:
         shared.close()
+
+
+def _rehearsed(
+    plan: SearchPlan, place: Place, folder: Path, workers: int, plugins: Sequence[Path]
+) -> tuple[SearchPlan, Rehearsal]:
+    """Look at every arm with its default values; the failed ones are named by their labels."""
+    specs = {}
+    for arm in plan.arms:
+        experiment, resolved = settle(plan.experiment, arm.tricks, {})
+        specs[arm.label] = spec_of(experiment, resolved, plan.tuning_seeds[0])
+    runs = sum(plan.most_runs[arm.label] * arm.cost for arm in plan.arms) / workers
+    found = look(list(specs.values()), place, folder, runs, plugins)
+    failed = {label: found.failed[s.run_id] for label, s in specs.items() if s.run_id in found.failed}
+    return replace(plan, notes=(*plan.notes, *filter(None, [found.note]))), replace(found, failed=failed)
 
 
 def expected_seconds(plan: SearchPlan, place: Place, results: Path, workers: int) -> float | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,17 @@ from harness.experiment import RunSpec
 from harness.search.shared import Shared
 from harness.search.trials import Score
 from harness.store.reader import adopt, find_row, study_folders
-from harness.study.workers.local import Job, Pool
+from harness.study.workers.local import Job, Pool, lost
 from harness.training.session import Place
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Gets runs into the search's folder. `results` is the folder of all studies, `place` where runs are trained."""
+    """Gets runs into the search's folder.
+
+    `results` is the folder of all studies, `place` where runs are trained. `refused` says, by their tricks, which arms
+    cannot be trained and why: their runs are stored as failed.
+    """
 
     folder: Path
     results: Path
@@ -25,6 +29,7 @@ class Runs:
     place: Place
     pool: Pool
     shared: Shared
+    refused: Mapping[tuple[str, ...], str] = field(default_factory=dict)
 
     def score(self, spec: RunSpec) -> Score:
         """What a trial may know of a run. Columns of the test split are not read."""
@@ -45,7 +50,12 @@ class Runs:
         with self.shared.run(spec.run_id):
             row = self._look_up(spec.run_id, mark, columns)
             if row is None:
-                self.pool.do(Job(spec, self.experiment, self.folder, self.place))
+                job = Job(spec, self.experiment, self.folder, self.place)
+                reason = self.refused.get(spec.arm.names)
+                if reason:
+                    lost(job, reason)
+                else:
+                    self.pool.do(job)
                 row = find_row(self.folder, spec.run_id, mark, columns)
         if row is None:
             raise OSError(f"the row of run {spec.run_id} cannot be read back from {self.folder}")

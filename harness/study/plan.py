@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,14 @@ def make_plan(
     order = sorted(specs, key=lambda k: (k[1], -costs[k[0]], k[0]))
     found, problems = find_runs(results, {(s.run_id, mark) for s in specs.values()})
     return Plan(manifest, tuple(specs[k] for k in order), found, tuple(problems))
+
+
+def moved(plan: Plan, place: Place, results: Path, note: str) -> Plan:
+    """The plan for another place, with a note that says why; it has another fingerprint, and finds other runs."""
+    mark = place.fingerprint(plan.specs[0].recipe)["fingerprint"]
+    update = {"fingerprint": mark, "notes": (*plan.manifest.notes, note)}
+    found, problems = find_runs(results, {(s.run_id, mark) for s in plan.specs})
+    return replace(plan, manifest=plan.manifest.model_copy(update=update), found=found, problems=tuple(problems))
 
 
 def clashes(experiment: Experiment, arm: str) -> list[str]:

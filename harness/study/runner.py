@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from harness.store.reader import adopt, read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import consolidate, write_manifest
 from harness.study.plan import Plan
-from harness.study.workers.local import Finished, Job, run_jobs, run_packed
+from harness.study.workers.local import Finished, Job, lost, run_jobs, run_packed
 from harness.training.session import Place
 
 
@@ -27,12 +27,17 @@ def other_settings(study_dir: Path, manifest: Manifest) -> str:
 
 
 def run_study(
-    plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
+    plan: Plan,
+    place: Place,
+    results: Path,
+    workers: int | str | None,
+    plugins: Sequence[Path] = (),
+    refused: Mapping[str, str] | None = None,
 ) -> Iterator[Finished]:
     """Do what is missing of a plan, yielding each run as it ends. The study's folders exist.
 
     `workers` is a number of local processes, None for as many as one CUDA device holds, or the address of a Ray
-    cluster ("local" or "ray://...").
+    cluster ("local" or "ray://..."). Runs that are `refused`, by id and with a reason, are stored as failed.
 
     May be stopped at any moment; the same plan then goes on where it stopped.
 
@@ -53,7 +58,12 @@ def run_study(
         weights_dir=study_dir / "weights",
         checkpoint_dir=study_dir / "checkpoints",
     )
-    jobs = [Job(spec, plan.manifest.experiment, study_dir, place) for spec in plan.missing]
+    missing = [Job(spec, plan.manifest.experiment, study_dir, place) for spec in plan.missing]
+    refused = refused or {}
+    for job in missing:
+        if job.spec.run_id in refused:
+            yield lost(job, refused[job.spec.run_id])
+    jobs = [job for job in missing if job.spec.run_id not in refused]
     if jobs:
         if workers is None:
             yield from run_packed(jobs, plugins)
@@ -63,4 +73,5 @@ def run_study(
             from harness.study.workers.ray import run_jobs_on_ray  # an optional dependency
 
             yield from run_jobs_on_ray(jobs, workers, plugins, 1.0 if place.device.startswith("cuda") else 0.0)
+    if missing:
         consolidate(study_dir)

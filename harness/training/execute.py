@@ -54,7 +54,7 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
     raises is `failed`. The reason is stored either way.
     """
     started, wall = datetime.now(UTC), time.perf_counter()
-    _isolate(spec.seed, place.device)
+    isolate(spec.seed, place.device)
     reset_peak_memory(place.device)
     result = Result(row={})
     clock, session, status, reason = Clock(), None, "ok", ""
@@ -79,24 +79,8 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
         if states is not None and states != _global_rng_states():
             raise AssertionError("something drew from a global random generator")
         measured, result.predictions = _final(session, place)
-    except NotApplicable as error:
-        status, reason = "skipped", str(error)
-    except Diverged as error:
-        status, reason = "diverged", str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        status, reason = (
-            "failed",
-            f"{OUT_OF_MEMORY}: {str(error).splitlines()[0] if str(error) else ''}".strip(": "),
-        )
-    except UserError as error:
-        status, reason = "failed", str(error)
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        text = str(error).splitlines()[0] if str(error) else ""
-        status, reason = (
-            "failed",
-            f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})",
-        )
+        status, reason = outcome_of(error)
     train_loss = [p.value for p in result.points if p.split == "train" and p.metric == "loss"]
     run = session.run if session else None
     result.row = {
@@ -131,6 +115,21 @@ def execute(spec: RunSpec, experiment: str, place: Place) -> Result:
     return result
 
 
+def outcome_of(error: Exception) -> tuple[str, str]:
+    """The status and the reason of a run that raised this."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, NotApplicable):
+        return "skipped", str(error)
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return "failed", f"{OUT_OF_MEMORY}: {text}".strip(": ")
+    if isinstance(error, UserError):
+        return "failed", str(error)
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return "failed", f"{type(error).__name__}: {text} ({Path(where.filename).name}:{where.lineno})"
+
+
 def _final(session: Session, place: Place) -> tuple[dict[str, Any], Predictions]:
     """Read validation, clean training and, once, the test split, with the last weights."""
     model = session.stack.fold("finalize", session.evaluated_model(), session.run)
@@ -163,7 +162,7 @@ def forward_flops(model: nn.Module, run: Run) -> int:
     return int(counter.get_total_flops())
 
 
-def _isolate(seed: int, device: str) -> None:
+def isolate(seed: int, device: str) -> None:
     """Reset what a previous run in this process may have left: global generators and flags, and the current GPU.
 
     The harness never draws from global generators; libraries that do still see the same state in every run.
