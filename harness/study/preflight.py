@@ -10,6 +10,7 @@ has computed: it starts in milliseconds. Elsewhere, and for CUDA, it is a new on
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -42,6 +43,9 @@ BASELINE_STEPS = 3
 """Steps of the baseline: the first ones also allocate and choose kernels, so the last one is timed."""
 
 FOLDER = "preflight"
+
+FROM_OUTSIDE = (-9, -15)  # SIGKILL and SIGTERM, which Windows has no names for
+"""Ends of a process that may have had nothing to do with the arm, which is then tried once more."""
 
 ADVICE = "leave the arm out, or try another recipe.batch_size, recipe.channels_last=false or another version of torch"
 
@@ -218,7 +222,7 @@ class _Throwaway:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def rehearse(self, spec: RunSpec, place: Place, steps: int, seconds: float | None) -> Seen | None:
+    def rehearse(self, spec: RunSpec, place: Place, steps: int, seconds: float | None, tries: int = 2) -> Seen | None:
         """What the rehearsal of a run shows, its death included; None when it took longer than `seconds`."""
         if self._process is None:
             self._start(spec, place)
@@ -237,7 +241,9 @@ class _Throwaway:
                 at = what
         except (EOFError, OSError):
             code = self._end(kill=False)
-            return Seen(f"{ended(code)} in {at}; {MEMORY if code == -signal.SIGKILL else ADVICE}")
+            if code in FROM_OUTSIDE and tries > 1:
+                return self.rehearse(spec, place, steps, seconds, tries - 1)
+            return Seen(f"{ended(code)} in {at}; {MEMORY if code == FROM_OUTSIDE[0] else ADVICE}")
 
     def _start(self, spec: RunSpec, place: Place) -> None:
         from harness.data.sources import load_source
@@ -276,6 +282,7 @@ def serve(pipe: Connection, other: Connection, threads: int, plugins: Sequence[s
         if hasattr(signal, number):
             signal.signal(getattr(signal, number), signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    faulthandler.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):

@@ -13,7 +13,7 @@ from torch import Tensor
 from harness.data.splits import Held
 from harness.errors import UserError
 from harness.experiment import RunSpec
-from harness.training.execute import OUT_OF_MEMORY, forward_flops, isolate, outcome_of
+from harness.training.execute import OUT_OF_MEMORY, isolate, outcome_of
 from harness.training.layout import AtRisk
 from harness.training.loop import Batches, Clock, train
 from harness.training.seen import MEMORY, Seen
@@ -103,4 +103,3 @@ def _evaluate(session: Session, place: Place) -> None:
     held = Held(val.images[few], val.label[few], val.index[few], val.peak)
     model = session.stack.fold("finalize", session.evaluated_model(), session.run)
     session.predict(model, held, place)
-    forward_flops(model, session.run)
