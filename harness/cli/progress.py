@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+NAMED = 5
+"""Of many files that are left out, so many are named."""
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -32,6 +35,18 @@ def say_notes(manifest: Manifest, log: Console) -> None:
         log.print(f"note: {note}", markup=False, soft_wrap=True)
 
 
+def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:
+    """Which files of a data set are in no split, in a sentence.
+
+    Args:
+        unreadable: (path, reason) of each.
+        images: how many the data set has with them.
+    """
+    named = "; ".join(f"{path}: {why}" for path, why in unreadable[:NAMED])
+    more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+    return f"{len(unreadable)} of {images} image files cannot be read and are left out ({named}{more})."
+
+
 def train(
     plan: Plan,
     loaded: Experiment,
@@ -44,31 +59,34 @@ def train(
     """Do the missing runs with a progress bar and a line for each."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from harness.data.sources import load_source
-    from harness.experiment import Arm, spec_of
+    from harness.data.content import content
+    from harness.study.preflight import preflight
     from harness.study.runner import run_study
-    from harness.training.session import try_out
 
+    ready = preflight(plan, place, results, workers, plugins)
+    plan, place = ready.plan, ready.place
     total, missing = len(plan.specs), len(plan.missing)
+    images = content(loaded.data, place.data_root)
+    if images.unreadable:
+        plan = plan.noted(left_out(images.unreadable, images.images))
     if missing:
-        try_out(spec_of(loaded, Arm(), seed=0), place)
         log.print(
             f"{plan.manifest.study}: {total} runs, {total - missing} done already, {missing} to train", soft_wrap=True
         )
-        source = load_source(loaded.data, place.data_root)
-        for note in source.notes:
+        for note in images.notes:
             log.print(f"note: {note}", markup=False, soft_wrap=True)
-        for path, why in source.unreadable:
-            log.print(f"warning: {path}: {why}, left out", style="yellow", markup=False, soft_wrap=True)
+        say_notes(plan.manifest, log)
     else:
         say_done(plan.manifest, total, log)
-    if missing:
-        say_notes(plan.manifest, log)
+    for line in ready.lines:
+        log.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=log, transient=True) as progress:
         task = progress.add_task("training", total=total, completed=total - missing)
-        for done in run_study(plan, place, results, workers, plugins):
+        for done in run_study(plan, place, results, workers, plugins, ready.refused):
             progress.advance(task)
+            if done.reason in ready.refused.values():
+                continue  # said above, once for each arm
             what = f"val {done.val_accuracy:.1%}" if done.val_accuracy is not None else done.status
             why = f": {done.reason}" if done.reason else ""
             log.print(

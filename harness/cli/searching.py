@@ -125,7 +125,6 @@ def _search(o: SearchOptions) -> None:
     """Plan, do and report a search."""
     from rich.console import Console
 
-    from harness.experiment import Arm, spec_of
     from harness.tricks import registry
 
     for path in o.plugins or []:
@@ -144,7 +143,7 @@ def _search(o: SearchOptions) -> None:
     from harness.data.content import content
     from harness.search.plan import plan_search
     from harness.study.plan import check_free
-    from harness.training.session import try_out
+    from harness.training.session import data_info
 
     log = Console(stderr=True, highlight=False)
     place = make_place(o.device, o.threads, o.data_root, o.cuda_graphs)
@@ -156,7 +155,7 @@ def _search(o: SearchOptions) -> None:
         )
     seconds = math.inf if o.timeout is None else parse_time(o.timeout, "--timeout")
     absent = not_here(loaded.data, place.data_root) if o.dry_run else ""
-    data = unseen(loaded.data) if absent else try_out(spec_of(loaded, Arm(), seed=0), place).data
+    data = unseen(loaded.data) if absent else data_info(loaded.data, place)
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),
@@ -189,8 +188,10 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
             f"{plan.search}: {len(plan.arms)} arms, {total} trials of {len(plan.tuning_seeds)} seeds, "
             f"{ended} ended already", soft_wrap=True,
         )  # fmt: skip
-        for note in plan.notes:
+        for note in engine.plan.notes:
             log.print(f"note: {note}", markup=False, soft_wrap=True)
+        for line in engine.warnings:
+            log.print(f"warning: {line}", style="yellow", markup=False, soft_wrap=True)
         task = progress.add_task("trials", total=total, completed=ended)
         for done in engine.trials(deadline):
             progress.update(task, completed=done.ended)

@@ -58,9 +58,20 @@ def _timm(model: Model, data: DataInfo) -> Classifier:
         net: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=len(data.classes), in_chans=data.channels, **args
         )
-    except (TypeError, ValueError, AssertionError) as error:
-        raise UserError(f"timm model '{name}' refuses args {model.args}: {error}") from None
+    except Exception as error:  # timm hands arguments on to its models, which fail on them in ways of their own
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"timm model '{name}' refuses args {model.args}: {why}") from None
+    path = _head_path(net)
+    if path is None:
+        raise UserError(
+            f"timm model '{name}' with args {model.args} has not one last layer that gives the logits, which runs need "
+            "(models with a second head for distillation have two, features_only has none); choose another model"
+        )
     stages = [str(info["module"]) for info in getattr(net, "feature_info", []) or []]
-    head = net.get_classifier()  # type: ignore[operator]
-    path = next(path for path, module in net.named_modules() if module is head)
     return Classifier(net, Normalize(data.mean, data.std), stages, path)
+
+
+def _head_path(net: nn.Module) -> str | None:
+    """Where the final layer of a timm model is; None if it has none, or several."""
+    head = net.get_classifier() if hasattr(net, "get_classifier") else None  # type: ignore[operator]
+    return next((path for path, module in net.named_modules() if module is head), None)

@@ -12,17 +12,19 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import UserError
-from harness.experiment import BASELINE, RunSpec
+from harness.experiment import BASELINE, RunSpec, spec_of
 from harness.search.plan import SearchPlan
 from harness.search.record import compare, make_record, params_of, searched_arm, winner, write_record
 from harness.search.runs import Runs
 from harness.search.search import Done, Search, repeatedly
 from harness.search.shared import Shared, first_line, is_server, lock_folder, open_storage
+from harness.search.space import settle
 from harness.store.merge import consolidate
 from harness.store.schema import Manifest
 from harness.store.writer import prepare
 from harness.study.forecast import stored_runs
 from harness.study.plan import check_free
+from harness.study.preflight import Rehearsal, look, unseen_line
 from harness.study.workers.local import open_pool
 from harness.training.session import Place
 
@@ -30,8 +32,10 @@ from harness.training.session import Place
 class Engine:
     """Does a plan with one pool of workers; see `open_engine`."""
 
-    def __init__(self, plan: SearchPlan, search: Search, runs: Runs, shared: Shared, workers: int) -> None:
-        self.plan, self.search = plan, search
+    def __init__(
+        self, plan: SearchPlan, search: Search, runs: Runs, shared: Shared, workers: int, warnings: Sequence[str]
+    ) -> None:
+        self.plan, self.search, self.warnings = plan, search, tuple(warnings)
         self._runs, self._shared, self._workers = runs, shared, workers
         self._fingerprint = runs.place.fingerprint(plan.experiment)["fingerprint"]
 
@@ -102,18 +106,24 @@ def open_engine(
         plugins: files with tricks.
 
     Raises:
-        UserError: folder, storage or trials there do not fit.
+        UserError: folder, storage or trials there do not fit, or the baseline cannot be trained.
     """
     folder = results / plan.search
     check_free(results, plan.search, "search")
     prepare(folder)
+    plan, rehearsal = _rehearsed(plan, place, folder, workers, plugins)
+    place = rehearsal.place
     opened = open_storage(storage, folder)
     shared = Shared(lock_folder(storage, folder), is_server(opened))
     place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
     try:
         with open_pool(workers, place.threads, plugins) as pool:
-            runs = Runs(folder, results, plan.experiment.experiment.name, place, pool, shared.stopped, plan.images)
-            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, shared, workers)
+            refused = {arm.tricks: why for arm in plan.arms if (why := rehearsal.failed.get(arm.label))}
+            name = plan.experiment.experiment.name
+            runs = Runs(folder, results, name, place, pool, shared.stopped, plan.images, refused)
+            warnings = [f"{label}: {why}; its runs are stored as failed" for label, why in rehearsal.failed.items()]
+            warnings += unseen_line(rehearsal)
+            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, shared, workers, warnings)
         shared.leave()
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(
@@ -122,6 +132,20 @@ def open_engine(
         ) from None
     finally:
         shared.close()
+
+
+def _rehearsed(
+    plan: SearchPlan, place: Place, folder: Path, workers: int, plugins: Sequence[Path]
+) -> tuple[SearchPlan, Rehearsal]:
+    """Look at every arm with its default values; the failed ones are named by their labels."""
+    specs = {}
+    for arm in plan.arms:
+        experiment, resolved = settle(plan.experiment, arm.tricks, {})
+        specs[arm.label] = spec_of(experiment, resolved, plan.tuning_seeds[0])
+    runs = sum(plan.most_runs[arm.label] * arm.cost for arm in plan.arms) / workers
+    found = look(list(specs.values()), place, folder, plan.images, runs, plugins)
+    failed = {label: found.failed[s.run_id] for label, s in specs.items() if s.run_id in found.failed}
+    return replace(plan, notes=(*plan.notes, *filter(None, [found.note]))), replace(found, failed=failed)
 
 
 def expected_seconds(plan: SearchPlan, place: Place, results: Path, workers: int) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from harness.store.locks import Claims
 from harness.store.merge import adopt
 from harness.store.reader import Key, find_row
 from harness.study.workers.job import Job
-from harness.study.workers.local import Pool
+from harness.study.workers.local import Pool, lost
 from harness.study.workers.turns import POLL
 from harness.training.session import Place
 from harness.tricks import registry
@@ -27,6 +27,7 @@ class Runs:
     """Gets runs into the search's folder.
 
     `results` is the folder of all studies, `place` where runs are trained, `images` the content digest of the data set.
+    `refused` says, by their tricks, which arms cannot be trained and why: their runs are stored as failed.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Runs:
     pool: Pool
     stopped: threading.Event
     images: str
+    refused: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     _claims: Claims = field(init=False)
     _stored: FinishedRuns = field(init=False)
     _looking: threading.Lock = field(init=False, default_factory=threading.Lock)
@@ -66,7 +68,11 @@ class Runs:
             self._bring(job.key)
             row = find_row(self.folder, job.key, columns)
             if row is None or row["status"] == "failed":
-                self.pool.do(job)
+                reason = self.refused.get(spec.arm.names)
+                if reason:
+                    lost(job, reason)
+                else:
+                    self.pool.do(job)
                 row = find_row(self.folder, job.key, columns)
         finally:
             self._claims.give(job.key)

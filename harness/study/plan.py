@@ -62,6 +62,10 @@ class Plan:
         """The same plan as a study of another name."""
         return replace(self, manifest=self.manifest.model_copy(update={"study": study}))
 
+    def noted(self, note: str) -> Plan:
+        """The same plan with one more sentence that a reader of the results must know."""
+        return replace(self, manifest=self.manifest.model_copy(update={"notes": (*self.manifest.notes, note)}))
+
     def look(self, results: Path) -> Plan:
         """The same plan with the finished runs that are stored now."""
         stored, folder = FinishedRuns(results), results / self.manifest.study
@@ -163,6 +167,14 @@ def make_plan(
     order = sorted(specs, key=lambda k: (k[1], -costs[k[0]], k[0]))
     plan = Plan(manifest, tuple(specs[k] for k in order), identities, {}, (), machine["fingerprint_json"])
     return plan.look(results)
+
+
+def moved(plan: Plan, place: Place, results: Path, note: str) -> Plan:
+    """The plan for another place, with a note that says why; it has another fingerprint, and finds other runs."""
+    machine = place.fingerprint(plan.specs[0])
+    update = {"fingerprint": machine["fingerprint"]}
+    there = replace(plan, manifest=plan.manifest.model_copy(update=update), machine=machine["fingerprint_json"])
+    return there.noted(note).look(results)
 
 
 def clashes(experiment: Experiment, arm: str) -> list[str]:

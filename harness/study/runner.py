@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,7 +19,7 @@ from harness.store.schema import Manifest
 from harness.store.writer import prepare, write_manifest
 from harness.study.plan import Plan
 from harness.study.workers.job import Finished, Job
-from harness.study.workers.local import run_jobs, run_packed
+from harness.study.workers.local import lost, run_jobs, run_packed
 from harness.training.session import Place
 
 
@@ -92,12 +92,17 @@ def _question(manifest: Manifest) -> dict[str, Any]:
 
 
 def run_study(
-    plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
+    plan: Plan,
+    place: Place,
+    results: Path,
+    workers: int | str | None,
+    plugins: Sequence[Path] = (),
+    refused: Mapping[str, str] | None = None,
 ) -> Iterator[Finished]:
     """Do what is missing of a plan, yielding each run as it ends. The study is open.
 
     `workers` is a number of local processes, None for as many as one CUDA device holds, or the address of a Ray
-    cluster ("local" or "ray://...").
+    cluster ("local" or "ray://..."). Runs that are `refused`, by id and with a reason, are stored as failed.
 
     May be stopped at any moment; the same plan then goes on where it stopped.
 
@@ -113,8 +118,12 @@ def run_study(
         weights_dir=study_dir / "weights",
         checkpoint_dir=study_dir / "checkpoints",
     )
-    experiment, identities = plan.manifest.experiment, plan.identities
-    jobs = [Job(spec, experiment, study_dir, place, identities[spec.run_id]) for spec in plan.missing]
+    experiment, identities, refused = plan.manifest.experiment, plan.identities, refused or {}
+    missing = [Job(spec, experiment, study_dir, place, identities[spec.run_id]) for spec in plan.missing]
+    for job in missing:
+        if job.spec.run_id in refused:
+            yield lost(job, refused[job.spec.run_id])
+    jobs = [job for job in missing if job.spec.run_id not in refused]
     if jobs:
         if workers is None:
             yield from run_packed(jobs, plugins)

@@ -63,7 +63,7 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
     raises is `failed`. The reason is stored either way.
     """
     started, wall = datetime.now(UTC), time.perf_counter()
-    _isolate(spec.seed, place.device)
+    isolate(spec.seed, place.device)
     reset_peak_memory(place.device)
     result = Result(row={})
     clock, session, status, reason, identity = Clock(), None, "ok", "", planned
@@ -89,22 +89,10 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
         if states is not None and states != _global_rng_states():
             raise AssertionError("something drew from a global random generator")
         measured, result.predictions = _final(session, place)
-    except NotApplicable as error:
-        status, reason = "skipped", str(error)
-    except Diverged as error:
-        status, reason = "diverged", str(error)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        status, reason = (
-            "failed",
-            f"{OUT_OF_MEMORY}: {str(error).splitlines()[0] if str(error) else ''}".strip(": "),
-        )
-    except UserError as error:
-        status, reason = "failed", str(error)
     except Exception as error:
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
-        text = str(error).splitlines()[0] if str(error) else ""
-        status, reason = "failed", f"{type(error).__name__}: {text} ({_author(error, spec)})"
+        status, reason = outcome_of(error, spec)
     train_loss = [p.value for p in result.points if p.split == "train" and p.metric == "loss"]
     run = session.run if session else None
     result.row = {
@@ -139,6 +127,20 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
         **measured,
     }
     return result
+
+
+def outcome_of(error: Exception, spec: RunSpec) -> tuple[str, str]:
+    """The status and the reason of a run that raised this."""
+    text = str(error).splitlines()[0] if str(error) else ""
+    if isinstance(error, NotApplicable):
+        return "skipped", str(error)
+    if isinstance(error, Diverged):
+        return "diverged", str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return "failed", f"{OUT_OF_MEMORY}: {text}".strip(": ")
+    if isinstance(error, UserError):
+        return "failed", str(error)
+    return "failed", f"{type(error).__name__}: {text} ({_author(error, spec)})"
 
 
 def _author(error: Exception, spec: RunSpec) -> str:
@@ -182,7 +184,7 @@ def forward_flops(model: nn.Module, run: Run) -> int:
     return int(counter.get_total_flops())
 
 
-def _isolate(seed: int, device: str) -> None:
+def isolate(seed: int, device: str) -> None:
     """Reset what a previous run in this process may have left: global generators and flags, and the current GPU.
 
     The harness never draws from global generators; libraries that do still see the same state in every run.

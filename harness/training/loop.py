@@ -18,17 +18,25 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from harness.data.batches import Loader, memory_format
+from harness.data.batches import memory_format
 from harness.training.precision import Amp
 from harness.tricks.contract import Batch, Run
 from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.probes import preserved
 from harness.tricks.stack import Stack
+
+
+class Batches(Protocol):
+    """What gives the batches of an epoch; `data.batches.Loader`, or a part of it."""
+
+    def epoch(self, positions: Tensor | None = None) -> Iterator[Batch]:
+        """The batches of one epoch, of these positions or of all in a new order."""
+        ...
 
 
 class Diverged(Exception):
@@ -114,7 +122,7 @@ def step_of(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
 def train(
     run: Run,
     stack: Stack,
-    loader: Loader,
+    loader: Batches,
     step: Callable[[Batch], Tensor],
     lr_factors: Sequence[float],
     validate: Callable[[], dict[str, float]],

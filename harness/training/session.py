@@ -7,7 +7,7 @@ import pickle
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,18 +16,18 @@ from harness import rng
 from harness.data.batches import Loader
 from harness.data.sources import load_source
 from harness.data.splits import Held, Splits, split
-from harness.errors import UserError
-from harness.experiment import Experiment, Recipe, RunSpec
+from harness.experiment import Data, Experiment, Recipe, RunSpec
 from harness.identity import key_of
 from harness.models.build import build
 from harness.models.classifier import Classifier
 from harness.training.evaluate import Predictions, metrics, predict_all
 from harness.training.graph import GraphedStep, graphed, reason_against
+from harness.training.layout import AtRisk, layer_at_risk
 from harness.training.loop import Clock, step_of, total_loss, train
 from harness.training.precision import DTYPES, Amp
 from harness.training.provenance import deciding_packages, fingerprint
 from harness.tricks import functional, registry
-from harness.tricks.contract import Batch, Groups, NoEffect, Precision, Run, Schedule
+from harness.tricks.contract import Batch, DataInfo, Groups, NoEffect, Precision, Run, Schedule
 from harness.tricks.stack import Stack
 
 
@@ -48,16 +48,24 @@ class Place:
     checkpoint_dir: Path | None = None
     checkpoint_seconds: float = 60.0
     """Longest training time that a kill can cost, to the next end of an epoch."""
+    contiguous: bool = False
+    """Train in the contiguous layout, whatever the recipe says (`layout.layer_at_risk`)."""
+    rehearsal: bool = False
+    """Networks of other runs come untrained, set-up phases do one step, and a layout at risk is refused."""
 
     def fingerprint(self, of: RunSpec | Experiment) -> dict[str, str]:
         """What changes the bits of a run beside its spec (`provenance.fingerprint`)."""
         packages = deciding_packages(of.data, of.model)
-        return fingerprint(of.recipe, self.device, self.threads, self.cuda_graphs, packages)
+        return fingerprint(self.laid_out(of.recipe), self.device, self.threads, self.cuda_graphs, packages)
 
     def name(self, spec: RunSpec) -> str:
         """What files of a run are named by: its key and its fingerprint. Loads the images."""
         identity = registry.identify(spec, load_source(spec.data, self.data_root).digest)
         return f"{key_of(spec.run_id, identity.short)}-{self.fingerprint(spec)['fingerprint']}"
+
+    def laid_out(self, recipe: Recipe) -> Recipe:
+        """The recipe with the memory layout that is used here."""
+        return recipe.model_copy(update={"channels_last": False}) if self.contiguous else recipe
 
 
 @dataclass
@@ -108,12 +116,13 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     Raises:
         NotApplicable: a trick cannot act here.
         UserError: data or model cannot be had, or tricks conflict.
+        AtRisk: in a rehearsal, the network must not be trained in this layout.
     """
     device = torch.device(place.device)
     stack = Stack(registry.make(t.name, t.params) for t in spec.arm.tricks)
     seed_of = stack.slot("stream_seed", lambda seed, purpose: seed)
     splits = split(load_source(spec.data, place.data_root), spec.data, spec.seed)
-    recipe: Recipe = stack.fold("recipe", spec.recipe, splits.info)
+    recipe: Recipe = place.laid_out(stack.fold("recipe", spec.recipe, splits.info))
     other_seconds = [0.0]
 
     def train_other(other: RunSpec) -> Classifier:
@@ -124,6 +133,7 @@ def set_up(spec: RunSpec, place: Place) -> Session:
             other_seconds[0] += time.perf_counter() - started
 
     run = Run(spec=spec, recipe=recipe, data=splits.info, device=device, train_other=train_other, seed_of=seed_of)
+    run.rehearsal = place.rehearsal
     run.model = build(spec.model, splits.info, seed_of(spec.seed, rng.INIT))
     run.train = stack.fold("dataset", splits.train, run)
     loader = Loader(
@@ -140,6 +150,10 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     run.steps_per_epoch = loader.steps_per_epoch
     run.model.to(device)
     run.model = stack.fold("model", run.model, run)
+    if place.rehearsal and recipe.channels_last and device.type == "cpu":  # before anything trains, hooks of `init` too
+        layer = layer_at_risk(run.model)
+        if layer:
+            raise AtRisk(layer)
     for hook in stack.hooks("init"):
         before = [p.detach().clone() for p in run.model.parameters()]
         hook(run.model, run)
@@ -169,26 +183,13 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     return Session(run, stack, splits, loader, amp, step, lr_factors, other_seconds[0])
 
 
-def try_out(spec: RunSpec, place: Place) -> Run:
-    """Set a run up and show the network an image, so that what no run could do is refused once, before any starts.
-
-    On the CPU, since a process keeps a GPU's memory for as long as it lives.
+def data_info(data: Data, place: Place) -> DataInfo:
+    """What tricks may know of the data of the first seed.
 
     Raises:
-        UserError: data or model cannot be had, or do not fit each other.
+        UserError: they cannot be had, or are too few.
     """
-    run = set_up(spec, replace(place, device="cpu", cuda_graphs=False)).run
-    side = run.data.size
-    try:
-        with torch.no_grad():
-            run.model.eval()(torch.zeros(1, run.data.channels, side, side))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        why = str(error).splitlines()[0]
-        raise UserError(
-            f"model.name = '{spec.model.name}' cannot take images of {side} x {side} pixels ({why}); choose another "
-            "model, or images of another size (data.image_size)"
-        ) from None
-    return run
+    return split(load_source(data, place.data_root), data, 0).info
 
 
 def _transforms(stack: Stack, run: Run) -> Callable[[torch.Tensor], torch.Tensor] | None:
@@ -216,9 +217,14 @@ def baseline_schedule(run: Run) -> Schedule:
 
 
 def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
-    """The trained network of another run: from stored weights, else trained now and stored."""
+    """The trained network of another run: from stored weights, else trained now and stored.
+
+    In a rehearsal, the network as it is before training.
+    """
     path = place.weights_dir and place.weights_dir / f"{place.name(spec)}.pt"
     session = set_up(spec, place)
+    if place.rehearsal:
+        return session.evaluated_model().eval()
     if path is not None and path.is_file():
         with suppress(EOFError, RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError):  # damaged: train
             session.run.model.load_state_dict(torch.load(path, map_location=place.device, weights_only=True))

@@ -241,6 +241,8 @@ class Run:
     """Brings gradients to their true scale; safe to call more than once a step."""
     streams: dict[str, torch.Generator] = field(default_factory=dict)
     numpy_streams: dict[str, np.random.Generator] = field(default_factory=dict)
+    rehearsal: bool = False
+    """Whether this is a trial of one step before a study: what trains in set-up does one step, too."""
     logged: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
 
     @property
@@ -347,7 +349,8 @@ class Trick(Strict):
 
         An object in `run.state` that has a `state_dict` is made here, so that a resumed run can load into it.
         A probe such as a learning-rate finder may train, if it then restores weights, buffers, optimizer and
-        the other tricks' state, and draws batches from `run.train` rather than from the loader.
+        the other tricks' state, and draws batches from `run.train` rather than from the loader. What takes long here
+        or in `init`, as such a probe does, does one step of it when `run.rehearsal` says so.
         """
 
     # Each step -------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class DiesOnce(Trick):
 
     def epoch_end(self, run):
         flag = Path("died")
-        if run.spec.seed == 0 and not flag.exists():
+        if run.spec.seed == 0 and run.epoch == 1 and not flag.exists():
             flag.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -90,7 +90,7 @@ class DiesAlways(Trick):
     info: ClassVar = card("dies_always")
 
     def epoch_end(self, run):
-        if run.spec.seed == 0:
+        if run.spec.seed == 0 and run.epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 """
 

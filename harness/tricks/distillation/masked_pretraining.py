@@ -90,7 +90,7 @@ class MaskedPretraining(Trick):
         optimizer = torch.optim.AdamW([*model.parameters(), *decoder.parameters()], lr=self.lr, weight_decay=0.05)
         mean = torch.tensor(run.data.mean, device=run.device).view(1, -1, 1, 1)
         source, n = TrainingPixels(run), run.recipe.batch_size
-        steps = max(1, round(self.epochs * run.total_steps))
+        steps = 1 if run.rehearsal else max(1, round(self.epochs * run.total_steps))
         model.train()
         for step in range(steps):
             rows = torch.randint(len(source.images), (n,), generator=g, device=run.device)

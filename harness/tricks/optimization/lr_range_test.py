@@ -84,6 +84,9 @@ class LrRangeTest(Trick):
         """Sweep, put everything back, and set the rates."""
         with preserved(run):
             lrs, losses = self._sweep(run)
+        if run.rehearsal:  # one update, which says nothing of rates
+            run.state[self.name] = {"lr": self.low}
+            return
         kept = slice(self.steps // 10, len(losses) - 5)
         if len(losses[kept]) < 3:
             raise NotApplicable(f"the loss left all bounds after {len(losses)} updates; lower `low` or raise `steps`")
@@ -102,7 +105,7 @@ class LrRangeTest(Trick):
         losses: list[float] = []
         mean = 0.0
         run.model.train()
-        for i, lr in enumerate(sweep(self.low, self.high, self.steps)):
+        for i, lr in enumerate(sweep(self.low, self.high, self.steps)[: 1 if run.rehearsal else None]):
             for group in groups:
                 group["lr"] = lr * (group["initial_lr"] / reference)
             positions = torch.randperm(len(label), generator=stream, device=run.device)[: run.recipe.batch_size]

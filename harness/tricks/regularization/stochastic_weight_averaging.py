@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
@@ -75,6 +76,6 @@ class StochasticWeightAveraging(Trick):
         average = run.state[self.name]
         if not average.count:
             return run.model
-        recompute_statistics(average.model, plain_batches(run))
+        recompute_statistics(average.model, islice(plain_batches(run), 1 if run.rehearsal else None))
         model: Classifier = average.model
         return model

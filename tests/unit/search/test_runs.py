@@ -3,12 +3,14 @@
 import sqlite3
 import threading
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from harness.experiment import Arm, TrickSpec, spec_of
 from harness.identity import Identity
 from harness.search.runs import Runs
 from harness.store import reader
@@ -61,8 +63,6 @@ def runs(tmp_path):
 
 @pytest.fixture
 def spec(plan):
-    from harness.experiment import Arm, spec_of
-
     return lambda seed=0: spec_of(plan().experiment, Arm(), seed)
 
 
@@ -241,3 +241,13 @@ def test_a_broken_file_is_passed_over(tmp_path):
     (tmp_path / "runs" / "consolidated-0-x.parquet").write_bytes(b"")
 
     assert find_row(tmp_path, ("a" * 16, "", "f0"), ("status",))["status"] == "ok"
+
+
+def test_runs_of_an_arm_that_cannot_be_trained_are_stored_as_failed_without_training(runs, spec):
+    arm = Arm(tricks=(TrickSpec(name="mixup", version=1, params={}),))
+    searched = replace(runs(), refused={("mixup",): "pre-flight: killed by SIGSEGV"})
+
+    assert searched.score(spec()).status == "ok"
+    score = searched.score(spec().model_copy(update={"arm": arm}))
+    assert (score.status, score.reason) == ("failed", "pre-flight: killed by SIGSEGV")
+    assert searched.pool.done == [spec().run_id]

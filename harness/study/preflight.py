@@ -1,0 +1,339 @@
+"""Before a study trains: a step of every arm in a process that may die.
+
+One training step and one evaluation batch show what would crash, raise or not fit in memory in every run of an arm. An
+arm that does is said once, and its runs are stored as failed without training; when the baseline does, nothing starts.
+What went well is remembered in a file for each arm, so that the same command does not look again.
+
+The process is a copy of this one (fork) where that is safe, on Linux with one thread on the CPU, whatever this process
+has computed: it starts in milliseconds. Elsewhere, and for CUDA, it is a new one.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cpus import available
+from harness.errors import UserError
+from harness.experiment import BASELINE, Arm, RunSpec
+from harness.identity import key_of
+from harness.store.writer import atomically
+from harness.training.seen import MEMORY, Seen
+from harness.tricks import registry
+
+if TYPE_CHECKING:
+    from harness.study.plan import Plan
+    from harness.training.session import Place
+
+SHARE = 0.05
+"""Most of the time that the runs are expected to take, in which their arms are looked at."""
+
+FLOOR_SECONDS = 3.0
+"""That time for studies so short that a share of them is nothing."""
+
+BASELINE_STEPS = 3
+"""Steps of the baseline: the first ones also allocate and choose kernels, so the last one is timed."""
+
+FOLDER = "preflight"
+
+FROM_OUTSIDE = (-9, -15)  # SIGKILL and SIGTERM, which Windows has no names for
+"""Ends of a process that may have had nothing to do with the arm, which is then tried once more."""
+
+ADVICE = "leave the arm out, or try another recipe.batch_size, recipe.channels_last=false or another version of torch"
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What is known of the arms of a study before it trains.
+
+    place: where they can be trained, which may be in another memory layout than asked for; `note` then says why.
+    failed: why a run cannot be trained, by the ids of the runs that were looked at.
+    unseen: how many arms there was no time for.
+    """
+
+    place: Place
+    note: str = ""
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unseen: int = 0
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A study that can be trained: its plan and place, `refused` runs with their reasons by id, and what to say."""
+
+    plan: Plan
+    place: Place
+    refused: Mapping[str, str]
+    lines: tuple[str, ...]
+
+
+def preflight(
+    plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
+) -> Ready:
+    """Look at every arm of which runs are missing, and plan again where they need another memory layout.
+
+    It happens on this machine, also when the runs go to a Ray cluster: for the device cpu that says what its nodes
+    will do as far as their processors, memory and libraries are those of this machine; for CUDA it takes the GPU of
+    this machine, which `--device cuda` asks for in any case.
+
+    Args:
+        plan: of the study.
+        place: where its runs are trained.
+        results: the folder of all studies.
+        workers: as `run_study` takes them; for the forecast.
+        plugins: files with tricks.
+
+    Raises:
+        UserError: the baseline cannot be trained.
+    """
+    from harness.study.plan import moved
+
+    note, rehearsal = "", Rehearsal(place)
+    cost = {run_id: arm.cost for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    while plan.missing:
+        runs = sum(cost[spec.run_id] for spec in plan.missing) / _slots(workers)
+        rehearsal = look(_arms(plan), rehearsal.place, results / plan.manifest.study, plan.manifest.data, runs, plugins)
+        if not rehearsal.note or note:
+            break
+        note = rehearsal.note
+        plan = moved(plan, rehearsal.place, results, note)
+    by_arm = {spec.arm.model_dump_json(): spec.run_id for spec in _arms(plan)} if plan.missing else {}
+    reasons = {s.run_id: rehearsal.failed.get(by_arm[s.arm.model_dump_json()], "") for s in plan.missing}
+    labels = {run_id: arm.label for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    refused = {run_id: reason for run_id, reason in reasons.items() if reason}
+    said = dict.fromkeys(f"{labels[r]}: {reason}; its runs are stored as failed" for r, reason in refused.items())
+    return Ready(plan, rehearsal.place, refused, (*said, *unseen_line(rehearsal)))
+
+
+def unseen_line(rehearsal: Rehearsal) -> tuple[str, ...]:
+    """That arms were not looked at, when there are any."""
+    if not rehearsal.unseen:
+        return ()
+    return (
+        f"pre-flight: {rehearsal.unseen} arms were not looked at, which would have taken more than {SHARE:.0%} of the "
+        "time of all runs",
+    )
+
+
+def _slots(workers: int | str | None) -> int:
+    return 1 if workers is None else workers if isinstance(workers, int) else available().count
+
+
+def _arms(plan: Plan) -> list[RunSpec]:
+    """One run of the baseline, and one of every other arm of which runs are missing; all with the first seed."""
+    first = plan.specs[0].model_copy(update={"arm": Arm(), "seed": plan.manifest.seeds[0]})
+    arms = {first.arm.model_dump_json(): first}
+    for spec in plan.missing:
+        arms.setdefault(spec.arm.model_dump_json(), spec.model_copy(update={"seed": first.seed}))
+    return list(arms.values())
+
+
+def look(
+    arms: Sequence[RunSpec], place: Place, folder: Path, images: str, runs: float, plugins: Sequence[Path] = ()
+) -> Rehearsal:
+    """Rehearse the arms, the baseline first, until they are done or the time is up.
+
+    Args:
+        arms: one run of each.
+        place: where they are trained.
+        folder: of the study, where what went well is remembered.
+        images: content digest of the data set.
+        runs: how many times the training of a baseline all runs take, one after another.
+        plugins: files with tricks.
+
+    Raises:
+        UserError: the first arm cannot be trained.
+    """
+    kept = _Kept(folder / FOLDER, images)
+    with _Throwaway(place, plugins) as process:
+        rehearsal = _look(arms, place, kept, runs, process)
+        if rehearsal.note:
+            again = _look(arms, rehearsal.place, kept, runs, process)
+            rehearsal = replace(again, note=rehearsal.note)
+    return rehearsal
+
+
+def _look(arms: Sequence[RunSpec], place: Place, kept: _Kept, runs: float, process: _Throwaway) -> Rehearsal:
+    started, budget = time.monotonic(), FLOOR_SECONDS
+    failed: dict[str, str] = {}
+    for done, spec in enumerate(arms):
+        left = None if not done else budget - (time.monotonic() - started)
+        seen = kept.get(spec, place)
+        if seen is None and left is not None and left <= 0:
+            return Rehearsal(place, failed=failed, unseen=len(arms) - done)
+        if seen is None:
+            seen = process.rehearse(spec, place, 1 if done else BASELINE_STEPS, left)
+            if seen is None:  # it took too long
+                return Rehearsal(place, failed=failed, unseen=len(arms) - done)
+            if not seen.problem:
+                kept.put(spec, place, seen)
+        if seen.at_risk:
+            return Rehearsal(replace(place, contiguous=True), _layout_note(spec, seen.at_risk))
+        if seen.problem and not done:
+            raise UserError(seen.problem if seen.own else f"the {BASELINE} cannot be trained: {seen.problem}")
+        if seen.problem:
+            failed[spec.run_id] = f"pre-flight: {seen.problem}"
+        if not done:
+            budget = max(FLOOR_SECONDS, SHARE * runs * seen.run_seconds)
+    return Rehearsal(place, failed=failed)
+
+
+def _layout_note(spec: RunSpec, layer: str) -> str:
+    return (
+        f"All runs use the contiguous memory layout in place of channels_last: in that, this torch corrupts memory on "
+        f"this processor in the backward pass of strided 1x1 convolutions with few channels, as {layer} of "
+        f"{spec.arm.label} is one."
+    )
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What went well before, in a file for each run by its key and fingerprint."""
+
+    folder: Path
+    images: str
+
+    def get(self, spec: RunSpec, place: Place) -> Seen | None:
+        try:
+            return Seen(**json.loads(self._path(spec, place).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def put(self, spec: RunSpec, place: Place, seen: Seen) -> None:
+        path = self._path(spec, place)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomically(path, lambda file: file.write(json.dumps(asdict(seen)).encode()))
+
+    def _path(self, spec: RunSpec, place: Place) -> Path:
+        key = key_of(spec.run_id, registry.identify(spec, self.images).short)
+        return self.folder / f"{key}-{place.fingerprint(spec)['fingerprint']}.json"
+
+
+class _Throwaway:
+    """A process that rehearses arms, started when it is first needed and again when an arm has ended it."""
+
+    def __init__(self, place: Place, plugins: Sequence[Path]) -> None:
+        self._fork = sys.platform == "linux" and place.threads == 1 and place.device == "cpu"
+        self._begin = (place.threads, [str(path) for path in plugins], self._fork)
+        self._process: Any = None
+        self._pipe: Connection
+
+    def __enter__(self) -> _Throwaway:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def rehearse(self, spec: RunSpec, place: Place, steps: int, seconds: float | None, tries: int = 2) -> Seen | None:
+        """What the rehearsal of a run shows, its death included; None when it took longer than `seconds`."""
+        if self._process is None:
+            self._start(spec, place)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        at = "its start"
+        try:
+            self._pipe.send((spec, place, steps))
+            while True:
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                if not wait([self._pipe], left):
+                    self._end()
+                    return None
+                what = self._pipe.recv()
+                if isinstance(what, Seen):
+                    return what
+                at = what
+        except (EOFError, OSError):
+            code = self._end(kill=False)
+            if code in FROM_OUTSIDE and tries > 1:
+                return self.rehearse(spec, place, steps, seconds, tries - 1)
+            return Seen(f"{ended(code)} in {at}; {MEMORY if code == FROM_OUTSIDE[0] else ADVICE}")
+
+    def _start(self, spec: RunSpec, place: Place) -> None:
+        from harness.data.sources import load_source
+
+        if self._fork:
+            load_source(spec.data, place.data_root)  # once for all copies
+        context: Any = multiprocessing.get_context("fork" if self._fork else "spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, self._pipe, *self._begin), daemon=True)
+        # A copy of a thread that has computed nothing waits for no helper of OpenMP that was not copied.
+        starter = threading.Thread(target=self._process.start)
+        starter.start()
+        starter.join()
+        theirs.close()
+
+    def _end(self, kill: bool = True) -> int | None:
+        """End the process; returns its exit code."""
+        if self._process is None:
+            return None
+        self._pipe.close()
+        if kill:
+            self._process.kill()
+        self._process.join()
+        code: int | None = self._process.exitcode
+        self._process = None
+        return code
+
+
+def serve(pipe: Connection, other: Connection, threads: int, plugins: Sequence[str], copied: bool) -> None:
+    """What the process does: rehearse what it is sent, until the pipe is closed or its parent is gone.
+
+    It is silent: what libraries and tricks print, they print again in the runs.
+    """
+    other.close()
+    for number in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, number):
+            signal.signal(getattr(signal, number), signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    faulthandler.disable()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    silence = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(silence, stream)
+
+    from harness.study.workers.local import start_worker, worker_environment
+
+    if copied:
+        import torch
+
+        torch.set_num_threads(threads)
+    else:
+        os.environ.update(worker_environment(threads))
+        start_worker(threads, plugins)
+    from harness.training.rehearse import rehearse
+
+    while True:
+        try:
+            spec, place, steps = pipe.recv()
+            for what in rehearse(spec, place, steps):
+                pipe.send(what)
+        except (EOFError, OSError):
+            os._exit(0)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(0)
+
+
+def ended(code: int | None) -> str:
+    """How a process ended, in words; `code` is negative for a signal, as `multiprocessing` gives it."""
+    if code is None or code >= 0:
+        return f"the process ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}"

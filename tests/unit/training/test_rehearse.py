@@ -1,0 +1,90 @@
+"""A run in little: what trains in set-up does one step, and bundled experiments keep their memory layout."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UserError
+from harness.experiment import Model, experiments_dir, load_experiment
+from harness.models.build import build
+from harness.testing import tiny_info, tiny_spec
+from harness.training import session
+from harness.training.layout import layer_at_risk
+from harness.training.rehearse import rehearse
+from harness.training.seen import Seen
+from harness.training.session import Place
+from harness.tricks import registry
+from harness.tricks.images import TrainingPixels
+
+PLACE = Place(data_root=Path("unused-by-digits"), contiguous=True)
+
+
+def seen(spec):
+    *phases, last = rehearse(spec, PLACE, 1)
+    assert phases[0] == "set-up"
+    return last
+
+
+@pytest.mark.parametrize("name", ["masked_pretraining", "lr_range_test"])
+def test_a_set_up_phase_that_trains_does_one_step(name, monkeypatch):
+    drawn, draw = [], TrainingPixels.draw
+    monkeypatch.setattr(TrainingPixels, "draw", lambda self, *args: drawn.append(1) or draw(self, *args))
+    found = seen(tiny_spec(registry.make(name)))
+
+    assert isinstance(found, Seen)
+    assert not found.problem
+    assert len(drawn) == 1
+
+
+@pytest.mark.parametrize("name", ["knowledge_distillation", "kd_logits_cached", "kd_plus_ood"])
+def test_a_teacher_is_not_trained(name, monkeypatch):
+    def no(*_):
+        raise AssertionError("a teacher was trained")
+
+    monkeypatch.setattr(session, "train", no)
+    assert seen(tiny_spec(registry.make(name))).problem == ""
+
+
+def test_no_trick_of_ours_fails_in_little():
+    problems = {name: seen(tiny_spec(registry.make(name))).problem for name in registry.builtin()}
+    assert {name: why for name, why in problems.items() if why} == {}
+
+
+def test_a_rehearsal_leaves_nothing_behind(tmp_path):
+    place = Place(Path("unused-by-digits"), weights_dir=tmp_path, checkpoint_dir=tmp_path)
+    list(rehearse(tiny_spec(registry.make("knowledge_distillation"), model="resnet8"), place, 1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bundled_experiments_keep_their_memory_layout():
+    models = {
+        load_experiment(path.stem).model.model_dump_json(): load_experiment(path.stem).model
+        for path in experiments_dir().glob("*.toml")
+    }
+    assert len(models) >= 4
+    assert [layer_at_risk(build(model, tiny_info(), 0)) for model in models.values()] == [""] * len(models)
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "why"),
+    [
+        ("deit_tiny_distilled_patch16_224", {}, "has not one last layer"),
+        ("resnet10t", {"features_only": True}, "has not one last layer"),
+        ("resnet10t", {"block": "basic"}, "refuses args {'block': 'basic'}: 'str' object has no attribute"),
+    ],
+)
+def test_a_timm_model_that_is_no_classifier_of_ours_is_refused_in_one_line(name, args, why):
+    with pytest.raises(UserError) as error:
+        build(Model(name=f"timm/{name}", args=args), tiny_info(), 0)
+    assert why in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_transformer_of_another_size_says_which_argument_makes_it_fit():
+    spec = tiny_spec()
+    data = spec.data.model_copy(update={"image_size": 32})
+    small = spec.model_copy(update={"data": data, "model": Model(name="timm/vit_tiny_patch16_224")})
+
+    assert "; set model.args = {img_size=32}, or images of another size" in seen(small).problem
+    fitting = Model(name="timm/vit_tiny_patch16_224", args={"img_size": 32})
+    assert seen(small.model_copy(update={"model": fitting})).problem == ""
