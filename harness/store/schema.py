@@ -119,7 +119,7 @@ def predictions_schema(classes: int) -> pa.Schema:
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class ArmPlan(_Record):
