@@ -150,7 +150,7 @@ def plan_search(
             "[search] of the experiment file"
         )
     return SearchPlan(
-        search=checked_name(name) if name else study_name(experiment.experiment.name, "search", asked),
+        search=checked_name(name) if name is not None else study_name(experiment.experiment.name, "search", asked),
         experiment=experiment,
         arms=tuple(arms),
         trials=trials,

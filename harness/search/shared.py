@@ -108,7 +108,8 @@ def is_server(storage: BaseStorage) -> bool:
 def told(url: str) -> str:
     """A storage as it may be printed. Of a URL that is the driver alone: a password may stand anywhere in the rest."""
     prefix = next((p for p in FILES if url.startswith(p)), None)
-    return f"{prefix}{_file(url)}" if prefix is not None else f"{re.split('[:/@?=]', url)[0]}:..."
+    driver = re.match(r"[a-z0-9+]+:", url)
+    return f"{prefix}{_file(url)}" if prefix is not None else f"{driver[0] if driver else ''}..."
 
 
 def first_line(error: BaseException, url: str | None) -> str:

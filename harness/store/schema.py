@@ -134,7 +134,7 @@ SCHEMAS = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES, "predictions": 
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
 
 class ArmPlan(_Record):

@@ -49,18 +49,12 @@ def cross(experiment: Experiment, text: str) -> list[tuple[str, Experiment]]:
         text: "SECTION.KEY=VALUE,VALUE".
 
     Raises:
-        UserError: as in `conditions`, or an unknown key, an impossible value, or one value twice; one line for each.
+        UserError: as in `conditions`, or an unknown key or an impossible value; one line for each.
     """
     asked = conditions(text)
     labels = _labels([(key, value) for _, key, value in asked])
-    found: dict[str, Experiment] = {}
-    for label, (section, key, value) in zip(labels, asked, strict=True):
-        made = _condition(experiment, section, key, value, text)
-        for other, same in found.items():
-            if (same.data, same.model, same.recipe) == (made.data, made.model, made.recipe):
-                raise UserError(f"--cross {text}: {other} and {label} are one condition; name each value once")
-        found[label] = made
-    return list(found.items())
+    made = [_condition(experiment, *condition, text) for condition in asked]
+    return list(zip(labels, made, strict=True))
 
 
 def _condition(experiment: Experiment, section: str, key: str, value: Any, text: str) -> Experiment:

@@ -142,7 +142,7 @@ def make_plan(
     q = experiment.experiment
     machine = place.fingerprint(experiment)
     manifest = Manifest(
-        study=checked_name(name) if name else study_name(q.name, made.name, asked),
+        study=checked_name(name) if name is not None else study_name(q.name, made.name, asked),
         experiment=q.name,
         question=q.question,
         metric=q.metric,

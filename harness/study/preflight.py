@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 SHARE = 0.05
 """Most of the time that the runs are expected to take, in which their arms are looked at."""
 
-FLOOR_SECONDS = 3.0
-"""That time for studies so short that a share of them is nothing."""
+FEW = 5
+FLOOR_SECONDS = 30.0
+"""So many arms beside the baseline are looked at in any case, each for so long: a share of a short study is nothing."""
 
 BASELINE_STEPS = 3
 """Steps of the baseline: the first ones also allocate and choose kernels, so the last one is timed."""
@@ -165,10 +166,11 @@ def look(
 
 
 def _look(arms: Sequence[RunSpec], place: Place, kept: _Kept, runs: float, process: _Throwaway) -> Rehearsal:
-    started, budget = time.monotonic(), FLOOR_SECONDS
+    started, budget = time.monotonic(), 0.0
     failed: dict[str, str] = {}
     for done, spec in enumerate(arms):
-        left = None if not done else budget - (time.monotonic() - started)
+        spent = time.monotonic() - started
+        left = None if not done else max(budget - spent, FLOOR_SECONDS if done <= FEW else 0.0)
         seen = kept.get(spec, place)
         if seen is None and left is not None and left <= 0:
             return Rehearsal(place, failed=failed, unseen=len(arms) - done)
@@ -185,7 +187,7 @@ def _look(arms: Sequence[RunSpec], place: Place, kept: _Kept, runs: float, proce
         if seen.problem:
             failed[spec.run_id] = f"pre-flight: {seen.problem}"
         if not done:
-            budget = max(FLOOR_SECONDS, SHARE * runs * seen.run_seconds)
+            budget = SHARE * runs * seen.run_seconds
     return Rehearsal(place, failed=failed)
 
 

@@ -137,7 +137,7 @@ def _check_complete(name: str, data: StudyData, needed: set[tuple[str, str]]) ->
 
 def _check_root(specs: Iterable[str]) -> None:
     """The name of the data is part of what was trained, so it cannot be shortened afterwards."""
-    for root in {json.loads(spec)["data"].get("root") for spec in set(specs)}:
+    for root in {json.loads(spec).get("data", {}).get("root") for spec in set(specs)}:
         if root is not None and Path(root).is_absolute():
             raise UserError(
                 f"data.root = {root}: the study would be published with this path; train it with the folder's name as "

@@ -1,8 +1,11 @@
 """Bad input ends with exit code 2 and one clear line for each thing wrong, never a traceback."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.cli import main
+from harness.data.sources import data_root
 
 CASES = {
     "unknown trick": (["ablate", "mixpu"], "unknown trick 'mixpu'; did you mean 'mixup'?"),
@@ -45,6 +48,18 @@ CASES = {
     ),
     "graphs on a CPU": (["ablate", "mixup", "--device", "cpu", "--cuda-graphs"], "--cuda-graphs with the device cpu"),
     "no worker": (["ablate", "mixup", "--workers", "0"], "--workers 0: a number of processes"),
+    "endless margin": (["ablate", "mixup", "--margin", "inf"], "--margin inf: input should be a finite number"),
+    "digits of another script": (["ablate", "mixup", "--seeds", "²"], "--seeds ²: a number of seeds from 1"),
+    "workers of another script": (["ablate", "mixup", "--workers", "²"], "--workers ²: a number of processes"),
+    "endless budget": (["ablate", "mixup", "--seeds", "auto", "--budget", "infm"], "--budget infm: write a number"),
+    "two places for a value": (
+        ["ablate", "mixup", "--set", "recipe.augment=1", "--set", "recipe.augment.flip=true"],
+        "--set recipe.augment.flip=true: augment has another value",
+    ),
+    "reserved name": (["ablate", "mixup", "--name", "index"], "study name 'index': a page or a folder of ours has it"),
+    "control character": (["ablate", "mix\x1bup"], "'mix\\x1bup': an argument may not hold control characters"),
+    "unknown option": (["ablate", "mixup", "--sed", "1"], "No such option: --sed"),
+    "no command": (["abalte"], "No such command 'abalte'"),
     "too much data": (["ablate", "mixup", "--set", "data.train_size=5000"], "5000"),
 }
 
@@ -72,6 +87,31 @@ def test_bad_input_is_refused_in_a_clear_line(case, here):
     assert code == 2
     assert expected in err
     assert all(line.startswith("error: ") for line in err.splitlines())
+
+
+def test_debug_shows_the_traceback_too(here, monkeypatch):
+    monkeypatch.setenv("HARNESS_DEBUG", "")  # so that it is put back
+    code, err = here("--debug", "ablate", "mixpu")
+
+    assert code == 2
+    assert "Traceback (most recent call last):" in err
+    assert err.splitlines()[-1].startswith("error: unknown trick 'mixpu'")
+
+
+def test_a_fault_of_the_program_is_a_line_that_says_so(here, monkeypatch):
+    monkeypatch.setattr("harness.tricks.registry.check", lambda name: {}[name])
+    code, err = here("ablate", "mixup")
+
+    assert code == 2
+    assert err.startswith("error: KeyError: 'mixup' (test_errors.py:")
+    assert "a fault of this program; `harness --debug ...` shows where" in err
+
+
+def test_a_user_without_a_home_needs_none(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HARNESS_DATA", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # which is what it does for such a user
+    assert data_root() == Path(".cache/harness")
 
 
 def test_a_missing_data_set_names_the_file_and_the_offline_default(here, monkeypatch):

@@ -21,11 +21,15 @@ def five(cli):
     return json.loads(done.stdout)
 
 
+CONDITIONS = (
+    "ablate", "label_smoothing", "--seeds", 2, "--cross", "data.label_noise=0,0.3", "--name", "noise", *ONE, *TINY,
+)  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def conditions(cli):
     """Two studies with and without wrong labels."""
-    asked = ("--cross", "data.label_noise=0,0.3", "--name", "noise")
-    done = cli.here("ablate", "label_smoothing", "--seeds", 2, *asked, *ONE, *TINY)
+    done = cli.here(*CONDITIONS)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -58,6 +62,47 @@ def test_auto_seeds_stop_at_the_limit(cli, five):
     assert json.loads(out.stdout)["seeds"] == 12
 
 
+def test_a_budget_below_five_seeds_says_that_five_are_planned(cli, five):
+    """Of the two arms one is stored, and so is the baseline."""
+    words = ("plan", "mixup", "cutout", "--seeds", "auto", "--max-seeds", 8, *TINY, "--json", "--budget")
+    short, long = cli(*words, "0.001s"), cli(*words, "9h")
+
+    assert json.loads(short.stdout)["seeds"] == 5
+    said = "--budget 0.001s: it holds 0 seeds, and a verdict needs the 5 planned here"
+    assert json.loads(short.stdout)["warnings"] == [said]
+    assert f"warning: {said}" in short.stderr
+    assert (json.loads(long.stdout)["seeds"], json.loads(long.stdout)["warnings"]) == (8, [])
+
+
+RAISES = """
+from typing import ClassVar
+
+import torch
+
+from harness.tricks.contract import Info, Trick
+
+
+class Raises(Trick):
+    info: ClassVar = Info(name="raises", family="x", summary="x", paper="x", formula="x", expect="x")
+
+    def batch(self, batch, run):
+        return torch.cat([batch.x, torch.zeros(3)])  # line 13
+"""
+
+
+def test_a_study_of_which_no_arm_can_be_judged_exits_with_1_and_names_the_line_of_the_author(cli, five):
+    (cli.folder / "raises.py").write_text(RAISES)
+    words = ("ablate", "raises", "--plugin", "raises.py", "--seeds", 1, "--json", *TINY)
+    done, shown = cli(*words), cli("--debug", *words)
+
+    assert (done.returncode, shown.returncode) == (1, 1)
+    (effect,) = json.loads(done.stdout, parse_constant=pytest.fail)["effects"]
+    assert effect["verdict"]["kind"] == "failed"
+    assert "(raises.py:13)" in effect["reasons"][0]
+    assert "Traceback" not in done.stderr
+    assert 'raises.py", line 13, in batch' in shown.stderr, "failed runs are tried again"
+
+
 def test_until_decided_stops_at_the_first_look_that_decides(cli, five):
     out = cli.here("ablate", "erm_baseline", "--until-decided", "--max-seeds", 10, "--name", "until", *TINY)
     assert out.returncode == 0, out.stderr
@@ -75,6 +120,12 @@ def test_conditions_are_studies_of_their_own_and_are_compared(cli, conditions):
     }
     assert "difference" in conditions.stdout
     assert "noise-label_noise-0.3" in conditions.stdout
+
+    document = json.loads(cli.here(*CONDITIONS, "--json").stdout, parse_constant=pytest.fail)
+    assert document["studies"] == ["noise-label_noise-0", "noise-label_noise-0.3"]
+    assert [c["study"] for c in document["conditions"]] == document["studies"]
+    assert [e["arm"] for c in document["conditions"] for e in c["effects"]] == ["label_smoothing"] * 2
+    assert [e["n"] for c in document["conditions"] for e in c["effects"]] == [2, 2]
 
 
 def test_compare_puts_the_same_arm_of_two_studies_side_by_side(cli, conditions):

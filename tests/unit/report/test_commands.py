@@ -58,6 +58,14 @@ def test_settings_of_other_tricks_are_left_out(study):
     assert of_mixup == "harness ablate mixup --experiment digits --set recipe.lr=0.1 --seeds 10"
 
 
+def test_the_place_of_the_data_and_the_device_are_kept_and_the_name_is_not(study):
+    command = "harness ablate mixup ema --experiment digits --data-root 'a b' --name mine --device cpu --cuda-graphs"
+    of_mixup = arm_commands(manifest(study, command=command))["mixup"]
+    assert of_mixup == (
+        "harness ablate mixup --experiment digits --data-root 'a b' --device cpu --cuda-graphs --seeds 10"
+    )
+
+
 def test_another_design_is_named_as_one_at_a_time(study):
     changed = manifest(study, design="pairs", command="harness ablate mixup ema --experiment digits --design pairs")
     alone = arm_commands(changed)["mixup"]

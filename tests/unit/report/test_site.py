@@ -365,3 +365,36 @@ def test_the_command_writes_a_page_for_every_trick(results, tmp_path):
     assert out.output == f"site: {tmp_path}/index.html (studies 2, searches 1, comparisons 1, tricks {tricks})\n"
     assert tricks > 100
     assert (tmp_path / "tricks" / "label_smoothing.html").is_file()
+
+
+def test_a_broken_declaration_is_named_and_passed_over(tmp_path):
+    """With what needs it, and nothing else: in the site, and in the reports of all."""
+    for name in ("whole", "second", "broken"):
+        (tmp_path / name).mkdir()
+        write_manifest(tmp_path / name, declared(name))
+        store_rows(tmp_path / name, declared(name))
+    (tmp_path / "broken" / "study.json").write_text('{"study": "broken", "margin": Infinity}')
+    (tmp_path / "lost").mkdir()
+    (tmp_path / "lost" / "search.json").write_text("{")
+    (tmp_path / "compare.toml").write_text(
+        '[[page]]\nname = "two"\nstudies = ["whole", "broken"]\ntitle = "T"\n'
+        '[[page]]\nname = "fine"\nstudies = ["whole", "second"]\ntitle = "T"\n'
+    )
+    done = write_site(tmp_path, tmp_path / "site", CARDS)
+
+    assert (done.studies, done.searches, done.comparisons) == (2, 0, 1)
+    assert sorted(p.stem for p in (tmp_path / "site").glob("*.html")) == ["fine", "index", "second", "tricks", "whole"]
+    left_out = "\n".join(done.left_out)
+    for said in ("broken/study.json cannot be read as a study", "lost/search.json cannot be", "two.html: it compares"):
+        assert said in left_out
+
+    def report(*words):
+        return CliRunner().invoke(app, ["report", *words, "--results", str(tmp_path), "--reports", str(tmp_path / "r")])
+
+    out = report()
+    assert out.exit_code == 0
+    assert sorted(p.stem for p in (tmp_path / "r").glob("*.html")) == ["second", "whole"]
+    assert "left out: " in out.stderr
+    assert "broken/study.json cannot be read" in out.stderr
+    assert isinstance(report("whole", "broken").exception, UserError), "it was asked for"
+    assert isinstance(report("broken").exception, UserError)

@@ -63,12 +63,27 @@ def test_labels_can_be_part_of_a_file_name(digits):
     assert names == ["name-timm-resnet18", "name-timm-resnet34"]
 
 
+def test_conditions_whose_labels_would_be_equal_are_told_apart(digits):
+    """In any order, so that the same condition always has the same name."""
+    one = dict(cross(digits, "model.args.act=a b,a-b,c"))
+    other = dict(cross(digits, "model.args.act=a-b,a b"))
+    numbers = dict(cross(digits, 'model.args.x=1,"1",true'))
+
+    assert [e.model.args["act"] for e in one.values()] == ["a b", "a-b", "c"]
+    assert [label[:8] for label in one] == ["act-a-b-", "act-a-b-", "act-c"]
+    assert set(other) < set(one)
+    assert [e.model.args["x"] for e in numbers.values()] == [1, "1", True]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("label_noise=0,0.2", "SECTION.KEY=VALUE,VALUE"),
         ("study.seeds=1,2", "sections: data, model, recipe"),
         ("data.label_noise=0.2", "at least two different values"),
+        ("data.label_noise=0,-0.0,1e-400", "at least two different values"),
+        ("data.label_noise=0,inf", "--cross data.label_noise=inf: input should be a finite number"),
+        ("data.=0,1", "SECTION.KEY=VALUE,VALUE"),
         ("data.label_noise=0.2,0.2", "at least two different values"),
         ("data.label_nose=0,0.2", "did you mean 'label_noise'"),
         ("data.label_noise=0,2", "--cross data.label_noise=2: input should be less than or equal to 1"),

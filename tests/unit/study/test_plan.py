@@ -9,7 +9,7 @@ from harness.errors import UserError
 from harness.experiment import load_experiment
 from harness.store.schema import Manifest
 from harness.store.writer import write_manifest
-from harness.study.plan import make_plan, study_name
+from harness.study.plan import check_free, make_plan, scope_of, study_name
 from harness.study.runner import open_study, other_question
 from harness.training.session import Place
 
@@ -171,3 +171,38 @@ def test_a_study_has_one_writer_and_the_next_waits_with_a_word(plan, tmp_path):
     thread.join()
 
     assert (said, order) == (["digits-mixup"], ["first", "second"])
+
+
+def test_an_arm_of_a_sweep_is_there_once_however_often_it_is_asked_for(plan):
+    made = plan("mixup.alpha=0.1,0.2", "mixup.alpha=0.2,0.30,0.3", "mixup.prob=1.0,0.5", design="sweep")
+
+    labels = [f"mixup({v})" for v in ("alpha=0.1", "alpha=0.2", "alpha=0.3", "prob=0.5")]
+    assert [a.label for a in made.manifest.arms] == ["baseline", *labels]
+    assert len({s.run_id for s in made.specs}) == len(made.specs) == 10
+    assert made.manifest.notes == ("mixup(prob=1.0) has the values of mixup(alpha=0.2), so it is no arm of its own.",)
+
+
+@pytest.mark.parametrize("name", ["index", "tricks", "published", "bench", "Index", "", "a b", "../x", "a" * 101])
+def test_a_name_that_a_page_or_a_folder_of_ours_has_is_refused(plan, name):
+    with pytest.raises(UserError, match="choose another with --name"):
+        plan("mixup", name=name)
+
+
+@pytest.mark.parametrize("place", ["", "published/"])
+@pytest.mark.parametrize(("kind", "other"), [("study", "search"), ("search", "study")])
+def test_a_study_and_a_search_do_not_share_a_name(tmp_path, place, kind, other):
+    folder = tmp_path / f"{place}s"
+    folder.mkdir(parents=True)
+    check_free(tmp_path, "s", kind)
+    (folder / f"{other}.json").touch()
+
+    with pytest.raises(UserError, match=f"{folder} holds a {other}, so a {kind} cannot have its name"):
+        check_free(tmp_path, "s", kind)
+    check_free(tmp_path, "s", other)
+
+
+def test_the_scope_tells_the_size_of_images_and_the_classes_where_they_are_asked_for():
+    assert scope_of(load_experiment("digits")) == "digits, 100 training images, digits_resnet width 16, 80 epochs"
+    changed = load_experiment("digits", {"data": {"image_size": 16, "classes": 3}})
+    assert scope_of(changed) == "digits, 100 training images, 16 px, 3 classes, digits_resnet width 16, 80 epochs"
+    assert "imagenette2, all training images, 128 px," in scope_of(load_experiment("imagenette"))

@@ -98,7 +98,7 @@ def reasons(found):
 
 def test_what_crashes_raises_or_does_not_fit_is_found_and_the_rest_is_not_blamed(tmp_path):
     arms = specs(Segfaults(), Raises(), Huge(), Unfit())
-    found = look(arms, PLACE, tmp_path, runs=10)
+    found = look(arms, PLACE, tmp_path, "images", runs=10)
 
     assert list(found.failed) == [spec.run_id for spec in arms[1:4]], "a trick that cannot act is skipped, not failed"
     crash, raised, memory = reasons(found)
@@ -115,37 +115,37 @@ def test_a_kill_from_outside_is_no_verdict_unless_it_comes_again(tmp_path):
     for n in (1, 2):
         (tmp_path / str(n)).mkdir()
 
-    assert not look(specs(once), PLACE, tmp_path, runs=10).failed
-    assert reasons(look(specs(twice), PLACE, tmp_path, runs=10)) == [
+    assert not look(specs(once), PLACE, tmp_path, "images", runs=10).failed
+    assert reasons(look(specs(twice), PLACE, tmp_path, "images", runs=10)) == [
         "pre-flight: killed by SIGKILL in set-up; try a smaller recipe.batch_size or model"
     ]
 
 
 def test_what_went_well_is_not_looked_at_again_and_what_failed_is(tmp_path, monkeypatch):
-    look(specs(Raises(), Unfit()), PLACE, tmp_path, runs=10)
+    look(specs(Raises(), Unfit()), PLACE, tmp_path, "images", runs=10)
     seen = []
     monkeypatch.setattr(preflight._Throwaway, "rehearse", lambda self, spec, *_: seen.append(spec.arm.label))
 
-    look(specs(Unfit()), PLACE, tmp_path, runs=10)
+    look(specs(Unfit()), PLACE, tmp_path, "images", runs=10)
     assert seen == []
-    look(specs(Raises(), Unfit()), PLACE, tmp_path, runs=10)
+    look(specs(Raises(), Unfit()), PLACE, tmp_path, "images", runs=10)
     assert seen == ["raises"]
 
 
 def test_a_damaged_memory_is_looked_at_again(tmp_path):
-    look(specs(), PLACE, tmp_path, runs=10)
+    look(specs(), PLACE, tmp_path, "images", runs=10)
     (file,) = (tmp_path / "preflight").iterdir()
     whole = file.read_text()
     file.write_text(whole[:5])
 
-    look(specs(), PLACE, tmp_path, runs=10)
+    look(specs(), PLACE, tmp_path, "images", runs=10)
     assert file.read_text().startswith(whole[:5])
     assert len(file.read_text()) > 5
 
 
 def test_a_baseline_that_cannot_train_is_refused_in_one_line(tmp_path):
     with pytest.raises(UserError, match=r"^the baseline cannot be trained: killed by SIGSEGV in a training step; "):
-        look([tiny_spec(Segfaults())], PLACE, tmp_path, runs=10)
+        look([tiny_spec(Segfaults())], PLACE, tmp_path, "images", runs=10)
 
 
 def test_a_batch_of_one_image_is_refused_where_batch_norm_has_one_value_of_it(tmp_path):
@@ -153,23 +153,23 @@ def test_a_batch_of_one_image_is_refused_where_batch_norm_has_one_value_of_it(tm
     small = small.model_copy(update={"data": small.data.model_copy(update={"image_size": 4})})
 
     with pytest.raises(UserError, match=r"^recipe.batch_size = 1: batch normalisation cannot train on one value") as e:
-        look([small], PLACE, tmp_path, runs=10)
+        look([small], PLACE, tmp_path, "images", runs=10)
     assert "\n" not in str(e.value)
 
 
 def test_arms_are_looked_at_until_the_time_is_up_and_the_others_are_counted(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "FLOOR_SECONDS", 0.0)
-    hurried = look(specs(Raises(), Unfit()), PLACE, tmp_path, runs=0)
-    assert (hurried.failed, hurried.unseen) == ({}, 2)
+    monkeypatch.setattr(preflight, "FEW", 1)
+    hurried = look(specs(Raises(), Unfit(), Segfaults()), PLACE, tmp_path, "images", runs=0)
+    assert (len(hurried.failed), hurried.unseen) == (1, 2), "the first is looked at, however short the study"
     assert "2 arms were not looked at" in preflight.unseen_line(hurried)[0]
 
     monkeypatch.setattr(preflight, "SHARE", 1e6)  # the baseline's own time says how much there is
-    assert look(specs(Raises()), PLACE, tmp_path, runs=10).unseen == 0
+    assert look(specs(Raises()), PLACE, tmp_path, "images", runs=10).unseen == 0
 
 
 def test_an_arm_that_takes_too_long_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "FLOOR_SECONDS", 0.5)
-    found = look(specs(Hangs(), Raises()), PLACE, tmp_path, runs=0)
+    found = look(specs(Hangs(), Raises()), PLACE, tmp_path, "images", runs=0)
 
     assert (found.failed, found.unseen) == ({}, 2)
 
@@ -183,7 +183,7 @@ def test_the_baseline_is_timed_after_its_first_steps(tmp_path, monkeypatch):
         return real(self, spec, place, count, seconds)
 
     monkeypatch.setattr(preflight._Throwaway, "rehearse", counted)
-    look(specs(Unfit()), PLACE, tmp_path, runs=1)
+    look(specs(Unfit()), PLACE, tmp_path, "images", runs=1)
 
     assert steps == {"baseline": BASELINE_STEPS, "unfit": 1}
 
@@ -208,7 +208,7 @@ AS_ASKED = replace(PLACE, contiguous=False)
 def planned(tmp_path, overrides, *tricks):
     return make_plan(
         load_experiment("digits", overrides), tricks, design="one_at_a_time", seeds=range(2), place=AS_ASKED,
-        results=tmp_path, command="", toml="",
+        results=tmp_path, images="images", command="", toml="",
     )  # fmt: skip
 
 
@@ -219,8 +219,8 @@ def test_a_study_whose_layout_corrupts_memory_is_planned_again_with_the_other_la
     ready = preflight.preflight(plan, AS_ASKED, tmp_path, 1)
 
     assert ready.place == PLACE
-    assert '"memory_format": "contiguous"' in ready.place.fingerprint(plan.specs[0].recipe)["fingerprint_json"]
-    assert ready.plan.manifest.fingerprint == ready.place.fingerprint(plan.specs[0].recipe)["fingerprint"]
+    assert '"memory_format": "contiguous"' in ready.place.fingerprint(plan.specs[0])["fingerprint_json"]
+    assert ready.plan.manifest.fingerprint == ready.place.fingerprint(plan.specs[0])["fingerprint"]
     assert ready.plan.manifest.fingerprint != plan.manifest.fingerprint
     assert ready.plan.manifest.notes[-1].startswith("All runs use the contiguous memory layout")
     assert ready.plan.missing == plan.specs
@@ -261,7 +261,7 @@ def test_a_layer_is_at_risk_where_its_channels_do_not_fill_a_block(machine, capa
 
 def test_a_narrow_network_trains_in_the_layout_that_is_chosen_for_this_processor(tmp_path):
     plan = planned(tmp_path, NARROW)
-    found = look(plan.specs[:1], AS_ASKED, tmp_path, runs=1)
+    found = look(plan.specs[:1], AS_ASKED, tmp_path, "images", runs=1)
 
     assert not found.failed
     assert bool(found.note) == found.place.contiguous

@@ -296,3 +296,51 @@ def test_a_thousand_runs_stay_below_three_megabytes(tmp_path):
     assert len(ids) > 1000
     assert len(read_study(published).outcomes) == len(ids) * 25 + (len(ids) - 10) * 4
     assert sum(p.stat().st_size for p in published.rglob("*") if p.is_file()) < 3e6
+
+
+def test_what_is_published_names_neither_hosts_nor_folders(study):
+    command = "harness ablate mixup --experiment /home/me/e.toml --plugin ../my/p.py --data-root '/my data' --name s"
+    manifest = json.loads((study / "study.json").read_text()) | {"command": command}
+    (study / "study.json").write_text(json.dumps(manifest))
+    consolidate(study)
+    (path,) = (study / "runs").glob("*.parquet")
+    runs = pq.read_table(path).to_pylist()
+    for i, row in enumerate(runs):
+        row["host"] = ("node7.example.org", "laptop")[i % 2]
+    runs[0]["reason"] = "FileNotFoundError: [Errno 2] '/home/me/data/a b.png' (cifar.py:3)"
+    runs[1]["reason"] = "1/2 of it, at 3 km/h"
+    pq.write_table(pa.Table.from_pylist(runs, pq.read_schema(path)), path)
+    before = load(study)
+
+    folder = publish(study, study.parent / "published")
+    held = b"".join(files(folder).values())
+    published = pq.read_table(folder / "runs")
+
+    for secret in (b"node7", b"laptop", b"/home", b"my data", b"../my"):
+        assert secret not in held
+        assert secret.decode() not in str(published.to_pylist())
+    assert set(published["host"].to_pylist()) == {"host 1", "host 2"}
+    assert set(published["reason"].to_pylist()) == {
+        "", "FileNotFoundError: [Errno 2] 'a b.png' (cifar.py:3)", "1/2 of it, at 3 km/h",
+    }  # fmt: skip
+    after = load(folder)
+    assert after.manifest.command == "harness ablate mixup --experiment e.toml --plugin p.py --data-root DATA --name s"
+    assert after.manifest.model_copy(update={"command": ""}) == before.manifest.model_copy(update={"command": ""})
+    assert publish(folder, study.parent / "again").name == "s"
+    assert files(study.parent / "again" / "s") == files(folder), "a published study can be published again"
+
+
+def test_our_own_published_studies_name_no_host():
+    for path in sorted((ROOT / "results" / "published").glob("*/runs/runs.parquet")):
+        assert set(pq.read_table(path, columns=["host"])["host"].to_pylist()) == {"host 1"}
+
+
+def test_a_study_of_data_with_a_whole_path_is_not_published(study):
+    consolidate(study)
+    (path,) = (study / "runs").glob("*.parquet")
+    runs = pq.read_table(path).to_pylist()
+    runs[0]["spec"] = json.dumps(json.loads(runs[0]["spec"]) | {"data": {"root": "/home/me/pets"}})
+    pq.write_table(pa.Table.from_pylist(runs, pq.read_schema(path)), path)
+
+    with pytest.raises(UserError, match=r"data\.root = /home/me/pets: the study would be published with this path"):
+        publish(study, study.parent / "published")
