@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from harness.bench.commands import nothing_to_do, start_up
 from harness.bench.loops import (
     Perceptron,
     augment_loop,
@@ -68,7 +67,8 @@ def measure(size: Size) -> Iterator[Row]:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as name:
         folder = Path(name)
-        yield from start_up(size)
+        yield from start_up(size.repeats)
+        yield from nothing_to_do(size.repeats, folder)
         yield from training(size, folder)
         yield from fixed_cost(size, folder)
         yield from store(size, folder)
@@ -295,25 +295,3 @@ def _manifest(study: str, runs: Sequence[tuple[str, int, str]], fingerprint: str
         harness_version="0",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def start_up(size: Size) -> Iterator[Row]:
-    """T9: what `--help` costs, and whether it imports torch. Nothing on Windows, which does not count for children."""
-    try:
-        import resource
-    except ImportError:
-        return
-
-    def help_page(*options: str) -> str:
-        command = [sys.executable, *options, "-m", "harness", "--help"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stderr
-
-    seconds = []
-    for _ in range(size.repeats):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        help_page()
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    yield summary("T9 --help", seconds, "s", "CPU time of `python -m harness --help`", "<= 0.2")
-    loaded = [line.split("|")[-1].strip() for line in help_page("-X", "importtime").splitlines()]
-    yield summary("T9 --help, torch", [float("torch" in loaded)], "imports", "whether it imports torch", "<= 0")
