@@ -49,6 +49,8 @@ def report(
         raise UserError(f"--arms {arms}: the page has all arms; choose some for a table or a figure, with --format")
     # Commas inside parentheses belong to the label of one arm.
     chosen = [arm.strip() for arm in re.split(r",(?![^(]*\))", arms or "") if arm.strip()]
+    if arms is not None and not chosen:
+        raise UserError(f"--arms '{arms}': it names no arm; leave it out for all of them")
 
     def show(study_dir: Path) -> None:
         if is_search(study_dir):

@@ -255,13 +255,14 @@ def _one_study(
     from harness.analysis.sequential import calibrate, looks_until
     from harness.report.build import write_report
     from harness.study.forecast import affordable, choose_seeds, forecast
-    from harness.study.plan import check_free, make_plan, study_name
+    from harness.study.plan import check_free, checked_name, make_plan, study_name
     from harness.study.runner import open_study
 
     workers = parse_workers(o.workers, place)
-    design = o.design or loaded.study.design
+    design = loaded.study.design if o.design is None else o.design
     if o.cross is not None:
-        name = f"{o.name or study_name(loaded.experiment.name, design, tricks)}-{name}"
+        own = study_name(loaded.experiment.name, design, tricks) if o.name is None else checked_name(o.name)
+        name = f"{own}-{name}"
     most = o.max_seeds or MAX_SEEDS
     looks = looks_until(most) if o.until_decided else ()
     if looks:

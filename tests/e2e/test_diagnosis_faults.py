@@ -18,7 +18,7 @@ SILENT = {"validation_too_small"}  # 297 images and a margin of half a point: tr
 def train(seeds, trick=None, **overrides):
     """Rows and curves of the bundled digits experiment with some options changed."""
     experiment = load_experiment("digits", overrides)
-    arm = Arm(tricks=(registry.make(trick, experiment.tricks.get(trick), "test").spec(),)) if trick else Arm()
+    arm = Arm(tricks=(registry.make(trick, experiment.tricks.get(trick)).spec(),)) if trick else Arm()
     rows, curves = [], []
     for seed in seeds:
         result = execute(spec_of(experiment, arm, seed), "digits", Place(data_root=Path("none")))

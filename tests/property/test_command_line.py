@@ -189,13 +189,17 @@ def test_a_setting_is_planned_as_it_was_typed_or_refused(call):
 
 
 @pytest.mark.slow
-def test_every_option_and_setting_takes_or_refuses_every_value(call):
-    for command, option in OPTIONS:
-        for value in STRANGE:
-            an_option_takes_it_or_refuses_it(call, command, option, value)
-    for key in KEYS:
-        for value in STRANGE:
-            a_setting_is_planned_or_refused(call, key, value)
+@pytest.mark.parametrize(("command", "option"), OPTIONS, ids=lambda word: word)
+def test_every_option_takes_or_refuses_every_value(call, command, option):
+    for value in STRANGE:
+        an_option_takes_it_or_refuses_it(call, command, option, value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("key", KEYS)
+def test_every_setting_takes_or_refuses_every_value(call, key):
+    for value in STRANGE:
+        a_setting_is_planned_or_refused(call, key, value)
 
 
 words = st.text(st.characters(codec=None), max_size=30) | st.sampled_from(STRANGE)
