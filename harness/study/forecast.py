@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from harness.experiment import Arm, Experiment, spec_of
 from harness.store.reader import read_kind, study_folders
 from harness.store.schema import Manifest
 from harness.study.plan import Plan
+from harness.training.layout import layer_at_risk
 from harness.training.loop import Clock, train
 from harness.training.session import Place, set_up
 
@@ -108,7 +109,10 @@ def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment
     timed = stored[stored["arm"] == "baseline"]["seconds_total"]
     if len(timed):
         return float(timed.median()), f"median of {len(timed)} stored baseline runs"
-    s = set_up(spec_of(experiment, Arm(), manifest.seeds[0]), place)
+    spec = spec_of(experiment, Arm(), manifest.seeds[0])
+    s = set_up(spec, place)
+    if layer_at_risk(s.run.model):  # this process would die of it
+        s = set_up(spec, replace(place, contiguous=True))
     clock, started = Clock(), time.perf_counter()
     for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, lambda: s.validate(place), clock):
         if time.perf_counter() - started > PILOT_SECONDS:
