@@ -11,7 +11,7 @@ import socket
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from harness.store.folders import study_folders
 from harness.store.reader import read_kind
 from harness.store.schema import Manifest
 from harness.study.plan import Plan
+from harness.training.layout import layer_at_risk
 from harness.training.loop import Clock, Diverged, train
 from harness.training.session import Place, set_up
 
@@ -128,7 +129,10 @@ def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment
     absent = not_here(experiment.data, place.data_root)
     if absent:
         return float("nan"), absent
-    s = set_up(spec_of(experiment, Arm(), manifest.seeds[0]), place)
+    spec = spec_of(experiment, Arm(), manifest.seeds[0])
+    s = set_up(spec, place)
+    if layer_at_risk(s.run.model):  # this process would die of it
+        s = set_up(spec, replace(place, contiguous=True))
     clock, started = Clock(), time.perf_counter()
     said = ""
     try:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness import bench
-from harness.bench import loops, measures
+from harness.bench import commands, loops, measures
 from harness.bench.measures import Size, busy_rate
 from harness.bench.rows import Row, interleave, summary
 from harness.training.session import Place, set_up
@@ -109,7 +109,7 @@ def test_convolution_flops_of_a_small_network_by_hand(tmp_path):
 
 
 def test_help_costs_time_and_imports_no_torch():
-    cost, torch_imported = measures.start_up(SMALL)
+    cost, torch_imported = commands.start_up(SMALL.repeats)
 
     assert cost.unit == "s"
     assert 0 < cost.low <= cost.value <= cost.high
