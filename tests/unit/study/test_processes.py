@@ -65,7 +65,7 @@ def leave(code):
 
 def write_pid_and_wait(path):
     Path(path).write_text(str(os.getpid()))
-    time.sleep(GUARD)
+    time.sleep(10 * GUARD)
 
 
 def have_a_child_and_wait(path):
