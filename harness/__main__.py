@@ -1,11 +1,14 @@
 """Run as `harness` and as `python -m harness`."""
 
-from harness.ending import watch
+import atexit
+
+from harness.ending import deafen, watch
 
 
 def main() -> None:
     """The command line; signals are watched before anything large is imported."""
     watch()
+    atexit.register(deafen)  # the first that is registered is the last that is called
     from harness.cli import main
 
     main()

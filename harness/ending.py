@@ -39,6 +39,12 @@ def watch() -> None:
     sys.unraisablehook = _unraisable
 
 
+def deafen() -> None:
+    """Ignore signals from now on: all is done, and Python, which takes itself apart, has no handler any more."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def orderly(command: Callable[[], None]) -> None:
     """Call a command; when a signal ends it, say so in one line and exit with 128 + the signal's number."""
     hook, handlers = sys.unraisablehook, {number: signal.getsignal(number) for number in SIGNALS}

@@ -28,7 +28,7 @@ from harness.training.session import Place
 
 STUDY = ("ablate", "mixup", "gate", "--plugin", "gate.py", "--seeds", "4", "--name", "s")
 RUNS = 12
-TIMING = ("seconds", "cpu_", "images_per", "started", "finished", "peak", "packed")
+TIMING = ("seconds", "cpu_", "images_per", "started", "finished", "peak", "packed", "git_")
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
 GUARD = 3600
 """Seconds after which something hangs: far more than a busy machine needs."""
@@ -143,6 +143,10 @@ class Started:
         caught = next((int(li.split()[1], 16) for li in status.splitlines() if li.startswith("SigCgt")), -1)
         return bool(caught >> (signal.SIGTERM - 1) & 1)
 
+    def tell(self, number):
+        """Send a signal; a terminal sends its own to all processes of the command."""
+        (os.killpg if number in (signal.SIGINT, signal.SIGHUP) else os.kill)(self.process.pid, number)
+
     def end(self):
         """Exit code and what was said on stderr, when no process of the command is left."""
         _, err = self.process.communicate(timeout=GUARD)
@@ -219,7 +223,7 @@ def test_a_study_that_was_ended_in_every_way_ends_with_the_rows_of_an_undisturbe
     for number, code in CODES.items():
         command = start(cli.folder, *arguments, "--workers", "1")
         gate()
-        os.kill(command.process.pid, number)
+        command.tell(number)
         returned, err = command.end()
 
         assert returned == code
@@ -291,7 +295,7 @@ def test_studies_ended_twenty_times_at_random_moments_lose_nothing(cli, short, u
             if ends < 20:
                 until(command.watches_signals)
                 moments.wait()
-                command.process.send_signal(number)
+                command.tell(number)
             returned, err = command.end()
             done = returned == 0
             ends += not done
@@ -312,7 +316,7 @@ def test_a_ray_that_the_command_started_ends_with_it(cli, short, uninterrupted, 
     command = start(cli.folder, *STUDY, *short, "--results", folder, "--workers", "ray")
     gate()
     until(lambda: stored(cli.folder / folder / "s"))
-    command.process.send_signal(number)
+    command.tell(number)
     returned, err = command.end()
 
     assert returned == CODES[number]

@@ -135,3 +135,21 @@ def test_a_signal_while_the_command_line_is_imported_is_one_line(arguments, tmp_
     )
 
     assert (out.returncode, out.stdout, out.stderr) == (143, "", STOPPED + "\n")
+
+
+def test_a_signal_after_all_is_done_changes_nothing():
+    """Sent by what Python destroys last, when signals have no handler any more."""
+    script = (
+        "import os, sys\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, me=os.getpid()):\n"
+        "        kill(me, 15)\n"
+        "sys.late = Late()\n"
+        "sys.argv = ['harness', '--help']\n"
+        "from harness.__main__ import main\n"
+        "main()\n"
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert (out.returncode, out.stderr) == (0, "")
+    assert "Usage" in out.stdout

@@ -35,10 +35,11 @@ def text_of(path):
 
 
 def gone(pid):
-    """Whether a process has ended, be it that nobody has asked for its exit code yet."""
+    """Whether a process has ended with all of its threads, be it that nobody has asked for its exit code yet."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return state == "Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
@@ -65,7 +66,7 @@ def leave(code):
 
 def write_pid_and_wait(path):
     Path(path).write_text(str(os.getpid()))
-    time.sleep(GUARD)
+    time.sleep(10 * GUARD)
 
 
 def have_a_child_and_wait(path):
