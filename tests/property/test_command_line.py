@@ -132,7 +132,9 @@ def at(experiment, key):
 
 
 def same(typed, held):
-    """Whether a value is the one that was typed: lists become tuples, and 1 may become 1.0."""
+    """Whether a value is the one that was typed: lists become tuples, 1 may become 1.0, tables add up."""
+    if isinstance(held, Augment):
+        return all(same(value, getattr(held, key)) for key, value in typed.items())
     if isinstance(held, tuple):
         return list(held) == list(typed)
     return held == typed and (not isinstance(held, float) or math.isfinite(held))
