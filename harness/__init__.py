@@ -1,3 +1,28 @@
-"""Does this training trick help my image classifier, by how much, how sure are we, and what does it cost?"""
+"""Does this training trick help my image classifier, by how much, how sure are we, and what does it cost?
+
+    import harness
+
+    study = harness.ablate("mixup", seeds=10)     # trains what is missing; `harness ablate mixup --seeds 10`
+    study.effects                                 # a DataFrame: each arm's effect with its interval and verdict
+    study = harness.load("digits-mixup")          # a stored one
+
+Importing this imports neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import Study, ablate, load
 
 __version__ = "0.1.0"
+__all__ = ["Study", "ablate", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        from harness import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'harness' has no attribute '{name}'")

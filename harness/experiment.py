@@ -337,6 +337,11 @@ def find_experiment(name_or_path: str) -> Path:
     return experiments_dir() / f"{name_or_path}.toml"
 
 
+def text_of(name_or_path: str) -> str:
+    """The text of an experiment file; raises as `find_experiment`."""
+    return find_experiment(name_or_path).read_text(encoding="utf-8")
+
+
 def load_experiment(
     name_or_path: str,
     overrides: Mapping[str, Mapping[str, Any]] | None = None,

@@ -16,9 +16,8 @@ from harness.data.content import content
 from harness.experiment import find_experiment, load_experiment
 from harness.store.reader import Key
 from harness.store.schema import METRICS
-from harness.store.writer import write_manifest, write_run
+from harness.store.writer import prepare, write_manifest, write_run
 from harness.study.plan import Plan, make_plan
-from harness.study.runner import open_study
 from harness.training.session import Place
 
 FILES = 13_000
@@ -78,20 +77,20 @@ def _store(name: str, root: Path, results: Path) -> None:
         results=results, images=content(experiment.data, root).digest, command="", toml=_text(name),
     )  # fmt: skip
     images = {"digits": 1400, "cifar10": 10_000, "imagenette": 100}[name]
-    with open_study(plan, results, named=False, waiting=lambda _: None) as opened:
-        folder = results / opened.manifest.study
-        write_manifest(folder, opened.manifest)
-        draw = np.random.default_rng(0)
-        for spec in opened.specs:
-            logits = draw.standard_normal((images, 10)).astype(np.float32)
-            label = np.arange(images) % 10
-            points = [
-                {"epoch": e, "step": e, "split": "val", "metric": m, "value": draw.random()}
-                for e in range(1, 21)
-                for m in ("accuracy", "nll")
-            ]
-            row = _row(opened, opened.key(spec), spec.seed, spec.arm.label, place.fingerprint(spec), draw)
-            write_run(folder, row | {"spec": spec.canonical_json}, points, (np.arange(images), label, logits))
+    folder = results / plan.manifest.study
+    prepare(folder)
+    write_manifest(folder, plan.manifest)
+    draw = np.random.default_rng(0)
+    for spec in plan.specs:
+        logits = draw.standard_normal((images, 10)).astype(np.float32)
+        label = np.arange(images) % 10
+        points = [
+            {"epoch": e, "step": e, "split": "val", "metric": m, "value": draw.random()}
+            for e in range(1, 21)
+            for m in ("accuracy", "nll")
+        ]
+        row = _row(plan, plan.key(spec), spec.seed, spec.arm.label, place.fingerprint(spec), draw)
+        write_run(folder, row | {"spec": spec.canonical_json}, points, (np.arange(images), label, logits))
 
 
 def _row(

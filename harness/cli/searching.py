@@ -23,16 +23,12 @@ from harness.cli.options import (
     Source,
     Threads,
     duration,
-    load,
-    make_place,
-    parse_settings,
-    parse_time,
-    parse_workers,
     print_json,
-    read_toml,
 )
 from harness.errors import UserError
-from harness.experiment import MOST_SEEDS
+from harness.experiment import MOST_SEEDS, text_of
+from harness.workflow.place import make_place, parse_workers
+from harness.workflow.settings import load, parse_settings, parse_time
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -159,7 +155,7 @@ def _search(o: SearchOptions) -> None:
     plan = plan_search(
         loaded, o.tricks, data, trials=o.trials, seeds=o.seeds, fresh=o.fresh, nuisance=o.nuisance,
         objectives=o.objectives, sampler=o.sampler, pruner=o.pruner, name=o.name, command=_search_command(o),
-        toml=read_toml(o.experiment), images=content(loaded.data, place.data_root).digest,
+        toml=text_of(o.experiment), images=content(loaded.data, place.data_root).digest,
     )  # fmt: skip
     check_free(o.results, plan.search, "search")
     if o.dry_run:

@@ -5,8 +5,7 @@ A lock is a file that the system unlocks when its process dies, so a killed comm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,28 +15,34 @@ from harness.store.reader import Key
 from harness.store.writer import file_name
 
 LOCKS = ".locks"
+POLL = 0.1
+"""Seconds between tries to get what another process has."""
 
 
-@contextmanager
-def study_lock(study_dir: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a study's folder: its declaration, its merged files and its page. `waiting` is called if another has it.
+class StudyLock:
+    """What one process at a time has: a study's folder with its declaration, its merged files and its page."""
 
-    Raises:
-        UserError: the file system has no locks, or cannot be written.
-    """
-    lock = FileLock(_lock_path(study_dir.parent, f"{study_dir.name}.lock"))
-    try:
+    def __init__(self, study_dir: Path) -> None:
+        self._results = study_dir.parent
+        self._lock = FileLock(_lock_path(self._results, f"{study_dir.name}.lock"))
+
+    def take(self) -> bool:
+        """Try to get the folder; False while another process has it.
+
+        Raises:
+            UserError: the file system has no locks, or cannot be written.
+        """
         try:
-            lock.acquire(timeout=0)
+            self._lock.acquire(timeout=0)
         except Timeout:
-            waiting()
-            lock.acquire()
-    except NotImplementedError as error:
-        raise UserError(f"{study_dir.parent}: {error}; choose a folder with locks, with --results") from None
-    try:
-        yield
-    finally:
-        lock.release()
+            return False
+        except NotImplementedError as error:
+            raise UserError(f"{self._results}: {error}; choose a folder with locks, with --results") from None
+        return True
+
+    def release(self) -> None:
+        """Let others have it."""
+        self._lock.release()
 
 
 class Claims:

@@ -181,6 +181,8 @@ class Manifest(_Record):
     notes: tuple[str, ...] = ()
     data: str = ""
     """Content digest of the data set; empty in studies of earlier versions."""
+    asked: dict[str, Any] = {}
+    """The request as plain values, of which `command` is rendered; empty in studies of earlier versions."""
     settings: dict[str, Any] = {}
     """Data, model and recipe of the baseline; empty in studies of earlier versions."""
 

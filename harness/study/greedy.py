@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 
 def greedy_order(
-    tricks: Sequence[str],
-    values: Callable[[Sequence[str]], Mapping[str, float]],
-    clash: Callable[[str], bool] = lambda arm: False,
-) -> tuple[list[str], list[str]]:
+    tricks: Sequence[str], clash: Callable[[str], bool] = lambda arm: False
+) -> Generator[list[str], Mapping[str, float], tuple[list[str], list[str]]]:
     """Add, again and again, the trick with which the stack validates best.
 
     The order is data-dependent, so the steps of the resulting stack flatter the tricks that come first: they
@@ -17,8 +15,10 @@ def greedy_order(
 
     Args:
         tricks: names, or combinations joined by "+".
-        values: gives the mean validation metric of each of some arms ("a+b" labels), training what is missing.
         clash: whether an arm's tricks cannot be combined.
+
+    Yields:
+        Arms ("a+b" labels) of which the mean validation metric is to be sent, by arm.
 
     Returns:
         The order, and the tricks that could not join because they clash with the stack.
@@ -32,7 +32,7 @@ def greedy_order(
         left = [t for t in left if t not in refused]
         if not left:
             break
-        found = values([arms[t] for t in left])
+        found = yield [arms[t] for t in left]
         best = max(left, key=lambda t: found[arms[t]])
         order.append(best)
         left.remove(best)

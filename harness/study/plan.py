@@ -86,6 +86,7 @@ def make_plan(
     images: str,
     command: str,
     toml: str,
+    request: Mapping[str, Any] | None = None,
     name: str | None = None,
     max_arms: int | None = None,
     note: str = "",
@@ -102,6 +103,7 @@ def make_plan(
         images: content digest of the data set; empty where it is not here, and then no stored run counts.
         command: what reproduces the study.
         toml: the experiment file's text.
+        request: what was asked as plain values, of which the command is rendered.
         name: of the study; made from the experiment and the tricks when None.
         note: a sentence that a reader of the results must know, beside those of the design.
         max_arms: the most arms that the design may have, the baseline included; None for the design's default.
@@ -156,6 +158,7 @@ def make_plan(
         settings={k: v for k, v in canonical(spec_of(experiment, Arm(), 0)).items() if k not in ("arm", "seed")},
         scope=scope_of(experiment),
         command=command,
+        asked=dict(request or {}),
         toml=toml,
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

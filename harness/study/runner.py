@@ -2,55 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
 from harness.experiment import BASELINE
 from harness.identity import SHOWN, differences
-from harness.store.locks import study_lock
 from harness.store.merge import adopt, consolidate
 from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
-from harness.store.writer import prepare, write_manifest
+from harness.store.writer import write_manifest
 from harness.study.plan import Plan
 from harness.study.workers.job import Finished, Job
 from harness.study.workers.local import lost, run_jobs, run_packed
 from harness.training.session import Place
 
 
-@contextmanager
-def open_study(plan: Plan, results: Path, named: bool, waiting: Callable[[str], None]) -> Iterator[Plan]:
-    """Have the folder of a study for oneself; gives the plan with what is stored now.
+def under_names(plan: Plan, named: bool) -> list[Plan]:
+    """The plan under the names that its study may have, best first.
 
     A folder belongs to one question. A study that asks another one under a name that nobody chose gets that name with
     six hex digits of its question.
 
     Args:
         plan: of the study.
-        results: the folder of all studies.
         named: whether the user chose the name.
-        waiting: called with the study's name while another command works on it.
-
-    Raises:
-        UserError: the chosen name is that of another study, or the folder cannot be written.
     """
-    name = plan.manifest.study
-    for candidate in (name,) if named else (name, f"{name}-{plan.mark}"):
-        folder = results / candidate
-        prepare(folder)
-        with study_lock(folder, partial(waiting, candidate)):
-            why = other_question(folder, plan.manifest)
-            if not why:
-                yield plan.renamed(candidate).look(results)
-                return
-    raise UserError(
-        f"study {candidate} in {results} asks something else ({'; '.join(why[:3])}); choose another name with --name, "
-        "or remove that folder"
+    return [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]
+
+
+def refusal(study_dir: Path, why: Sequence[str]) -> UserError:
+    """That the study in a folder is another one."""
+    return UserError(
+        f"study {study_dir.name} in {study_dir.parent} asks something else ({'; '.join(why[:3])}); choose another name "
+        "with --name, or remove that folder"
     )
 
 
@@ -99,7 +86,7 @@ def run_study(
     plugins: Sequence[Path] = (),
     refused: Mapping[str, str] | None = None,
 ) -> Iterator[Finished]:
-    """Do what is missing of a plan, yielding each run as it ends. The study is open.
+    """Do what is missing of a plan, yielding each run as it ends. The study's lock is held.
 
     `workers` is a number of local processes, None for as many as one CUDA device holds, or the address of a Ray
     cluster ("local" or "ray://..."). Runs that are `refused`, by id and with a reason, are stored as failed.

@@ -4,9 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.cli.options import parse_settings
 from harness.errors import UserError
 from harness.store.reader import read_search
+from harness.workflow.settings import parse_settings
 
 SEARCH = ("search", "mixup", "--trials", "3", "--name", "s")
 

@@ -2,10 +2,10 @@ import shlex
 
 import pytest
 
-from harness.cli.options import load, parse_settings
 from harness.report.commands import arm_commands
 from harness.study.plan import make_plan
 from harness.training.session import Place
+from harness.workflow.settings import load, parse_settings
 
 
 def planned(command, tmp_path):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from harness.cli.options import parse_time
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.identity import Identity
@@ -14,6 +13,7 @@ from harness.store.writer import prepare, write_run
 from harness.study.forecast import Forecast, affordable, choose_seeds, forecast, paired_sd, stored_runs
 from harness.study.plan import Plan, make_plan
 from harness.training.session import Place
+from harness.workflow.settings import parse_time
 
 AHEAD = Forecast(
     seeds=3, runs=6, missing=6, seconds=12.0, seconds_per_block=4.0, seconds_from="test", disk=0,

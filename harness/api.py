@@ -1,0 +1,171 @@
+"""The same as the command line, for scripts and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import UserError
+from harness.workflow.events import Event, Written
+from harness.workflow.request import make_request
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.build import Loaded
+    from harness.store.schema import Manifest
+
+
+def ablate(
+    *tricks: str, on_event: Callable[[Event], None] | None = None, progress: bool = True, **options: Any
+) -> Study:
+    """Train the baseline and the baseline plus each trick over paired seeds; `harness ablate` in Python.
+
+    Args:
+        tricks: names, or combinations joined by "+".
+        on_event: gets each event as it happens (`harness.workflow.events`), for trackers.
+        progress: whether to tell of it on stderr, or below the cell of a notebook.
+        options: as `harness ablate --help` lists them, with underscores: `seeds=5, experiment="digits-noisy",
+            settings=["recipe.epochs=5"], data_root=Path("~/data")`. With `cross`, use `conditions`.
+
+    Returns:
+        The study, judged and written.
+
+    Raises:
+        UserError: an option is unknown or impossible; one line for each reason.
+    """
+    studies = conditions(*tricks, on_event=on_event, progress=progress, **options)
+    if len(studies) > 1:
+        raise UserError(f"cross = {options['cross']!r} makes {len(studies)} studies; call harness.api.conditions")
+    return studies[0]
+
+
+def conditions(
+    *tricks: str, on_event: Callable[[Event], None] | None = None, progress: bool = True, **options: Any
+) -> list[Study]:
+    """As `ablate`, for `cross`: the study of each condition."""
+    from rich.console import Console
+
+    from harness.workflow import ablation
+    from harness.workflow.telling import telling
+
+    events = ablation.ablate(make_request({**options, "tricks": tricks}))
+    studies = []
+    for event in telling(events, Console(stderr=True, highlight=False, quiet=not progress)):
+        if on_event is not None:
+            on_event(event)
+        if isinstance(event, Written):
+            studies.append(Study(event.folder, event.loaded))
+    return studies
+
+
+def load(study: str | Path, results: str | Path = "results", metric: str | None = None) -> Study:
+    """A stored study.
+
+    Args:
+        study: its name, or its folder.
+        results: the folder of all studies.
+        metric: another stored metric, for example "test_nll".
+
+    Raises:
+        UserError: there is no such study, or it cannot be read.
+    """
+    from harness.report.build import is_search, study_dirs
+    from harness.report.build import load as load_folder
+
+    folder = Path(study)
+    if not (folder / "study.json").is_file():
+        (folder,) = study_dirs(Path(results), [str(study)])
+    if is_search(folder):
+        raise UserError(f"{folder} is a search; its page is written by `harness report {folder.name}`")
+    return Study(folder, load_folder(folder, metric))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study with its effects, rows and curves. In a notebook it shows its table."""
+
+    folder: Path
+    _loaded: Loaded
+
+    @property
+    def name(self) -> str:
+        """The study's name, which is its folder's."""
+        return self.folder.name
+
+    @property
+    def manifest(self) -> Manifest:
+        """What was declared before it ran."""
+        return self._loaded.manifest
+
+    @cached_property
+    def effects(self) -> pd.DataFrame:
+        """One row for each arm but the baseline, indexed by arm.
+
+        Columns are those of `harness.analysis.types.Effect`, with the verdict's kind and sentence in place of the
+        verdict. `mean`, `low` and `high` are in the study's unit, points for accuracies.
+        """
+        import pandas as pd
+
+        rows = []
+        for effect in self._loaded.analysis.effects:
+            values = asdict(effect)
+            verdict = values.pop("verdict")
+            rows.append(values | {"verdict": verdict["kind"], "sentence": verdict["sentence"]})
+        return pd.DataFrame(rows).set_index("arm") if rows else pd.DataFrame()
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """The rows of the runs that count; columns as in `harness.store.schema.RUNS`."""
+        return self._loaded.data.runs
+
+    @property
+    def curves(self) -> pd.DataFrame:
+        """Learning curves in long form; columns as in `harness.store.schema.CURVES`."""
+        return self._loaded.data.curves
+
+    @property
+    def sentences(self) -> list[str]:
+        """The verdicts in words."""
+        return [effect.verdict.sentence for effect in self._loaded.analysis.effects]
+
+    @property
+    def checks(self) -> list[tuple[str, bool, str]]:
+        """What makes the comparison valid: (what, whether it holds, detail)."""
+        return list(self._loaded.analysis.checks)
+
+    def html(self, reports: str | Path = "reports") -> Path:
+        """Write the page; returns its path."""
+        from harness.report.build import write_report
+
+        return write_report(self.folder, Path(reports), self._loaded.analysis.metric)[0]
+
+    def table(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
+        """The ablation table as text."""
+        from harness.report.build import TABLES
+
+        return TABLES[form](self._loaded.analysis, ())
+
+    def latex(self) -> str:
+        """The ablation table for a paper."""
+        return self.table("latex")
+
+    def __str__(self) -> str:
+        return "\n".join(self.sentences)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the verdicts and the table."""
+        from html import escape
+
+        from harness.report.tables import columns, effect_rows
+
+        analysis = self._loaded.analysis
+        shown = [column for column in columns(analysis) if column.brief]
+        lines = [[escape(column.show(row)) for column in shown] for row in effect_rows(analysis)]
+        head = "".join(f"<th>{escape(column.title)}</th>" for column in shown)
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
+        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
+        return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

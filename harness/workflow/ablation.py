@@ -1,0 +1,330 @@
+"""An ablation from its request to its page: looks, greedy orders, conditions, running, judging and writing.
+
+`ablate` yields what happens; whoever reads the events decides what is shown. Closing the iterator early stops the runs
+under way; finished runs are stored, and the same request goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.content import content
+from harness.errors import UserError
+from harness.experiment import MOST_SEEDS, Experiment, text_of
+from harness.store.asked import command_of
+from harness.store.locks import POLL, StudyLock
+from harness.store.writer import prepare
+from harness.study.asked import recall, remember, request_of
+from harness.tricks import registry
+from harness.workflow.events import Compared, Event, Finished, Looked, Planned, Started, Waiting, Written
+from harness.workflow.place import data_folder, make_place, parse_workers, slots
+from harness.workflow.request import OPTIONS, Request
+from harness.workflow.settings import load, parse_settings, parse_time, whole
+
+if TYPE_CHECKING:
+    from harness.study.plan import Plan
+    from harness.training.session import Place
+
+MAX_SEEDS = 20
+NAMED = 5
+"""Of many files that are left out, so many are named."""
+
+Events = Generator[Event, None, None]
+
+
+def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
+    """Do what is asked: each study ends with `Written`, and studies of several conditions with `Compared`.
+
+    Args:
+        request: what is asked.
+        plan_only: say what would be done, in `Planned` events, and stop.
+
+    Raises:
+        UserError: something of the request is not possible.
+        OSError: the results folder cannot be written any more.
+    """
+    loaded, tricks, budget = _checked(request)
+    digest = None if plan_only else _digest(request, loaded)
+    answer = None if digest is None else recall(request.results, digest)
+    if answer is not None:
+        yield from _answer(request, *answer)
+        return
+    # Everything below imports torch, so it comes when the input is known to be good and something is to be done.
+    place = make_place(request.device, request.threads, request.data_root, request.cuda_graphs, request.verify)
+    if request.cross is None:
+        study = _Study(request, tricks, loaded, request.name, place, budget)
+        written = yield from study.events(plan_only)
+        if written is not None:
+            if digest is not None:
+                remember(request.results, digest, written.folder)
+            yield written
+        return
+    from harness.study.conditions import cross
+
+    done = []
+    for label, condition in cross(loaded, request.cross):
+        written = yield from _Study(request, tricks, condition, label, place, budget).events(plan_only)
+        if written is not None:
+            done.append(written)
+            yield written
+    if not plan_only:
+        from harness.analysis.compare import compare
+
+        yield Compared(compare({w.study: w.loaded.analysis for w in done}))
+
+
+def facts_of(written: Written) -> dict[str, Any]:
+    """All that a study found, as values that JSON can hold."""
+    found = [{**asdict(finding), "arms": arms} for finding, arms in written.loaded.findings()]
+    facts: dict[str, Any] = {"study": written.study, "report": str(written.page), "findings": found}
+    facts["notes"] = list(written.loaded.manifest.notes)
+    if written.loaded.design is not None:
+        facts["design"] = asdict(written.loaded.design)
+    return facts | asdict(written.loaded.analysis)
+
+
+def _checked(r: Request) -> tuple[Experiment, list[str], float]:
+    """The experiment with all overrides, the arms as asked, and the seconds of the budget."""
+    for path in r.plugins:
+        registry.add_plugin(path)
+    for arm in r.tricks or ():
+        for trick in arm.partition("=")[0].split("+"):
+            registry.check(trick.partition(".")[0])
+    typed = parse_settings(r.settings)
+    if r.margin is not None:
+        typed["experiment", "margin"] = r.margin, f"--margin {r.margin}"
+    loaded = load(r.experiment, typed)
+    if not r.tricks and not r.declared and r.design != "aa":
+        own = f"; `harness run {r.experiment}` is the study that it declares" if loaded.study.tricks else ""
+        raise UserError(f"name at least one trick; `harness tricks` lists them{own}")
+    tricks = list(r.tricks or loaded.study.tricks)
+    if not tricks and r.design != "aa":
+        raise UserError(f"{r.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
+    if r.seeds not in (None, "auto") and not 1 <= (whole(str(r.seeds)) or 0) <= MOST_SEEDS:
+        raise UserError(f"--seeds {r.seeds}: a number of seeds from 1 to {MOST_SEEDS}, or auto")
+    if r.until_decided and r.seeds is not None:
+        raise UserError(
+            f"--seeds {r.seeds} with --until-decided: the looks decide how many; limit them with --max-seeds"
+        )
+    if r.budget is not None and r.seeds != "auto":
+        raise UserError(f"--budget {r.budget}: it limits --seeds auto, which is not asked for")
+    budget = math.inf if r.budget is None else parse_time(r.budget, "--budget")
+    if r.max_seeds is not None and r.seeds != "auto" and not r.until_decided:
+        raise UserError(f"--max-seeds {r.max_seeds}: it limits --seeds auto and --until-decided; ask for one of them")
+    return loaded, tricks, budget
+
+
+def _digest(r: Request, loaded: Experiment) -> str | None:
+    """What identifies the request where its plan depends on nothing but the request, the images and the code."""
+    if r.verify or r.plugins or r.cross is not None or r.seeds == "auto":
+        return None
+    options = {o.field: getattr(r, o.field) for o in OPTIONS if o.flag.reproduces} | {"declared": r.declared}
+    return request_of(options, text_of(r.experiment), content(loaded.data, data_folder(r.data_root)).digest)
+
+
+def _answer(r: Request, folder: Path, manifest: Any) -> Events:
+    """What is to be told of a study that has all its runs."""
+    with ExitStack() as held:
+        yield from _hold(held, folder)
+        yield Started(manifest.study, len(manifest.runs), 0, manifest.notes)
+        yield _write(folder, r.reports)
+
+
+def _hold(held: ExitStack, folder: Path) -> Events:
+    """Have a study's folder for oneself until `held` is closed."""
+    prepare(folder)
+    lock = StudyLock(folder)
+    if not lock.take():
+        yield Waiting(folder.name)
+        while not lock.take():
+            time.sleep(POLL)
+    held.callback(lock.release)
+
+
+def _write(folder: Path, reports: Path) -> Written:
+    from harness.report.build import write_report
+
+    page, loaded = write_report(folder, reports)
+    return Written(folder.name, folder, page, loaded)
+
+
+@dataclass
+class _Study:
+    """One study of a request, in one condition; `name` is the study's, or the condition's label."""
+
+    r: Request
+    tricks: Sequence[str]
+    loaded: Experiment
+    name: str | None
+    place: Place
+    budget: float
+
+    def __post_init__(self) -> None:
+        from harness.study.plan import checked_name, study_name
+
+        r = self.r
+        self.workers = parse_workers(r.workers, self.place)
+        self.design = self.loaded.study.design if r.design is None else r.design
+        if r.cross is not None:
+            own = study_name(self.loaded.experiment.name, self.design, self.tricks)
+            self.name = f"{own if r.name is None else checked_name(r.name)}-{self.name}"
+
+    def events(self, plan_only: bool) -> Generator[Event, None, Written | None]:
+        """From plan to page; returns the last look, or None when only the plan was asked for."""
+        from harness.analysis.sequential import calibrate, looks_until
+        from harness.study.plan import check_free
+
+        r, most = self.r, self.r.max_seeds or MAX_SEEDS
+        looks = looks_until(most) if r.until_decided else ()
+        if looks:
+            alpha = calibrate(looks, self.loaded.study.alpha)
+            study = self.loaded.study.model_copy(update={"alpha": alpha})
+            self.loaded = self.loaded.model_copy(update={"study": study})
+        warnings: list[str] = []
+        self.images = self._images(plan_only, warnings)
+        seeds = self.loaded.study.seeds if r.seeds in (None, "auto") else int(str(r.seeds))
+        note = ""
+        if self.design.replace("-", "_") == "greedy":
+            if plan_only:
+                raise UserError("design greedy: its arms depend on results, so it has no plan; plan `cumulative`")
+            note = yield from self._greedy(seeds)
+        plan = self._plan(looks[0] if looks else seeds, note)
+        check_free(r.results, plan.manifest.study, "study")
+        warnings += plan.problems
+        if r.seeds == "auto":
+            plan = self._plan(self._enough(note, most, warnings), note)
+            seeds = len(plan.manifest.seeds)
+        yield Planned(plan, tuple(warnings), self._ahead(plan) if plan_only else None)
+        if plan_only:
+            return None
+        written = None
+        for i, n in enumerate(looks or (seeds,)):
+            if looks:
+                plan = self._plan(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
+                                     f"{self.loaded.study.alpha:.4f}, which keep the declared level over all looks; "
+                                     f"this is look {i + 1}.")  # fmt: skip
+            written = yield from self._do(plan, r.name is not None)
+            effects = written.loaded.analysis.effects
+            undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "no verdict"))
+            if looks:
+                yield Looked(n, undecided)
+            if not undecided:
+                break
+        return written
+
+    def _plan(self, seeds: int, note: str = "", arms: Sequence[str] | None = None) -> Plan:
+        from harness.study.plan import make_plan
+
+        r, asked = self.r, self.r.asked | {"tricks": list(self.tricks)}
+        return make_plan(
+            self.loaded, self.tricks if arms is None else arms,
+            design=self.design if arms is None else "one_at_a_time", seeds=range(seeds), place=self.place,
+            results=r.results, images=self.images, request=asked, command=command_of(asked), toml=text_of(r.experiment),
+            name=self.name if arms is None else None, max_arms=r.max_arms, note=note,
+        )  # fmt: skip
+
+    def _images(self, plan_only: bool, warnings: list[str]) -> str:
+        """The content digest of the data set; a plan may do without."""
+        try:
+            return content(self.loaded.data, self.place.data_root).digest
+        except UserError as error:
+            if not plan_only:
+                raise
+            warnings.append(f"planned without the images: {error}")
+            return ""
+
+    def _ahead(self, plan: Plan) -> Any:
+        from harness.study.forecast import forecast
+
+        return forecast(plan, self.loaded, self.place, self.r.results, slots(self.workers))
+
+    def _enough(self, note: str, most: int, warnings: list[str]) -> int:
+        """How many seeds find the margin within the budget."""
+        from harness.study.forecast import affordable, choose_seeds
+
+        longest = self._plan(most, note)
+        ahead = self._ahead(longest)
+        fitting = affordable(longest, ahead, self.budget)
+        seeds = choose_seeds(ahead, fitting)
+        if seeds > fitting:
+            warnings.append(
+                f"--budget {self.r.budget}: it holds {fitting} seeds, and a verdict needs the {seeds} planned here"
+            )
+        return seeds
+
+    def _greedy(self, seeds: int) -> Generator[Event, None, str]:
+        """Put the tricks into greedy order, from studies of their own; returns the sentence that says so."""
+        from harness.store.reader import read_study
+        from harness.study.greedy import greedy_order
+        from harness.study.plan import clashes
+
+        steps = greedy_order(self.tricks, lambda arm: bool(clashes(self.loaded, arm)))
+        arms = next(steps)
+        while True:
+            plan = self._plan(seeds, arms=arms)
+            written = yield from self._do(plan, named=False)
+            manifest = written.loaded.manifest
+            rows = read_study(written.folder, manifest.runs, predictions=False).runs
+            values = rows[rows["fingerprint"] == manifest.fingerprint].set_index("run_id")["val_accuracy"]
+            by_tricks = {frozenset(a.tricks): values.reindex(list(a.run_ids.values())).mean() for a in manifest.arms}
+            try:
+                arms = steps.send({arm: float(by_tricks[frozenset(arm.split("+"))]) for arm in arms})
+            except StopIteration as end:
+                order, refused = end.value
+                break
+        self.tricks, self.design = order, "cumulative"
+        note = f"The order {', '.join(order)} was chosen greedily by validation accuracy on the same seeds."
+        return note + (f" Left out, because they clash with the stack: {', '.join(refused)}." if refused else "")
+
+    def _do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
+        """Train what is missing of a plan and write its page, with the study's folder to oneself."""
+        from harness.study.runner import other_question, refusal, under_names
+
+        results = self.r.results
+        with ExitStack() as held:
+            for candidate in under_names(plan, named):
+                folder = results / candidate.manifest.study
+                yield from _hold(held, folder)
+                why = other_question(folder, candidate.manifest)
+                if not why:
+                    break
+                held.close()
+            else:
+                raise refusal(folder, why)
+            yield from self._train(candidate.look(results))
+            return _write(folder, self.r.reports)
+
+    def _train(self, plan: Plan) -> Events:
+        """Do the missing runs."""
+        from harness.study.preflight import preflight
+        from harness.study.runner import run_study
+
+        r = self.r
+        ready = preflight(plan, self.place, r.results, self.workers, r.plugins)
+        images = content(self.loaded.data, self.place.data_root)
+        plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
+        missing = len(plan.missing)
+        passed_over = images.notes if missing else ()
+        notes = (*passed_over, *plan.manifest.notes)
+        yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
+        for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
+            told = run.reason in ready.refused.values()
+            yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
+
+
+def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:
+    """Which files of a data set are in no split, in a sentence.
+
+    Args:
+        unreadable: (path, reason) of each.
+        images: how many the data set has with them.
+    """
+    named = "; ".join(f"{path}: {why}" for path, why in unreadable[:NAMED])
+    more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+    return f"{len(unreadable)} of {images} image files cannot be read and are left out ({named}{more})."

@@ -1,0 +1,92 @@
+"""What happens while a study is made, in the order of happening."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.analysis.compare import Comparison
+    from harness.report.build import Loaded
+    from harness.study.forecast import Forecast
+    from harness.study.plan import Plan
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A study is planned, and what that found to warn of. `ahead` is there when only the plan was asked for."""
+
+    plan: Plan
+    warnings: tuple[str, ...]
+    ahead: Forecast | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Another command works on the study."""
+
+    study: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """The missing runs of a study begin; with none missing, everything is stored already."""
+
+    study: str
+    total: int
+    missing: int
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A run has ended an epoch: `values` by "split/metric"."""
+
+    arm: str
+    seed: int
+    epoch: int
+    epochs: int
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run has ended. `told` says whether its failure was said before."""
+
+    arm: str
+    seed: int
+    status: str
+    reason: str
+    seconds: float
+    val_accuracy: float | None
+    told: bool = False
+
+
+@dataclass(frozen=True)
+class Looked:
+    """A study that stops when every arm is decided was judged; `undecided` are the arms that are not."""
+
+    seeds: int
+    undecided: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A study is judged and its page is written."""
+
+    study: str
+    folder: Path
+    page: Path
+    loaded: Loaded
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Studies of several conditions are compared."""
+
+    comparison: Comparison
+
+
+Event = Planned | Waiting | Started | Epoch | Finished | Looked | Written | Compared

@@ -1,0 +1,71 @@
+"""Values that options give: `--set`, times and numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from harness.errors import UserError
+from harness.experiment import Experiment, load_experiment
+from harness.tricks import registry
+from harness.values import Keys, read_value
+
+Typed = dict[Keys, tuple[Any, str]]
+"""Values that options gave, each with the option as it was typed, by the keys that lead to it."""
+
+
+def parse_settings(settings: Sequence[str]) -> Typed:
+    """The values of `--set`: trick.param=value, or section.key=value for experiment, data, model, recipe and study.
+
+    Raises:
+        UserError: not of the form NAME.KEY=VALUE, or an unknown trick.
+    """
+    out: Typed = {}
+    for text in settings:
+        left, equals, right = text.partition("=")
+        section, *keys = left.split(".")
+        if not (equals and section and keys and all(keys)):
+            raise UserError(f"--set {text}: write NAME.KEY=VALUE, for example mixup.alpha=0.4 or recipe.epochs=5")
+        if section not in ("experiment", "data", "model", "recipe", "study"):
+            registry.check(section)
+            keys, section = [section, *keys], "tricks"
+        value = None if right == "null" else read_value(right, f"--set {text}")  # TOML has no null
+        out[(section, *keys)] = value, f"--set {text}"
+    return out
+
+
+def load(experiment: str, typed: Typed) -> Experiment:
+    """The experiment of that name or path with the values that options gave.
+
+    Raises:
+        UserError: as in `load_experiment`, or a value inside one that is no table.
+    """
+    overrides: dict[str, dict[str, Any]] = {}
+    for keys, (value, option) in typed.items():
+        *outer, last = keys
+        target: Any = overrides
+        for key in outer:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise UserError(f"{option}: {key} has another value, which holds no {last}; leave one of them out")
+        target[last] = value
+    return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
+
+
+def whole(text: str) -> int | None:
+    """A whole number in plain digits, or None: Python would also read those of other scripts, and has limits."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+def parse_time(text: str, option: str) -> float:
+    """Seconds of a time such as "90s", "20m" or "1.5h", as `option` was given it.
+
+    Raises:
+        UserError: not of that form.
+    """
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smh])", text)
+    seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
+    if not seconds:
+        raise UserError(f"{option} {text}: write a number and s, m or h, for example 20m")
+    return seconds

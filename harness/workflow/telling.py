@@ -1,0 +1,53 @@
+"""Events told to a person: lines and a progress bar on stderr, in a terminal or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from harness.workflow.events import Event, Finished, Looked, Planned, Started, Waiting
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def telling(events: Iterator[Event], log: Console) -> Iterator[Event]:
+    """Pass events on, and tell of them; closing early, or an error in whoever reads, ends the work."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with closing(events), Progress(*columns, console=log, transient=True) as progress:  # type: ignore[type-var]
+        task = None
+        for event in events:
+            if isinstance(event, Started):
+                if task is not None:
+                    progress.remove_task(task)
+                task = progress.add_task("training", total=event.total, completed=event.total - event.missing)
+            elif isinstance(event, Finished) and task is not None:
+                progress.advance(task)
+            for line, style in lines(event):
+                log.print(line, style=style, markup=False, soft_wrap=True)
+            yield event
+
+
+def lines(event: Event) -> Iterable[tuple[str, str]]:
+    """What is said of an event: lines with their styles."""
+    match event:
+        case Planned():
+            return [(f"warning: {warning}", "yellow") for warning in event.warnings]
+        case Waiting():
+            return [(f"another command works on {event.study}; waiting until it ends", "")]
+        case Started():
+            done = event.total - event.missing
+            begun = f"{event.total} runs, {done} done already, {event.missing} to train"
+            said = begun if event.missing else f"all {event.total} runs are done already"
+            notes = [(f"note: {note}", "") for note in event.notes]
+            return [(f"{event.study}: {said}", ""), *notes, *((f"warning: {w}", "yellow") for w in event.warnings)]
+        case Finished(told=False):
+            what = f"val {event.val_accuracy:.1%}" if event.val_accuracy is not None else event.status
+            why = f": {event.reason}" if event.reason else ""
+            return [(f"  {event.arm}, seed {event.seed}: {what}{why} ({event.seconds:.1f} s)", "")]
+        case Looked(undecided=arms) if arms:
+            return [(f"after {event.seeds} seeds undecided: {', '.join(arms)}", "")]
+    return []
