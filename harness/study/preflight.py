@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cpus import available
-from harness.errors import UserError
+from harness.errors import DEBUG, UserError
 from harness.experiment import BASELINE, Arm, RunSpec
 from harness.identity import key_of
 from harness.store.writer import atomically
@@ -290,7 +290,7 @@ class _Throwaway:
 def serve(pipe: Connection, other: Connection, threads: int, plugins: Sequence[str], copied: bool) -> None:
     """What the process does: rehearse what it is sent, until the pipe is closed or its parent is gone.
 
-    It is silent: what libraries and tricks print, they print again in the runs.
+    It is silent, but for tracebacks that were asked for: what libraries and tricks print, they print again in the runs.
     """
     other.close()
     for number in ("SIGINT", "SIGHUP"):
@@ -300,7 +300,7 @@ def serve(pipe: Connection, other: Connection, threads: int, plugins: Sequence[s
     faulthandler.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     silence = os.open(os.devnull, os.O_WRONLY)
-    for stream in (1, 2):
+    for stream in (1,) if os.environ.get(DEBUG) else (1, 2):
         os.dup2(silence, stream)
 
     from harness.study.workers.local import start_worker, worker_environment

@@ -90,8 +90,6 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
             raise AssertionError("something drew from a global random generator")
         measured, result.predictions = _final(session, place)
     except Exception as error:
-        if os.environ.get(DEBUG):
-            traceback.print_exception(error)
         status, reason = outcome_of(error, spec)
     train_loss = [p.value for p in result.points if p.split == "train" and p.metric == "loss"]
     run = session.run if session else None
@@ -131,6 +129,8 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
 
 def outcome_of(error: Exception, spec: RunSpec) -> tuple[str, str]:
     """The status and the reason of a run that raised this."""
+    if os.environ.get(DEBUG) and not isinstance(error, NotApplicable):
+        traceback.print_exception(error)
     text = str(error).splitlines()[0] if str(error) else ""
     if isinstance(error, NotApplicable):
         return "skipped", str(error)

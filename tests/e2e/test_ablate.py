@@ -180,7 +180,7 @@ def test_what_goes_wrong_in_a_run_becomes_a_row_and_the_study_goes_on(cli, short
 
     assert status["baseline", 0][0] == status["baseline", 1][0] == status["explodes", 0][0] == "ok"
     assert status["explodes", 1][0] == "diverged"
-    assert status["broken", 0] == ("failed", "RuntimeError: no such luck (plugin.py:17)")
+    assert status["broken", 0] == ("failed", "pre-flight: RuntimeError: no such luck (plugin.py:17)")
     assert status["no_memory", 0][0] == "failed"
     assert "memory" in status["no_memory", 0][1]
     html = (cli.folder / "reports" / "faults.html").read_text()

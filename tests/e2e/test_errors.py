@@ -1,11 +1,12 @@
 """Bad input ends with exit code 2 and one clear line for each thing wrong, never a traceback."""
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from harness.cli import main
-from harness.data.sources import data_root
+from harness.data.disk import data_root
 
 CASES = {
     "unknown trick": (["ablate", "mixpu"], "unknown trick 'mixpu'; did you mean 'mixup'?"),
@@ -111,7 +112,7 @@ def test_a_user_without_a_home_needs_none(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HARNESS_DATA", raising=False)
     monkeypatch.setattr("os.path.expanduser", lambda path: path)  # which is what it does for such a user
-    assert data_root() == Path(".cache/harness")
+    assert data_root() == Path(tempfile.gettempdir(), "harness")
 
 
 def test_a_missing_data_set_names_the_file_and_the_offline_default(here, monkeypatch):

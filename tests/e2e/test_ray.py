@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from harness.data.sources import data_root
+from harness.data.disk import data_root
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.store.reader import read_study
@@ -99,6 +99,7 @@ def head(cluster):
 def study(tmp_path, monkeypatch):
     """Makes the jobs of a short digits study, of which each call has a folder of its own."""
     monkeypatch.setattr(registry, "_plugins", {})
+    monkeypatch.setattr(registry, "_sources", {})
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN.format(folder=str(tmp_path)))
     registry.add_plugin(plugin)
