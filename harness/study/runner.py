@@ -20,27 +20,6 @@ from harness.study.workers.local import lost, run_jobs, run_packed
 from harness.training.session import Place
 
 
-def under_names(plan: Plan, named: bool) -> list[Plan]:
-    """The plan under the names that its study may have, best first.
-
-    A folder belongs to one question. A study that asks another one under a name that nobody chose gets that name with
-    six hex digits of its question.
-
-    Args:
-        plan: of the study.
-        named: whether the user chose the name.
-    """
-    return [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]
-
-
-def refusal(study_dir: Path, why: Sequence[str]) -> UserError:
-    """That the study in a folder is another one."""
-    return UserError(
-        f"study {study_dir.name} in {study_dir.parent} asks something else ({'; '.join(why[:3])}); choose another name "
-        "with --name, or remove that folder"
-    )
-
-
 def other_question(study_dir: Path, manifest: Manifest) -> list[str]:
     """In what the study that lies in a folder differs from this one; nothing if there is none.
 

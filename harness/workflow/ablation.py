@@ -147,6 +147,30 @@ def _hold(held: ExitStack, folder: Path) -> Events:
     held.callback(lock.release)
 
 
+def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator[Event, None, Plan]:
+    """Have the folder of a study for oneself until `held` is closed; returns the plan with what is stored now.
+
+    A folder belongs to one question. A study that asks another one under a name that nobody chose gets that name with
+    six hex digits of its question.
+
+    Raises:
+        UserError: the chosen name is that of another study, or the folder cannot be written.
+    """
+    from harness.study.runner import other_question
+
+    for candidate in [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]:
+        folder = results / candidate.manifest.study
+        yield from _hold(held, folder)
+        why = other_question(folder, candidate.manifest)
+        if not why:
+            return candidate.look(results)
+        held.close()
+    raise UserError(
+        f"study {folder.name} in {results} asks something else ({'; '.join(why[:3])}); choose another name with "
+        "--name, or remove that folder"
+    )
+
+
 def _write(folder: Path, reports: Path) -> Written:
     from harness.report.build import write_report
 
@@ -284,21 +308,10 @@ class _Study:
 
     def _do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
         """Train what is missing of a plan and write its page, with the study's folder to oneself."""
-        from harness.study.runner import other_question, refusal, under_names
-
-        results = self.r.results
         with ExitStack() as held:
-            for candidate in under_names(plan, named):
-                folder = results / candidate.manifest.study
-                yield from _hold(held, folder)
-                why = other_question(folder, candidate.manifest)
-                if not why:
-                    break
-                held.close()
-            else:
-                raise refusal(folder, why)
-            yield from self._train(candidate.look(results))
-            return _write(folder, self.r.reports)
+            plan = yield from opened(held, plan, self.r.results, named)
+            yield from self._train(plan)
+            return _write(self.r.results / plan.manifest.study, self.r.reports)
 
     def _train(self, plan: Plan) -> Events:
         """Do the missing runs."""

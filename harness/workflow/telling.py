@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from harness.workflow.events import Event, Finished, Looked, Planned, Started, Waiting
@@ -17,17 +18,19 @@ def telling(events: Iterator[Event], log: Console) -> Iterator[Event]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with closing(events), Progress(*columns, console=log, transient=True) as progress:  # type: ignore[type-var]
-        task = None
+    advance: Callable[[], object] = bool
+    with closing(events), ExitStack() as shown:  # type: ignore[type-var]
         for event in events:
-            if isinstance(event, Started):
-                if task is not None:
-                    progress.remove_task(task)
-                task = progress.add_task("training", total=event.total, completed=event.total - event.missing)
-            elif isinstance(event, Finished) and task is not None:
-                progress.advance(task)
+            if not isinstance(event, Finished):
+                shown.close()  # nobody prints beside a bar
             for line, style in lines(event):
                 log.print(line, style=style, markup=False, soft_wrap=True)
+            if isinstance(event, Started) and event.missing:
+                bar = shown.enter_context(Progress(*columns, console=log, transient=True))
+                task = bar.add_task("training", total=event.total, completed=event.total - event.missing)
+                advance = partial(bar.advance, task)
+            elif isinstance(event, Finished):
+                advance()
             yield event
 
 

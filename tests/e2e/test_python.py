@@ -47,7 +47,7 @@ def test_a_stored_study_is_loaded_and_exported(made):
     assert harness.load(study.folder).runs.equals(study.runs)
     assert again.html(places["reports"]).read_text().startswith("<!doctype html>")
     assert "\\begin{tabular}" in again.latex()
-    assert again.table("csv").splitlines()[0].startswith("arm,")
+    assert again.table("csv").splitlines()[0].startswith("study,scope,")
     assert "<td>label_smoothing</td>" in again._repr_html_()
 
 

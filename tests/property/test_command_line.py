@@ -86,7 +86,7 @@ def call(tmp_path, monkeypatch, capsys):
         raise Looked("looked")
 
     monkeypatch.setattr("harness.study.forecast.forecast", looked)
-    monkeypatch.setattr("harness.cli.studies.train", looked)
+    monkeypatch.setattr("harness.workflow.ablation._Study._train", lambda study, plan: looked(plan, study.loaded))
     monkeypatch.setattr("harness.cli.searching._do_search", searched)
     monkeypatch.setattr("harness.cli.searching._print_search_plan", searched)
     monkeypatch.setattr("harness.bench.run_bench", lambda *_: [])

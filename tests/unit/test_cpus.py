@@ -5,10 +5,10 @@ import os
 import pytest
 
 from harness import cpus
-from harness.cli import options
 from harness.cpus import Cpus, available, limited, quota
 from harness.study import doctor
 from harness.training.session import Place
+from harness.workflow import place
 
 V1 = "12:memory:/job\n4:cpu,cpuacct:{}\n1:name=systemd:/\n"
 V2 = "0::{}\n"
@@ -96,10 +96,10 @@ def test_affinity_is_asked_of_the_system():
 
 @pytest.mark.parametrize(("threads", "workers"), [(1, 6), (2, 3), (4, 1), (8, 1)])
 def test_there_are_as_many_workers_as_usable_cpus_feed(tmp_path, monkeypatch, threads, workers):
-    monkeypatch.setattr(options, "available", lambda: Cpus(6, "6 of 64: affinity"))
+    monkeypatch.setattr(place, "available", lambda: Cpus(6, "6 of 64: affinity"))
 
-    assert options.parse_workers(None, Place(tmp_path, "cpu", threads)) == workers
-    assert options.slots("local") == 6
+    assert place.parse_workers(None, Place(tmp_path, "cpu", threads)) == workers
+    assert place.slots("local") == 6
 
 
 def test_the_doctor_says_how_many_cpus_and_why(tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """From what was asked for to a manifest and runs; nothing is trained."""
 
-import threading
-import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -10,8 +9,10 @@ from harness.experiment import load_experiment
 from harness.store.schema import Manifest
 from harness.store.writer import write_manifest
 from harness.study.plan import check_free, make_plan, scope_of, study_name
-from harness.study.runner import open_study, other_question
+from harness.study.runner import other_question
 from harness.training.session import Place
+from harness.workflow.ablation import opened
+from harness.workflow.events import Waiting
 
 
 @pytest.fixture
@@ -143,34 +144,36 @@ def test_a_study_of_an_earlier_version_is_told_by_its_runs(plan, tmp_path):
 def test_a_name_that_nobody_chose_is_made_another_one_where_it_is_taken(plan, tmp_path):
     first, other = plan("mixup"), plan("mixup", overrides={"recipe": {"epochs": 3}})
     for wanted, made in ((first, "digits-mixup"), (other, f"digits-mixup-{other.mark}"), (first, "digits-mixup")):
-        with open_study(wanted, tmp_path, named=False, waiting=print) as opened:
-            write_manifest(tmp_path / opened.manifest.study, opened.manifest)
-        assert opened.manifest.study == made
+        with ExitStack() as held:
+            got, said = taken(opened(held, wanted, tmp_path, named=False))
+            write_manifest(tmp_path / got.manifest.study, got.manifest)
+        assert (got.manifest.study, said) == (made, [])
 
     assert plan("mixup", seeds=7, overrides={"recipe": {"epochs": 3}}).mark == other.mark, "more seeds, same question"
-    with (
-        pytest.raises(UserError, match=r"study digits-mixup .*recipe.epochs was 80 and is 3.*--name"),
-        open_study(other, tmp_path, named=True, waiting=print),
-    ):
-        pass
+    expected = r"study digits-mixup .*recipe.epochs was 80 and is 3.*--name"
+    with pytest.raises(UserError, match=expected), ExitStack() as held:
+        taken(opened(held, other, tmp_path, named=True))
+
+
+def taken(opening):
+    """What comes of opening a study, and the events until then."""
+    said = []
+    while True:
+        try:
+            said.append(next(opening))
+        except StopIteration as end:
+            return end.value, said
 
 
 def test_a_study_has_one_writer_and_the_next_waits_with_a_word(plan, tmp_path):
-    made, said, order = plan("mixup"), [], []
+    made = plan("mixup")
+    with ExitStack() as held, ExitStack() as later:
+        taken(opened(held, made, tmp_path, named=True))
+        second = opened(later, made, tmp_path, named=True)
 
-    def second():
-        with open_study(made, tmp_path, named=True, waiting=said.append):
-            order.append("second")
-
-    with open_study(made, tmp_path, named=True, waiting=said.append):
-        thread = threading.Thread(target=second)
-        thread.start()
-        while not said:
-            time.sleep(0.01)
-        order.append("first")
-    thread.join()
-
-    assert (said, order) == (["digits-mixup"], ["first", "second"])
+        assert next(second) == Waiting("digits-mixup")
+        held.close()
+        assert taken(second)[0].manifest == made.manifest
 
 
 def test_an_arm_of_a_sweep_is_there_once_however_often_it_is_asked_for(plan):
