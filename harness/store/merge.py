@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -38,8 +36,7 @@ def consolidate(study_dir: Path, minimum: int = 2) -> None:
             table = of_kept(table, kept)
         if len(read) < minimum:
             continue
-        digest = hashlib.sha256("\n".join(sorted(p.name for p in read)).encode()).hexdigest()[:12]
-        merged = study_dir / kind / f"consolidated-{os.getpid()}-{digest}.parquet"
+        merged = study_dir / kind / f"{kind}.parquet"
         write_table(table, merged, compression="zstd", use_dictionary=True, write_statistics=True)
         for path in read:
             if path != merged:

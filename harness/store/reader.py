@@ -306,12 +306,17 @@ def find_row(study_dir: Path, key: Key, columns: Sequence[str]) -> dict[str, Any
         try:
             rows = _rows(own, key, columns) if own.exists() else []
             if not rows:  # listed after the look at the run's own file, which merging removes last
-                merged = sorted((study_dir / "runs").glob("consolidated-*.parquet"))
+                merged = [path for path in sorted((study_dir / "runs").glob("*.parquet")) if _is_merged(path)]
                 rows = [row for path in merged for row in _rows(path, key, columns)]
         except FileNotFoundError:
             continue  # merged into another file meanwhile
         return max(rows, key=lambda row: (row["status"] == "ok", row["finished"]), default=None)
     return None
+
+
+def _is_merged(path: Path) -> bool:
+    """Whether a file may hold many runs; the second name is that of earlier versions."""
+    return path.stem == path.parent.name or path.name.startswith("consolidated-")
 
 
 def _rows(path: Path, key: Key, columns: Sequence[str]) -> list[dict[str, Any]]:

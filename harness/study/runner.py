@@ -15,7 +15,7 @@ from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import write_manifest
 from harness.study.plan import Plan
-from harness.study.workers.job import Finished, Job
+from harness.study.workers.job import EpochEnd, Finished, Job
 from harness.study.workers.local import lost, run_jobs, run_packed
 from harness.training.session import Place
 
@@ -64,8 +64,10 @@ def run_study(
     workers: int | str | None,
     plugins: Sequence[Path] = (),
     refused: Mapping[str, str] | None = None,
-) -> Iterator[Finished]:
+) -> Iterator[Finished | EpochEnd]:
     """Do what is missing of a plan, yielding each run as it ends. The study's lock is held.
+
+    Epochs of runs on this machine are yielded meanwhile.
 
     `workers` is a number of local processes, None for as many as one CUDA device holds, or the address of a Ray
     cluster ("local" or "ray://..."). Runs that are `refused`, by id and with a reason, are stored as failed.

@@ -9,6 +9,7 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,11 +54,19 @@ class Result:
     predictions: Predictions | None = None
 
 
-def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UNKNOWN) -> Result:
+def execute(
+    spec: RunSpec,
+    experiment: str,
+    place: Place,
+    planned: Identity = UNKNOWN,
+    on_epoch: Callable[[int, list[Point]], None] = lambda epoch, points: None,
+) -> Result:
     """Train and evaluate one run. Never raises for what goes wrong inside it: that becomes the row's status.
 
     The row's identity is that of the images and code that were used; the planned one is stored where the images cannot
     be read at all.
+
+    `on_epoch` gets the number of epochs done and the curve points of the last one.
 
     A trick that cannot act is `skipped`; a loss that is not finite is `diverged`; everything else that
     raises is `failed`. The reason is stored either way.
@@ -82,6 +91,7 @@ def execute(spec: RunSpec, experiment: str, place: Place, planned: Identity = UN
             lambda: session.validate(place), clock, place.check,
         ):  # fmt: skip
             result.points += points
+            on_epoch(session.run.epoch, points)
             if saved is not None and time.monotonic() - saved_at >= place.checkpoint_seconds:
                 with suppress(OSError):  # a disk too full for a checkpoint may still take the rows
                     checkpoint.save(saved, session, result.points, clock)

@@ -22,7 +22,7 @@ from harness.store.locks import POLL, StudyLock
 from harness.store.writer import prepare
 from harness.study.asked import recall, remember, request_of
 from harness.tricks import registry
-from harness.workflow.events import Compared, Event, Finished, Looked, Planned, Started, Waiting, Written
+from harness.workflow.events import Compared, Epoch, Event, Finished, Looked, Planned, Started, Waiting, Written
 from harness.workflow.place import data_folder, make_place, parse_workers, slots
 from harness.workflow.request import OPTIONS, Request
 from harness.workflow.settings import load, parse_settings, parse_time, whole
@@ -317,6 +317,7 @@ class _Study:
         """Do the missing runs."""
         from harness.study.preflight import preflight
         from harness.study.runner import run_study
+        from harness.study.workers.job import EpochEnd
 
         r = self.r
         ready = preflight(plan, self.place, r.results, self.workers, r.plugins)
@@ -327,6 +328,9 @@ class _Study:
         notes = (*passed_over, *plan.manifest.notes)
         yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
         for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
+            if isinstance(run, EpochEnd):
+                yield Epoch(run.arm, run.seed, run.epoch, run.epochs, run.points)
+                continue
             told = run.reason in ready.refused.values()
             yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
 

@@ -42,13 +42,13 @@ class Started:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A run has ended an epoch: `values` by "split/metric"."""
+    """How far a run is: `points` of its curves since it was last told, each (epoch, step, split, metric, value)."""
 
     arm: str
     seed: int
     epoch: int
     epochs: int
-    values: dict[str, float]
+    points: tuple[tuple[int, int, str, str, float], ...]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness.workflow.events import Event, Finished, Looked, Planned, Started, Waiting
+from harness.workflow.events import Epoch, Event, Finished, Looked, Planned, Started, Waiting
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,19 +18,22 @@ def telling(events: Iterator[Event], log: Console) -> Iterator[Event]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    advance: Callable[[], object] = bool
+    advance: Callable[..., object] = bool
+    describe: Callable[..., object] = dict
     with closing(events), ExitStack() as shown:  # type: ignore[type-var]
         for event in events:
-            if not isinstance(event, Finished):
+            if not isinstance(event, Finished | Epoch):
                 shown.close()  # nobody prints beside a bar
             for line, style in lines(event):
                 log.print(line, style=style, markup=False, soft_wrap=True)
             if isinstance(event, Started) and event.missing:
                 bar = shown.enter_context(Progress(*columns, console=log, transient=True))
                 task = bar.add_task("training", total=event.total, completed=event.total - event.missing)
-                advance = partial(bar.advance, task)
+                advance, describe = partial(bar.advance, task), partial(bar.update, task)
             elif isinstance(event, Finished):
                 advance()
+            elif isinstance(event, Epoch):
+                describe(description=f"{event.arm}, seed {event.seed}: epoch {event.epoch} of {event.epochs}")
             yield event
 
 

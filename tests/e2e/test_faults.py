@@ -21,7 +21,7 @@ from harness.experiment import Arm, TrickSpec
 from harness.store.reader import read_study
 from harness.store.writer import prepare
 from harness.study.workers import local
-from harness.study.workers.job import Job
+from harness.study.workers.job import Finished, Job
 from harness.study.workers.local import run_packed
 from harness.testing import tiny_spec
 from harness.training.session import Place
@@ -376,7 +376,8 @@ def test_runs_that_share_a_device_have_it_to_themselves_when_its_memory_did_not_
     prepare(tmp_path / "study")
     jobs = [Job.of(spec, "test", tmp_path / "study", Place(data_root=tmp_path)) for spec in specs]
 
-    ended = list(run_packed(jobs, [plugin], memory=partial(tuple, (70, 100))))
+    news = list(run_packed(jobs, [plugin], memory=partial(tuple, (70, 100))))
+    ended = [n for n in news if isinstance(n, Finished)]
 
     runs = read_study(tmp_path / "study").runs.set_index("seed")
     assert [f.status for f in ended] == ["ok"] * 4, "what was tried again is told once"

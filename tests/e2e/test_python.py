@@ -7,7 +7,7 @@ import pytest
 
 import harness
 from harness.errors import UserError
-from harness.workflow.events import Finished, Planned, Started, Written
+from harness.workflow.events import Epoch, Finished, Planned, Started, Written
 
 OPTIONS = {"seeds": 2, "workers": 1, "settings": ["recipe.epochs=2", "data.test_size=400"]}
 
@@ -25,8 +25,14 @@ def made(tmp_path_factory):
 def test_a_study_is_made_with_events_and_comes_as_frames(made):
     study, events, places = made
 
-    assert [type(e) for e in events] == [Planned, Started, *[Finished] * 4, Written]
+    assert [type(e) for e in events if not isinstance(e, Epoch)] == [Planned, Started, *[Finished] * 4, Written]
     assert (events[1].total, events[1].missing) == (4, 4)
+    told = [e for e in events if isinstance(e, Epoch) and (e.arm, e.seed) == ("baseline", 1)]
+    curve = study.curves[study.curves["run_id"] == study.manifest.arms[0].run_ids[1]]
+    assert (told[-1].epoch, told[-1].epochs) == (2, 2)
+    assert sorted(p for e in told for p in e.points) == sorted(
+        curve[["epoch", "step", "split", "metric", "value"]].itertuples(index=False, name=None)
+    ), "all of the curve is told, in pieces"
     assert study.name == "digits-label-smoothing"
     assert study.effects.index.tolist() == ["label_smoothing"]
     effect = study.effects.loc["label_smoothing"]

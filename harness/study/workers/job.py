@@ -51,6 +51,17 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class EpochEnd:
+    """How far a run is: `points` of its curves since it was last told, each (epoch, step, split, metric, value)."""
+
+    arm: str
+    seed: int
+    epoch: int
+    epochs: int
+    points: tuple[tuple[int, int, str, str, float], ...]
+
+
+@dataclass(frozen=True)
 class Rows:
     """What one run leaves, as plain values that travel between processes: the arguments of `write_run`."""
 

@@ -9,22 +9,24 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from harness.cpus import available
 from harness.errors import UserError
 from harness.identity import Identity, difference
 from harness.store.writer import file_name, write_run
-from harness.study.workers.job import Finished, Job, Rows
-from harness.study.workers.processes import CannotStart, Died, Processes
+from harness.study.workers.job import EpochEnd, Finished, Job, Rows
+from harness.study.workers.processes import CannotStart, Died, Processes, tell
 from harness.study.workers.turns import POLL, Turns
 from harness.training.execute import OUT_OF_MEMORY, execute
+from harness.training.loop import Point
 from harness.training.provenance import host_facts
 from harness.tricks import registry
 
@@ -42,6 +44,9 @@ ENVIRONMENT = {
 MEMORY_SHARE = 0.9
 """Share of a CUDA device's memory that packed runs may fill."""
 
+TELL_SECONDS = 0.25
+"""Least time between two epochs of a run that are told of; the last one always is."""
+
 TRIES = 2
 """A run whose worker died is tried once more, then stored as failed."""
 
@@ -55,9 +60,9 @@ class Pool:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
 
-    def start(self, job: Job) -> Future[Finished]:
-        """Begin a job as soon as a worker is free; `outcome` takes what comes of it."""
-        return self._processes.schedule(work, args=(job,))
+    def start(self, job: Job, told: Callable[[EpochEnd], None] = lambda news: None) -> Future[Finished]:
+        """Begin a job as soon as a worker is free; `outcome` takes what comes of it, and `told` gets its epochs."""
+        return self._processes.schedule(work, (job,), told)
 
     def outcome(self, future: Future[Finished], job: Job, tries: int) -> Finished | None:
         """What became of a job that has ended for the `tries`-th time, or None when it must be started again.
@@ -106,18 +111,18 @@ def open_pool(workers: int, threads: int, plugins: Sequence[Path] = ()) -> Itera
         yield Pool(processes)
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) -> Iterator[Finished]:
-    """Do all jobs, yielding each as it ends.
+def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) -> Iterator[Finished | EpochEnd]:
+    """Do all jobs, yielding each as it ends, and epochs meanwhile.
 
     Closing the iterator early (Ctrl-C) stops the workers; finished runs stay.
     """
-    for _, finished in _each(jobs, workers, plugins):
-        yield finished
+    for _, news in _each(jobs, workers, plugins):
+        yield news
 
 
 def run_packed(
     jobs: Sequence[Job], plugins: Sequence[Path] = (), memory: Callable[[], tuple[int, int]] | None = None
-) -> Iterator[Finished]:
+) -> Iterator[Finished | EpochEnd]:
     """Do all jobs on one CUDA device with as many workers as its memory holds.
 
     The first run has the device to itself, and its process is asked how much memory is left. A run that then fails
@@ -132,11 +137,11 @@ def run_packed(
             free, total = 0, 1  # nothing is known: one run at a time
     workers = min(fitting(free, total), max(1, available().count // place.threads))
     alone = []
-    for job, finished in _each([_placed(job, packed=workers > 1) for job in rest], workers, plugins):
-        if workers > 1 and finished.reason.startswith(OUT_OF_MEMORY):
+    for job, news in _each([_placed(job, packed=workers > 1) for job in rest], workers, plugins):
+        if workers > 1 and isinstance(news, Finished) and news.reason.startswith(OUT_OF_MEMORY):
             alone.append(_placed(job, packed=False))
         else:
-            yield finished
+            yield news
     yield from run_jobs(alone, 1, plugins)
 
 
@@ -156,32 +161,41 @@ def _placed(job: Job, packed: bool) -> Job:
     return replace(job, place=replace(job.place, packed=packed))
 
 
-def _each(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterator[tuple[Job, Finished]]:
+def _each(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterator[tuple[Job, Finished | EpochEnd]]:
     if not jobs:
         return
     workers = min(workers, len(jobs))
     with open_pool(workers, jobs[0].place.threads, plugins) as pool, Turns(jobs) as turns:
         pending: dict[Future[Finished], tuple[Job, int]] = {}
+        news: SimpleQueue[tuple[Job, Future[Finished] | EpochEnd]] = SimpleQueue()
+
+        def start(job: Job, tries: int) -> None:
+            future = pool.start(job, lambda told: news.put((job, told)))
+            pending[future] = (job, tries)
+            future.add_done_callback(lambda ended: news.put((job, ended)))
+
         while pending or turns:
             # One job more than workers, so that none waits for this process.
             while len(pending) <= workers and (turn := turns.next()) is not None:
                 job, found = turn
                 if found is None:
-                    pending[pool.start(job)] = (job, 1)
+                    start(job, 1)
                 else:
                     yield job, found
-            if not pending:
-                time.sleep(POLL)
+            try:
+                job, what = news.get(timeout=POLL if turns else None)
+            except Empty:
                 continue
-            done, _ = wait(pending, timeout=POLL if turns else None, return_when=FIRST_COMPLETED)
-            for future in done:
-                job, tries = pending.pop(future)
-                finished = pool.outcome(future, job, tries)
-                if finished is None:
-                    pending[pool.start(job)] = (job, tries + 1)
-                else:
-                    turns.end(job)
-                    yield job, finished
+            if isinstance(what, EpochEnd):
+                yield job, what
+                continue
+            job, tries = pending.pop(what)
+            finished = pool.outcome(what, job, tries)
+            if finished is None:
+                start(job, tries + 1)
+            else:
+                turns.end(job)
+                yield job, finished
 
 
 def worker_environment(threads: int) -> dict[str, str]:
@@ -208,12 +222,28 @@ def work(job: Job) -> Finished:
 
 def train(job: Job) -> Rows:
     """Train one run, in a process that `start_worker` has set up."""
-    result = execute(job.spec, job.experiment, job.place, job.identity)
+    result = execute(job.spec, job.experiment, job.place, job.identity, _Teller(job))
     predictions = None
     if result.predictions is not None:
         p = result.predictions
         predictions = (p.index.cpu().numpy(), p.label.cpu().numpy(), p.logits.cpu().numpy())
     return Rows(result.row, [vars(p) for p in result.points], predictions)
+
+
+class _Teller:
+    """Tells the parent of the epochs of a run, now and then: small networks have a hundred of them in a second."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._told, self._points = job, time.monotonic(), list[Point]()
+
+    def __call__(self, epoch: int, points: list[Point]) -> None:
+        self._points += points
+        spec = self._job.spec
+        if time.monotonic() - self._told < TELL_SECONDS and epoch < spec.recipe.epochs:
+            return
+        plain = tuple((p.epoch, p.step, p.split, p.metric, p.value) for p in self._points)
+        tell(EpochEnd(spec.arm.label, spec.seed, epoch, spec.recipe.epochs, plain))
+        self._told, self._points = time.monotonic(), []
 
 
 def store(job: Job, rows: Rows) -> Finished:

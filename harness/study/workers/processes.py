@@ -79,6 +79,7 @@ class _Task:
     future: Future[Any]
     function: Callable[..., Any]
     args: Iterable[Any]
+    told: Callable[[Any], None]
 
 
 class _Process:
@@ -94,8 +95,10 @@ class _Process:
     def alive(self) -> bool:
         return not wait([self._process.sentinel], 0)
 
-    def call(self, function: Callable[..., Any], args: Iterable[Any]) -> tuple[bool, Any]:
-        """What the function returned (True) or raised (False) over there.
+    def call(
+        self, function: Callable[..., Any], args: Iterable[Any], told: Callable[[Any], None] = lambda news: None
+    ) -> tuple[bool, Any]:
+        """What the function returned (True) or raised (False) over there; `told` gets what it tells meanwhile.
 
         Raises:
             Died: the process ended instead.
@@ -106,14 +109,17 @@ class _Process:
             return False, error
         try:
             self._pipe.send_bytes(task)
-            answer = self._pipe.recv_bytes()
+            while True:
+                answer = self._pipe.recv_bytes()
+                try:
+                    good, value = ForkingPickler.loads(answer)
+                except Exception as error:
+                    return False, error
+                if good is not None:
+                    return good, value
+                told(value)
         except (EOFError, OSError):
             raise Died(self.end(0)) from None
-        try:
-            done: tuple[bool, Any] = ForkingPickler.loads(answer)
-            return done
-        except Exception as error:
-            return False, error
 
     def kill(self) -> None:
         self._process.kill()
@@ -160,8 +166,15 @@ class Processes:
         for thread in self._threads:
             thread.join()
 
-    def schedule(self, function: Callable[..., Answer], args: Iterable[Any] = ()) -> Future[Answer]:
+    def schedule(
+        self,
+        function: Callable[..., Answer],
+        args: Iterable[Any] = (),
+        told: Callable[[Any], None] = lambda news: None,
+    ) -> Future[Answer]:
         """Call a function as soon as a process is free; both it and its arguments can be pickled.
+
+        `told` is called, in another thread, with what the function tells meanwhile (see `tell`).
 
         The future holds what the function returned or raised, or `Died`, `CannotStart`, `OSError` when the system has
         no room for a process, or `CancelledError` after `stop`.
@@ -171,7 +184,7 @@ class Processes:
             if self._end is not None:
                 future.set_exception(self._end)
             else:
-                self._waiting.append(_Task(future, function, args))
+                self._waiting.append(_Task(future, function, args, told))
                 self._changed.notify()
         return future
 
@@ -251,7 +264,7 @@ class Processes:
 
     def _do(self, task: _Task, process: _Process) -> None:
         try:
-            good, answer = process.call(task.function, task.args)
+            good, answer = process.call(task.function, task.args, task.told)
         except Died as died:
             good, answer = False, died if self._end is None else self._end
         if good:
@@ -266,8 +279,21 @@ class Processes:
             process.end()
 
 
+_parent: Connection | None = None
+"""In a process of this module, the pipe to its parent."""
+
+
+def tell(news: object) -> None:
+    """Tell the parent something while a function of its is under way; nothing happens in other processes."""
+    if _parent is not None:
+        with suppress(OSError):
+            _parent.send_bytes(ForkingPickler.dumps((None, news)))
+
+
 def serve(pipe: Connection) -> None:
     """What each process does: answer until the pipe is closed, or the parent is gone."""
+    global _parent
+    _parent = pipe
     for number in TERMINAL_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -21,7 +21,7 @@ class Processes:
     def __init__(self, *outcomes):
         self.outcomes = list(outcomes)
 
-    def schedule(self, function, args):
+    def schedule(self, function, args, told=None):
         future = Future()
         outcome = self.outcomes.pop(0)
         if isinstance(outcome, BaseException):
