@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from operator import attrgetter
 
@@ -19,6 +19,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from harness.analysis.effects import SCALES, _own_rows, _Side, holm, t_interval, t_test
+from harness.analysis.types import Credit, DesignAnalysis, Estimate, FactorialFit
 from harness.errors import UserError
 from harness.store.schema import Manifest
 
@@ -31,81 +32,6 @@ Cells = Mapping[Cell, Mapping[int, float]]
 
 DIGITS = 10
 """Decimals kept of estimates, so that sums that cancel are zero."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One number with its interval, in the unit of the values.
-
-    `low` and `high` bound the interval at level 1 - alpha. `n` counts the blocks that it comes from.
-    `p_holm` is corrected over the estimates of the same table. What cannot be computed is NaN.
-    """
-
-    name: str
-    mean: float
-    low: float
-    high: float
-    se: float
-    p: float
-    p_holm: float
-    n: int
-
-
-@dataclass(frozen=True)
-class FactorialFit:
-    """Least squares in every block, with two-way interactions and no higher ones, and intervals over blocks.
-
-    A main effect is the average difference between on and off over both states of the other factors; an
-    interaction is the difference of differences. `r_squared` is the part of the variance inside blocks that
-    the mean effects explain; NaN where nothing varies.
-
-    `aliases` are chains of effects that the arms cannot tell apart. A chain of interactions is estimated as
-    their (signed) sum under the chain's name; a chain with a main effect in it is not estimated.
-    `not_estimable` are the other effects that the arms cannot answer for, such as the interaction of two
-    factors that are never on together; main effects are then those with the other factor off.
-    """
-
-    main: tuple[Estimate, ...]
-    interactions: tuple[Estimate, ...]
-    r_squared: float
-    aliases: tuple[str, ...]
-    not_estimable: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Range:
-    """The least and the most mean credit of a factor over all orders of stacking.
-
-    The two estimates are named after what the factor then comes after, joined by +; empty for the baseline.
-    """
-
-    name: str
-    least: Estimate
-    most: Estimate
-
-
-@dataclass(frozen=True)
-class DesignAnalysis:
-    """Everything that a study's arms can say about its factors; what they cannot is empty or None.
-
-    `interactions` are those of `fit` where the design has one, else the synergies of pairs with all other
-    factors off. `steps` are paired differences of each arm of a growing stack from the one before, named
-    after the factor that was added: in the order asked for, or where every order ran, in the greedy order
-    that the validation split chooses. `notes` say what is aliased, skipped or missing.
-    """
-
-    metric: str
-    unit: str
-    higher_is_better: bool
-    factors: tuple[str, ...]
-    fit: FactorialFit | None
-    interactions: tuple[Estimate, ...]
-    one_at_a_time: tuple[Estimate, ...]
-    leave_one_out: tuple[Estimate, ...]
-    shapley: tuple[Estimate, ...]
-    order: tuple[Range, ...]
-    steps: tuple[Estimate, ...]
-    notes: tuple[str, ...]
 
 
 def aliases(design: ArrayLike, names: Sequence[str]) -> list[str]:
@@ -228,7 +154,7 @@ def shapley(values: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Range, ...]:
+def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Credit, ...]:
     """The least and the most that each factor adds, on the mean over blocks, over all orders of stacking.
 
     Intervals are over blocks, and not corrected for the choice of the extremes.
@@ -245,7 +171,7 @@ def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Range, ...]:
         added = sorted(
             (_paired("+".join(sorted(s)), arms[s | {name}] - arms[s], alpha) for s in before), key=attrgetter("mean")
         )
-        out.append(Range(name, added[0], added[-1]))
+        out.append(Credit(name, added[0], added[-1]))
     return tuple(out)
 
 
@@ -298,7 +224,7 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
     values = tidy(runs, manifest, metric)
     notes = list(manifest.notes)
     fit = None
-    lattice, order, chosen = tuple[Estimate, ...](), tuple[Range, ...](), factors
+    lattice, order, chosen = tuple[Estimate, ...](), tuple[Credit, ...](), factors
     try:
         if manifest.design in ("factorial", "fractional"):
             fit = factorial_effects(values, alpha)

@@ -6,11 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.analysis.diagnosis import Finding, context_of, diagnose_arms
+from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
-from harness.analysis.interactions import DesignAnalysis, analyse_design
+from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
-from harness.analysis.types import Analysis
+from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
 from harness.report import tables
 from harness.report.render import own_runs, render_study

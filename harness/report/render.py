@@ -14,10 +14,8 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.diagnosis import Finding
-from harness.analysis.interactions import DesignAnalysis, Estimate
 from harness.analysis.outcomes import Outcomes
-from harness.analysis.types import Analysis, Effect
+from harness.analysis.types import Analysis, DesignAnalysis, Effect, Estimate, Finding
 from harness.experiment import BASELINE
 from harness.report import cost_figure, design_figures, figures, references, tables
 from harness.report.commands import arm_commands
