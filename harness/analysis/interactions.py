@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from harness.analysis.effects import SCALES, _own_rows, _Side, holm, t_interval, t_test
+from harness.analysis.effects import holm, t_interval, t_test
+from harness.analysis.rows import Floats, Side, Table, metric_of, own_rows
 from harness.analysis.types import Credit, DesignAnalysis, Estimate, FactorialFit
 from harness.errors import UserError
+from harness.metrics import COLUMNS, Metric
 from harness.store.schema import Manifest
 
-Floats = NDArray[np.float64]
 Cell = frozenset[str]
 """The factors that are on in one arm; empty for the baseline."""
 
@@ -192,18 +193,18 @@ def greedy_order(values: pd.DataFrame, higher_is_better: bool = True) -> tuple[s
     return tuple(order)
 
 
-def tidy(runs: pd.DataFrame, manifest: Manifest, metric: str) -> pd.DataFrame:
+def tidy(runs: pd.DataFrame, manifest: Manifest, metric: Metric) -> pd.DataFrame:
     """The finished runs of a study as the table of this module, in the unit in which the metric is shown.
 
     Args:
         runs: rows with the columns of `harness.store.schema.RUNS`.
         manifest: the study as declared, with factors.
-        metric: a column of `harness.analysis.effects.SCALES`.
+        metric: what is wanted of them.
     """
-    rows, _ = _own_rows(runs, manifest)
+    table = Table(own_rows(runs, manifest))
     tables = []
     for arm in manifest.arms:
-        found = _Side.of(arm, rows, metric, SCALES[metric].factor).values
+        found = Side.of(arm, table, metric).values
         on = {f: int(set(f.split("+")) <= set(arm.tricks)) for f in manifest.factors}
         tables.append(pd.DataFrame({"seed": found.index, **on, "value": found.to_numpy()}))
     return pd.concat(tables, ignore_index=True)
@@ -215,13 +216,12 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
     Args:
         runs: rows with the columns of `harness.store.schema.RUNS`; others are left out, as in `analyse`.
         manifest: the study as declared.
-        metric: a column of `harness.analysis.effects.SCALES`; by default the one declared.
+        metric: as in `harness.analysis.rows.metric_of`; by default the one declared.
     """
     if len(manifest.factors) < 2:
         return None
-    metric = metric or manifest.metric
-    scale, alpha, factors = SCALES[metric], manifest.alpha, manifest.factors
-    values = tidy(runs, manifest, metric)
+    what, alpha, factors = metric_of(manifest, metric), manifest.alpha, manifest.factors
+    values = tidy(runs, manifest, what)
     notes = list(manifest.notes)
     fit = None
     lattice, order, chosen = tuple[Estimate, ...](), tuple[Credit, ...](), factors
@@ -235,13 +235,13 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
             credit = shapley(values)
             lattice = _corrected([_paired(name, credit[name].to_numpy(), alpha) for name in factors])
             order = order_range(values, alpha)
-            chosen = greedy_order(tidy(runs, manifest, "val_accuracy"))
+            chosen = greedy_order(tidy(runs, manifest, COLUMNS["val_accuracy"]))
     except UserError as error:
         notes.append(f"{error}.")
     return DesignAnalysis(
-        metric=metric,
-        unit=scale.unit,
-        higher_is_better=scale.higher_is_better,
+        metric=what.name,
+        unit=what.points,
+        higher_is_better=what.higher_is_better,
         factors=factors,
         fit=fit,
         interactions=fit.interactions if fit else _synergies(values, alpha),
