@@ -103,7 +103,7 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
         frames.append(rows[rows["spec"].map(lambda text: _workload(text) == workload).astype(bool)])
     if not frames:
         return pd.DataFrame(
-            columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", "host", manifest.metric]
+            columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", "host", manifest.metric, "scores"]
         )
     merged: pd.DataFrame = pd.concat(frames).drop_duplicates("run_id")
     return merged
