@@ -7,64 +7,29 @@ Wilcoxon signed-rank test. p values of a study are corrected together by Holm's 
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit  # those of scipy.stats.t, which takes half a second to import
 
+from harness.analysis.checks import checks
 from harness.analysis.examples import Right, image_error, mcnemar
 from harness.analysis.power import mde, seeds_needed
+from harness.analysis.rows import Floats, Pairs, Side, Table, margin_of, metric_of, split_rows
 from harness.analysis.sequential import e_value
 from harness.analysis.types import Analysis, Effect, Ratio, Verdict
 from harness.analysis.verdicts import Evidence, Setting, judge, outlying
-from harness.errors import UserError, did_you_mean
-from harness.store.schema import METRICS, ArmPlan, Manifest
-
-Floats = NDArray[np.float64]
+from harness.errors import UserError
+from harness.metrics import TRAINING_TIME, usable
+from harness.store.schema import Manifest
 
 RESAMPLES = 2**14
 """Sign flips of a permutation test: all of them, so an exact p, up to 14 pairs; beyond, a seeded sample."""
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How a stored column is shown: times `factor`, in `unit`, and which direction is better."""
-
-    factor: float
-    unit: str
-    higher_is_better: bool
-
-
-_QUALITY = {
-    "accuracy": Scale(100.0, "points", True),
-    "top5": Scale(100.0, "points", True),
-    "nll": Scale(1.0, "nats", False),
-    "ece": Scale(1.0, "", False),
-    "brier": Scale(1.0, "", False),
-}
-SCALES = {
-    **{f"{split}_{metric}": _QUALITY[metric] for split in ("test", "val") for metric in METRICS},
-    "train_accuracy": _QUALITY["accuracy"],
-    "train_nll": _QUALITY["nll"],
-    "train_loss": Scale(1.0, "", False),
-    **{
-        name: Scale(1.0, "s", False)
-        for name in ("cpu_seconds_train", "seconds_train", "seconds_total", "seconds_per_step")
-    },
-    "images_per_second": Scale(1.0, "images/s", True),
-    "peak_memory_bytes": Scale(1.0, "bytes", False),
-    "parameters": Scale(1.0, "parameters", False),
-    "forward_flops": Scale(1.0, "FLOPs", False),
-}
-"""The columns of the runs table that can be analysed."""
 
 
 def analyse(
@@ -80,34 +45,30 @@ def analyse(
         runs: rows with the columns of `harness.store.schema.RUNS`; rows of other studies or of other
             fingerprints, and repeated rows, may be among them and are left out.
         manifest: the study as declared.
-        metric: a column of `SCALES`; by default the one that the study declared.
+        metric: as in `harness.analysis.rows.metric_of`; by default the one that the study declared.
         correct: run id -> whether each test image was classified correctly, shape (images,), ordered by
             dataset index, for `Effect.noise_share` of the test accuracy.
 
     Raises:
         UserError: the metric is unknown, or the study has no baseline.
     """
-    metric = metric or manifest.metric
-    if metric not in SCALES:
-        hint = did_you_mean(metric, SCALES)
-        raise UserError(f"metric '{metric}' cannot be analysed{hint} Known: {', '.join(SCALES)}")
-    scale = SCALES[metric]
-    baseline = next((arm for arm in manifest.arms if not arm.tricks), None)
+    what = metric_of(manifest, metric)
+    baseline = manifest.baseline
     if baseline is None:
         raise UserError(f"study {manifest.study} has no baseline arm to compare with; run it again with one")
 
-    table, elsewhere = _own_rows(runs, manifest)
-    base = _Side.of(baseline, table, metric, scale.factor)
+    own, elsewhere = split_rows(runs, manifest)
+    table = Table(own)
+    base = Side.of(baseline, table, what)
     pairs = [
-        _Pairs(arm, base, _Side.of(arm, table, metric, scale.factor), manifest.seeds)
-        for arm in manifest.arms
-        if arm is not baseline
+        Pairs(arm, base, Side.of(arm, table, what), manifest.seeds) for arm in manifest.arms if arm is not baseline
     ]
-    # The margin is declared in points of an accuracy. For other quantities nothing was declared.
-    margin = manifest.margin if scale.unit == "points" else math.nan
+    margin = margin_of(manifest, what)
     family = sum(len(p.seeds) >= 2 for p in pairs)
-    setting = Setting(metric, scale.unit, scale.higher_is_better, margin, manifest.alpha, manifest.scope, family)
-    drafts = [_draft(p, setting, correct if metric == "test_accuracy" else None) for p in pairs]
+    setting = Setting(what.name, what.points, what.higher_is_better, margin, manifest.alpha, manifest.scope, family)
+    # Predictions are stored for the test split.
+    answers = correct if (what.split, what.needs) == ("test", "answers") else None
+    drafts = [_draft(p, setting, answers) for p in pairs]
     # One correction of the p values that decide: those of the Wilcoxon test for unstable arms.
     deciding = [e.p_wilcoxon if evidence.instability(e) else e.p for e, evidence in drafts]
     effects = []
@@ -116,9 +77,9 @@ def analyse(
         effects.append(replace(effect, verdict=judge(effect, evidence, setting)))
     values = base.values.to_numpy()
     return Analysis(
-        metric=metric,
-        unit=scale.unit,
-        higher_is_better=scale.higher_is_better,
+        metric=what.name,
+        unit=what.points,
+        higher_is_better=what.higher_is_better,
         margin=margin,
         alpha=manifest.alpha,
         baseline_n=values.size,
@@ -126,7 +87,7 @@ def analyse(
         baseline_sd=float(values.std(ddof=1)) if values.size > 1 else math.nan,
         baseline_failed=int((base.status != "ok").sum()),
         effects=tuple(effects),
-        checks=_checks(table.frame, elsewhere, pairs, manifest),
+        checks=checks(own, elsewhere, pairs, manifest),
         study=manifest.study,
         scope=manifest.scope,
     )
@@ -219,107 +180,7 @@ def _ratio(a: ArrayLike, b: ArrayLike) -> Floats:
         return np.where((a == 0) & (b == 0), 0.0, a / b)
 
 
-class _Table:
-    """A study's rows, one for each run, column by column: picking from a frame takes a hundred times longer."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = frame
-        self.at = {str(run_id): i for i, run_id in enumerate(frame["run_id"])}
-        self._columns: dict[tuple[str, bool], NDArray[Any]] = {}
-
-    def numbers(self, name: str, rows: Sequence[int]) -> Floats:
-        """Some rows of a column; NaN where nothing was stored."""
-        if (name, True) not in self._columns:
-            self._columns[name, True] = self.frame[name].to_numpy(dtype=float, na_value=math.nan)
-        return self._columns[name, True][rows]
-
-    def texts(self, name: str, rows: Sequence[int]) -> NDArray[np.object_]:
-        """Some rows of a column of strings; empty where nothing was stored."""
-        if (name, False) not in self._columns:
-            self._columns[name, False] = self.frame[name].fillna("").to_numpy(dtype=object)
-        return self._columns[name, False][rows]
-
-
-def _own_rows(runs: pd.DataFrame, manifest: Manifest) -> tuple[_Table, pd.DataFrame]:
-    """The study's rows, one for each run, and its rows of other fingerprints."""
-    ids = {run_id for arm in manifest.arms for run_id in arm.run_ids.values()}
-    rows = runs[runs["run_id"].isin(ids)]
-    own = rows["fingerprint"] == manifest.fingerprint
-    # A run that was repeated counts once: as finished, if it ever did, and then the latest.
-    order = rows[own].assign(_ok=rows["status"] == "ok").sort_values(["_ok", "finished"], kind="stable")
-    return _Table(order.drop_duplicates("run_id", keep="last").drop(columns="_ok")), rows[~own]
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One arm's rows by seed, and the metric of those that finished."""
-
-    table: _Table
-    rows: Mapping[int, int]
-    status: NDArray[np.object_]
-    finished: Mapping[int, float]
-    diverged: frozenset[int]
-
-    @staticmethod
-    def of(arm: ArmPlan, table: _Table, metric: str, factor: float) -> _Side:
-        rows = {seed: table.at[run_id] for seed, run_id in arm.run_ids.items() if run_id in table.at}
-        seeds, where = np.array(list(rows), dtype=int), list(rows.values())
-        status, values = table.texts("status", where), table.numbers(metric, where) * factor
-        ok = status == "ok"
-        diverged = (status == "diverged") | (ok & np.isinf(values))
-        counted = ok & np.isfinite(values)
-        finished = dict(zip(seeds[counted].tolist(), values[counted].tolist(), strict=True))
-        return _Side(table, rows, status, finished, frozenset(seeds[diverged].tolist()))
-
-    @property
-    def values(self) -> pd.Series[float]:
-        """The metric of the runs that finished, by seed."""
-        return pd.Series(self.finished, index=pd.Index(list(self.finished), dtype=int), dtype=float)
-
-    def why_missing(self, seed: int) -> str | None:
-        """Why there is no value for `seed`, or None if there is one."""
-        if seed in self.finished:
-            return None
-        if seed not in self.rows:
-            return "not run"
-        (status,) = self.table.texts("status", [self.rows[seed]])
-        return "not measured" if status == "ok" else str(status)
-
-
-class _Pairs:
-    """The complete pairs of one arm with the baseline, and why others are missing."""
-
-    def __init__(self, plan: ArmPlan, base: _Side, arm: _Side, planned: Sequence[int]) -> None:
-        self.plan, self.base, self.arm, self.planned = plan, base, arm, planned
-        self.seeds: list[int] = []
-        self.missing: Counter[str] = Counter()
-        for seed in planned:
-            in_arm, in_base = arm.why_missing(seed), base.why_missing(seed)
-            if in_arm is None and in_base is None:
-                self.seeds.append(seed)
-            elif seed not in arm.diverged | base.diverged:
-                self.missing[in_arm or f"baseline {in_base}"] += 1
-        self.x: Floats = np.array([base.finished[s] for s in self.seeds], dtype=float)
-        self.y: Floats = np.array([arm.finished[s] for s in self.seeds], dtype=float)
-        # Accuracies are counts: equal differences must stay equal when they are ranked or compared with 0.
-        self.d: Floats = np.round(self.y - self.x, 10)
-
-    @cached_property
-    def _rows(self) -> tuple[list[int], list[int]]:
-        return [self.base.rows[s] for s in self.seeds], [self.arm.rows[s] for s in self.seeds]
-
-    def numbers(self, name: str) -> tuple[Floats, Floats]:
-        """One column of the runs table, pair by pair: baseline and arm."""
-        base, arm = self._rows
-        return self.base.table.numbers(name, base), self.arm.table.numbers(name, arm)
-
-    def texts(self, name: str) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
-        """The same for a column of strings."""
-        base, arm = self._rows
-        return self.base.table.texts(name, base), self.arm.table.texts(name, arm)
-
-
-def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool_]] | None) -> tuple[Effect, Evidence]:
+def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool_]] | None) -> tuple[Effect, Evidence]:
     """All numbers of one arm but `p_holm` and the verdict, which need the whole family."""
     plan, x, y, d, n = pairs.plan, pairs.x, pairs.y, pairs.d, len(pairs.seeds)
     nan = math.nan
@@ -398,12 +259,12 @@ def _draft(pairs: _Pairs, setting: Setting, correct: Mapping[str, NDArray[np.boo
     return effect, evidence
 
 
-def _reasons(pairs: _Pairs) -> NDArray[np.object_]:
+def _reasons(pairs: Pairs) -> NDArray[np.object_]:
     """Why each run of the arm has no result; empty where it has one."""
     return pairs.arm.table.texts("reason", list(pairs.arm.rows.values()))
 
 
-def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: float) -> float:
+def _noise_share(pairs: Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: float) -> float:
     """The sampling variance of the test images in one paired difference, over the variance across seeds."""
     noise = []
     for base_id, arm_id in zip(*pairs.texts("run_id"), strict=True):
@@ -413,7 +274,7 @@ def _noise_share(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]], sd: fl
     return float(np.clip(np.mean(noise) / sd**2, 0.0, 1.0)) if noise and sd > 0 else math.nan
 
 
-def _images(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tuple[Right, Right]]:
+def _images(pairs: Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tuple[Right, Right]]:
     """Baseline and arm on the test images of each pair; empty where predictions are missing or of other images."""
     ids = zip(*pairs.texts("run_id"), strict=True)
     known = [(correct[b], correct[a]) for b, a in ids if b in correct and a in correct]
@@ -421,12 +282,10 @@ def _images(pairs: _Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tup
     return known if whole else []
 
 
-def _time_ratio(pairs: _Pairs) -> Ratio | None:
+def _time_ratio(pairs: Pairs) -> Ratio | None:
     """Training time over that of the baseline, with the other runs that the arm asked for."""
-    # CPU time stays true when the machine is shared. On an accelerator it misses most of the work.
     devices = pairs.base.table.texts("device", list(pairs.base.rows.values()))
-    on_cpu = all(device.startswith("cpu") for device in devices)
-    base, arm = pairs.numbers("cpu_seconds_train" if on_cpu else "seconds_train")
+    base, arm = pairs.numbers(usable(TRAINING_TIME, devices).name)
     other = pairs.numbers("seconds_other")[1]
     return _ratio_interval(base, arm + np.where(np.isnan(other), 0.0, other))
 
@@ -438,46 +297,3 @@ def _ratio_interval(x: Floats, y: Floats) -> Ratio | None:
         return None
     mean, low, high = t_interval(np.log(y[usable] / x[usable]))
     return Ratio(math.exp(mean), math.exp(low), math.exp(high), int(usable.sum()))
-
-
-def _checks(
-    rows: pd.DataFrame, elsewhere: pd.DataFrame, pairs: Sequence[_Pairs], manifest: Manifest
-) -> tuple[tuple[str, bool, str], ...]:
-    """What makes the comparison valid: (what, whether it holds, detail)."""
-    planned = len(manifest.seeds)
-    wanted = [p for p in pairs if p.plan.label in manifest.family]
-    short = [f"{p.plan.label} has {len(p.seeds)} of {planned}" for p in wanted if len(p.seeds) < planned]
-    commits = sorted(set(rows["git_commit"].fillna("")))
-    dirty = int(rows["git_dirty"].eq(True).sum())
-    versions, data = rows["versions"].nunique(), rows["data_hash"].nunique()
-    return (
-        ("paired seeds complete", not short, "; ".join(short) or f"{planned} for each arm"),
-        ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
-        (
-            "fresh split for each seed",
-            len(set(manifest.seeds)) == planned,
-            f"{len(set(manifest.seeds))} distinct seeds of {planned}",
-        ),
-        ("test split read once", True, "at the end of training, with the last weights"),
-        (
-            "one clean git commit",
-            len(commits) <= 1 and not dirty,
-            f"{', '.join(c[:10] or 'none recorded' for c in commits)}; {dirty} runs with uncommitted changes",
-        ),
-        ("equal package versions", versions <= 1, f"{versions} sets of versions"),
-        ("one data set", data <= 1, f"{data} data hashes"),
-    )
-
-
-def _one_machine(rows: pd.DataFrame, elsewhere: pd.DataFrame, manifest: Manifest) -> tuple[bool, str]:
-    """Whether every stored run was made on the study's machine, and which were not."""
-    said = f"{len(rows)} runs of {manifest.fingerprint}; {len(elsewhere)} rows of other fingerprints left out"
-    only = elsewhere[~elsewhere["run_id"].isin(rows["run_id"])]
-    if only.empty:
-        return True, said
-    arms = {arm.label: [s for s, i in arm.run_ids.items() if i in set(only["run_id"])] for arm in manifest.arms}
-    seeds = "; ".join(f"{label}, seeds {', '.join(map(str, s))}" for label, s in arms.items() if s)
-    here, there = (json.loads(next(iter(frame["fingerprint_json"].dropna()), "{}")) for frame in (rows, only))
-    changed = ", ".join(f"{k} {there.get(k)}, not {here.get(k)}" for k in sorted(here) if there.get(k) != here[k])
-    why = f" ({changed})" if changed else ""
-    return False, f"{said}, among them the only ones of {seeds}{why}; the study's command trains those here"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from operator import attrgetter
 
@@ -18,11 +18,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from harness.analysis.effects import SCALES, _own_rows, _Side, holm, t_interval, t_test
+from harness.analysis.effects import holm, t_interval, t_test
+from harness.analysis.rows import Floats, Side, Table, metric_of, own_rows
+from harness.analysis.types import Credit, DesignAnalysis, Estimate, FactorialFit
 from harness.errors import UserError
+from harness.metrics import COLUMNS, Metric
 from harness.store.schema import Manifest
 
-Floats = NDArray[np.float64]
 Cell = frozenset[str]
 """The factors that are on in one arm; empty for the baseline."""
 
@@ -31,81 +33,6 @@ Cells = Mapping[Cell, Mapping[int, float]]
 
 DIGITS = 10
 """Decimals kept of estimates, so that sums that cancel are zero."""
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One number with its interval, in the unit of the values.
-
-    `low` and `high` bound the interval at level 1 - alpha. `n` counts the blocks that it comes from.
-    `p_holm` is corrected over the estimates of the same table. What cannot be computed is NaN.
-    """
-
-    name: str
-    mean: float
-    low: float
-    high: float
-    se: float
-    p: float
-    p_holm: float
-    n: int
-
-
-@dataclass(frozen=True)
-class FactorialFit:
-    """Least squares in every block, with two-way interactions and no higher ones, and intervals over blocks.
-
-    A main effect is the average difference between on and off over both states of the other factors; an
-    interaction is the difference of differences. `r_squared` is the part of the variance inside blocks that
-    the mean effects explain; NaN where nothing varies.
-
-    `aliases` are chains of effects that the arms cannot tell apart. A chain of interactions is estimated as
-    their (signed) sum under the chain's name; a chain with a main effect in it is not estimated.
-    `not_estimable` are the other effects that the arms cannot answer for, such as the interaction of two
-    factors that are never on together; main effects are then those with the other factor off.
-    """
-
-    main: tuple[Estimate, ...]
-    interactions: tuple[Estimate, ...]
-    r_squared: float
-    aliases: tuple[str, ...]
-    not_estimable: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Range:
-    """The least and the most mean credit of a factor over all orders of stacking.
-
-    The two estimates are named after what the factor then comes after, joined by +; empty for the baseline.
-    """
-
-    name: str
-    least: Estimate
-    most: Estimate
-
-
-@dataclass(frozen=True)
-class DesignAnalysis:
-    """Everything that a study's arms can say about its factors; what they cannot is empty or None.
-
-    `interactions` are those of `fit` where the design has one, else the synergies of pairs with all other
-    factors off. `steps` are paired differences of each arm of a growing stack from the one before, named
-    after the factor that was added: in the order asked for, or where every order ran, in the greedy order
-    that the validation split chooses. `notes` say what is aliased, skipped or missing.
-    """
-
-    metric: str
-    unit: str
-    higher_is_better: bool
-    factors: tuple[str, ...]
-    fit: FactorialFit | None
-    interactions: tuple[Estimate, ...]
-    one_at_a_time: tuple[Estimate, ...]
-    leave_one_out: tuple[Estimate, ...]
-    shapley: tuple[Estimate, ...]
-    order: tuple[Range, ...]
-    steps: tuple[Estimate, ...]
-    notes: tuple[str, ...]
 
 
 def aliases(design: ArrayLike, names: Sequence[str]) -> list[str]:
@@ -228,7 +155,7 @@ def shapley(values: pd.DataFrame) -> pd.DataFrame:
     return out
 
 
-def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Range, ...]:
+def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Credit, ...]:
     """The least and the most that each factor adds, on the mean over blocks, over all orders of stacking.
 
     Intervals are over blocks, and not corrected for the choice of the extremes.
@@ -245,7 +172,7 @@ def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Range, ...]:
         added = sorted(
             (_paired("+".join(sorted(s)), arms[s | {name}] - arms[s], alpha) for s in before), key=attrgetter("mean")
         )
-        out.append(Range(name, added[0], added[-1]))
+        out.append(Credit(name, added[0], added[-1]))
     return tuple(out)
 
 
@@ -266,18 +193,18 @@ def greedy_order(values: pd.DataFrame, higher_is_better: bool = True) -> tuple[s
     return tuple(order)
 
 
-def tidy(runs: pd.DataFrame, manifest: Manifest, metric: str) -> pd.DataFrame:
+def tidy(runs: pd.DataFrame, manifest: Manifest, metric: Metric) -> pd.DataFrame:
     """The finished runs of a study as the table of this module, in the unit in which the metric is shown.
 
     Args:
         runs: rows with the columns of `harness.store.schema.RUNS`.
         manifest: the study as declared, with factors.
-        metric: a column of `harness.analysis.effects.SCALES`.
+        metric: what is wanted of them.
     """
-    rows, _ = _own_rows(runs, manifest)
+    table = Table(own_rows(runs, manifest))
     tables = []
     for arm in manifest.arms:
-        found = _Side.of(arm, rows, metric, SCALES[metric].factor).values
+        found = Side.of(arm, table, metric).values
         on = {f: int(set(f.split("+")) <= set(arm.tricks)) for f in manifest.factors}
         tables.append(pd.DataFrame({"seed": found.index, **on, "value": found.to_numpy()}))
     return pd.concat(tables, ignore_index=True)
@@ -289,16 +216,15 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
     Args:
         runs: rows with the columns of `harness.store.schema.RUNS`; others are left out, as in `analyse`.
         manifest: the study as declared.
-        metric: a column of `harness.analysis.effects.SCALES`; by default the one declared.
+        metric: as in `harness.analysis.rows.metric_of`; by default the one declared.
     """
     if len(manifest.factors) < 2:
         return None
-    metric = metric or manifest.metric
-    scale, alpha, factors = SCALES[metric], manifest.alpha, manifest.factors
-    values = tidy(runs, manifest, metric)
+    what, alpha, factors = metric_of(manifest, metric), manifest.alpha, manifest.factors
+    values = tidy(runs, manifest, what)
     notes = list(manifest.notes)
     fit = None
-    lattice, order, chosen = tuple[Estimate, ...](), tuple[Range, ...](), factors
+    lattice, order, chosen = tuple[Estimate, ...](), tuple[Credit, ...](), factors
     try:
         if manifest.design in ("factorial", "fractional"):
             fit = factorial_effects(values, alpha)
@@ -309,13 +235,13 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
             credit = shapley(values)
             lattice = _corrected([_paired(name, credit[name].to_numpy(), alpha) for name in factors])
             order = order_range(values, alpha)
-            chosen = greedy_order(tidy(runs, manifest, "val_accuracy"))
+            chosen = greedy_order(tidy(runs, manifest, COLUMNS["val_accuracy"]))
     except UserError as error:
         notes.append(f"{error}.")
     return DesignAnalysis(
-        metric=metric,
-        unit=scale.unit,
-        higher_is_better=scale.higher_is_better,
+        metric=what.name,
+        unit=what.points,
+        higher_is_better=what.higher_is_better,
         factors=factors,
         fit=fit,
         interactions=fit.interactions if fit else _synergies(values, alpha),

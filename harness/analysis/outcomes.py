@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from harness.analysis.effects import holm
+from harness.analysis.rows import Floats, own_rows
 from harness.store.reader import Answers, StudyData
-from harness.store.schema import CONFIDENCE_BINS, OUTCOMES, SCHEMA_VERSION, ArmPlan, Manifest
-
-Floats = NDArray[np.float64]
+from harness.store.schema import CONFIDENCE_BINS, OUTCOMES, SCHEMA_VERSION, Manifest
 
 RELATIONS = ("same", "fixed", "broken", "changed")
 """How a run's answer to an image compares with that of the baseline of the same seed (see `OUTCOMES`)."""
@@ -128,7 +127,7 @@ def tabulate(data: StudyData, manifests: Iterable[Manifest]) -> pa.Table:
     """
     others: dict[tuple[str, str], set[str]] = {}
     for manifest in manifests:
-        base = _baseline(manifest)
+        base = manifest.baseline
         for arm in manifest.arms:
             for seed, run_id in arm.run_ids.items():
                 against = others.setdefault((run_id, manifest.fingerprint), set())
@@ -189,7 +188,7 @@ def summarise(rows: pd.DataFrame, runs: pd.DataFrame, manifest: Manifest) -> Out
         runs: with the columns of `RUNS`, for the stored ECE.
         manifest: the study as declared.
     """
-    base = _baseline(manifest)
+    base = manifest.baseline
     rows = rows[rows["fingerprint"] == manifest.fingerprint]
     known = set(rows["run_id"])
     if base is None or known.isdisjoint(base.run_ids.values()):
@@ -204,9 +203,9 @@ def summarise(rows: pd.DataFrame, runs: pd.DataFrame, manifest: Manifest) -> Out
     size = n.sum(-1)
     accuracy = 100 * _divide(correct, n)
     gap = 100 * _divide(confidence.sum(-1) - correct.sum(-1), size)
-    ok = runs[(runs["fingerprint"] == manifest.fingerprint) & (runs["status"] == "ok")]
-    ok = ok.sort_values("finished", kind="stable").drop_duplicates("run_id", keep="last")
-    ece = 100 * ok.set_index("run_id")["test_ece"].astype(float).reindex(ids.ravel()).to_numpy().reshape(ids.shape)
+    own = own_rows(runs, manifest)
+    stored = own[own["ok"]].set_index("run_id")["test_ece"].astype(float)
+    ece = 100 * stored.reindex(ids.ravel()).to_numpy().reshape(ids.shape)
     in_bin, right, sure = _wide(rows[rows["group"] == "bin"], ids)
     shares = _shares(rows, ids)
     total = shares[..., 1:].sum(-1)
@@ -239,10 +238,6 @@ def summarise(rows: pd.DataFrame, runs: pd.DataFrame, manifest: Manifest) -> Out
             for i, arm in enumerate(arms, start=1)
         ),
     )
-
-
-def _baseline(manifest: Manifest) -> ArmPlan | None:
-    return next((arm for arm in manifest.arms if not arm.tricks), None)
 
 
 def _wide(rows: pd.DataFrame, ids: NDArray[np.object_]) -> list[Floats]:

@@ -20,6 +20,20 @@ VerdictKind = Literal[
 ]
 
 
+Severity = Literal["info", "warning", "problem"]
+Code = Literal[
+    "at_chance",
+    "diverged",
+    "not_converged",
+    "overconfident",
+    "overfitting",
+    "saturated",
+    "train_above_validation",
+    "unstable_seeds",
+    "validation_too_small",
+]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The answer for one arm.
@@ -125,3 +139,94 @@ class Analysis:
     checks: tuple[tuple[str, bool, str], ...] = field(default=())
     study: str = ""
     scope: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One number with its interval, in the unit of the values.
+
+    `low` and `high` bound the interval at level 1 - alpha. `n` counts the blocks that it comes from.
+    `p_holm` is corrected over the estimates of the same table. What cannot be computed is NaN.
+    """
+
+    name: str
+    mean: float
+    low: float
+    high: float
+    se: float
+    p: float
+    p_holm: float
+    n: int
+
+
+@dataclass(frozen=True)
+class FactorialFit:
+    """Least squares in every block, with two-way interactions and no higher ones, and intervals over blocks.
+
+    A main effect is the average difference between on and off over both states of the other factors; an
+    interaction is the difference of differences. `r_squared` is the part of the variance inside blocks that
+    the mean effects explain; NaN where nothing varies.
+
+    `aliases` are chains of effects that the arms cannot tell apart. A chain of interactions is estimated as
+    their (signed) sum under the chain's name; a chain with a main effect in it is not estimated.
+    `not_estimable` are the other effects that the arms cannot answer for, such as the interaction of two
+    factors that are never on together; main effects are then those with the other factor off.
+    """
+
+    main: tuple[Estimate, ...]
+    interactions: tuple[Estimate, ...]
+    r_squared: float
+    aliases: tuple[str, ...]
+    not_estimable: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Credit:
+    """The least and the most mean credit of a factor over all orders of stacking.
+
+    The two estimates are named after what the factor then comes after, joined by +; empty for the baseline.
+    """
+
+    name: str
+    least: Estimate
+    most: Estimate
+
+
+@dataclass(frozen=True)
+class DesignAnalysis:
+    """Everything that a study's arms can say about its factors; what they cannot is empty or None.
+
+    `interactions` are those of `fit` where the design has one, else the synergies of pairs with all other
+    factors off. `steps` are paired differences of each arm of a growing stack from the one before, named
+    after the factor that was added: in the order asked for, or where every order ran, in the greedy order
+    that the validation split chooses. `notes` say what is aliased, skipped or missing.
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    factors: tuple[str, ...]
+    fit: FactorialFit | None
+    interactions: tuple[Estimate, ...]
+    one_at_a_time: tuple[Estimate, ...]
+    leave_one_out: tuple[Estimate, ...]
+    shapley: tuple[Estimate, ...]
+    order: tuple[Credit, ...]
+    steps: tuple[Estimate, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a curve shows.
+
+    `info` is worth knowing and needs nothing done, `warning` may change how the effects are read, `problem`
+    means that the runs do not answer the question. `evidence` has the numbers and their n, `advice` the
+    probe that settles it.
+    """
+
+    code: Code
+    severity: Severity
+    title: str
+    evidence: str
+    advice: str

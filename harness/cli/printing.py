@@ -12,8 +12,7 @@ from harness.cli.options import duration
 
 if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
-    from harness.analysis.diagnosis import Finding
-    from harness.analysis.interactions import DesignAnalysis
+    from harness.analysis.types import DesignAnalysis, Finding
     from harness.report.build import Loaded
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan

@@ -19,9 +19,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.cpus import available
 from harness.data.splits import Held
+from harness.data.types import Batch, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Augment
-from harness.tricks.contract import Batch, TrainingSet
 
 CHUNK_PIXELS = 2**20
 """Pixels that are gathered at once: small nets get a whole epoch, and large chunks stay in the cache."""

@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from harness.data.content import cifar_digest
-from harness.data.types import PHOTOS, Source
+from harness.data.types import PHOTOS, DataInfo, Source
 from harness.errors import UserError
 from harness.experiment import Data
-from harness.tricks.contract import DataInfo
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 SIZE = "170 MB"

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness import rng
-from harness.data.types import Labels, Pixels, Source
+from harness.data.types import DataInfo, Labels, Pixels, Source, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Data
-from harness.tricks.contract import DataInfo, TrainingSet
 
 LABEL_NOISE = "label_noise"
 """Purpose of the stream that draws label noise, so that it never moves the split itself."""
@@ -43,18 +42,12 @@ class Held:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of one seed.
-
-    noisy: positions in the training split whose label was replaced, ascending. true_label: (N,), the labels
-    of the training split before that.
-    """
+    """The three splits of one seed."""
 
     train: TrainingSet
     val: Held
     test: Held
     info: DataInfo
-    noisy: Tensor
-    true_label: Tensor
 
 
 def split(source: Source, data: Data, seed: int) -> Splits:
@@ -107,10 +100,9 @@ def split(source: Source, data: Data, seed: int) -> Splits:
         test = stratified_order(labels, draw)[: data.test_size]
     kept = kept[_imbalanced(source.train_labels[kept], len(source.classes), data.imbalance)]
     true_label = torch.from_numpy(source.train_labels[kept])
-    label, noisy = _with_noise(true_label, len(source.classes), data.label_noise, seed)
     train = TrainingSet(
         images=torch.from_numpy(source.train_images[kept]),
-        label=label,
+        label=_with_noise(true_label, len(source.classes), data.label_noise, seed),
         index=torch.from_numpy(kept),
         peak=source.peak,
     )
@@ -119,8 +111,6 @@ def split(source: Source, data: Data, seed: int) -> Splits:
         val=_held(source.train_images, source.train_labels, val, source.peak),
         test=_held(images, labels, test, source.peak),
         info=describe(train, source),
-        noisy=noisy,
-        true_label=true_label,
     )
 
 
@@ -197,14 +187,14 @@ def _imbalanced(labels: Labels, classes: int, fraction: float) -> Positions:
     return np.flatnonzero(rank < quota[labels])
 
 
-def _with_noise(label: Tensor, classes: int, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Labels of which exactly round(fraction * N) are replaced by a wrong class, and which ones."""
+def _with_noise(label: Tensor, classes: int, fraction: float, seed: int) -> Tensor:
+    """Labels of which exactly round(fraction * N) are replaced by a wrong class."""
     draw = rng.numpy_stream(seed, LABEL_NOISE)
     noisy = np.sort(draw.permutation(len(label))[: round(fraction * len(label))])
     away = draw.integers(1, classes, size=len(noisy))
     changed = label.clone()
     changed[noisy] = (label[noisy] + torch.from_numpy(away)) % classes
-    return changed, torch.from_numpy(noisy)
+    return changed
 
 
 def _held(images: Pixels, labels: Labels, positions: Positions, peak: int) -> Held:

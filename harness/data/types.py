@@ -1,16 +1,30 @@
-"""A data set in memory, before it is split."""
+"""What data are on their way: a source before it is split, the training split, a batch, and what tricks may know."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-
-from harness.tricks.contract import Invariances
+from torch import Tensor
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+
+
+class Invariances(NamedTuple):
+    """What may be done to an image of a data set without changing its class."""
+
+    flip: bool
+    """Horizontal mirror."""
+    shift: float
+    """Largest translation, as a fraction of the side."""
+    rotation: float
+    """Largest rotation in degrees."""
+    color: bool
+    """Hue and saturation changes; False for grey images."""
+
 
 DIGITS = Invariances(flip=False, shift=0.125, rotation=10.0, color=False)
 PHOTOS = Invariances(flip=True, shift=0.125, rotation=15.0, color=True)
@@ -36,3 +50,45 @@ class Source:
     digest: str
     unreadable: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+
+
+class DataInfo(NamedTuple):
+    """What tricks may know of a data set. `mean` and `std` are per channel, of the training split, in [0, 1]."""
+
+    classes: tuple[str, ...]
+    channels: int
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    invariances: Invariances
+    train_counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The training split as tricks may rewrite it.
+
+    images: uint8 (N, H, W, C), where `peak` is white. label, index: (N,). y: (N, K) probabilities, or None
+    for the one-hot rows of `label`.
+    """
+
+    images: Tensor
+    label: Tensor
+    index: Tensor
+    peak: int = 255
+    y: Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Images and targets that travel together.
+
+    x: pixels (N, C, H, W), float in [0, 1], before normalisation (which is the model's first layer).
+    y: targets (N, K), rows are probabilities. label (N,) and index (N,), the integer labels and the
+    positions in the source data set, are never changed by a trick.
+    """
+
+    x: Tensor
+    y: Tensor
+    label: Tensor
+    index: Tensor

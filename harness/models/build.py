@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from harness import rng
+from harness.data.types import DataInfo
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Model
 from harness.models.classifier import Classifier, Normalize
 from harness.models.resnet import ARCHITECTURES, ResNet
-from harness.tricks.contract import DataInfo
 
 
 def build(model: Model, data: DataInfo, seed: int) -> Classifier:

@@ -6,14 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.analysis.diagnosis import Finding, context_of, diagnose_arms
+from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
-from harness.analysis.interactions import DesignAnalysis, analyse_design
+from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
-from harness.analysis.types import Analysis
+from harness.analysis.rows import own_rows
+from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
 from harness.report import tables
-from harness.report.render import own_runs, render_study
+from harness.report.render import render_study
 from harness.store.reader import StudyData, read_manifest, read_study
 from harness.store.schema import Manifest
 from harness.store.writer import atomically
@@ -59,9 +60,8 @@ class Loaded:
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
         data, context = self.data, context_of(self.data, self.manifest)
-        label = {run_id: arm.label for arm in self.manifest.arms for run_id in arm.run_ids.values()}
-        own = data.runs[data.runs["fingerprint"] == self.manifest.fingerprint]
-        runs = own.assign(arm=own["run_id"].map(label))
+        own = own_rows(data.runs, self.manifest)
+        runs = own.assign(arm=own["label"])
         stored = set(runs["arm"])
         arms = [arm.label for arm in self.manifest.arms if arm.label in stored]
         found: dict[Finding, list[str]] = {}
@@ -148,5 +148,5 @@ def write_figure(loaded: Loaded, name: str, path: Path, arms: Sequence[str] = ()
     """
     from harness.report import plots  # matplotlib takes longer to load than a page to render
 
-    source = plots.Source(loaded.analysis, own_runs(loaded.manifest, loaded.data.runs), loaded.data.curves)
+    source = plots.Source(loaded.analysis, own_rows(loaded.data.runs, loaded.manifest), loaded.data.curves)
     _write(path, plots.figure(name, path.suffix[1:], source, arms, width))

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from harness.analysis.compare import ArmComparison, Comparison, Pooling, compare
 from harness.analysis.effects import holm
+from harness.analysis.rows import own_rows
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
 from harness.report import figures, forests, tables
@@ -198,12 +199,12 @@ def settings(loaded: Loaded) -> dict[str, str]:
     The values of `--set`, `--cross` and the like are not in the file but in the specification that is stored with each
     run. Hyperparameters are those of the arms with one trick; `machine` is what changes bits.
     """
-    manifest, runs = loaded.manifest, loaded.data.runs
+    manifest = loaded.manifest
     found = {k: v for k, v in _flat(_parsed(manifest.toml)) if k.split(".")[0] not in ("study", "tricks")}
     found |= {"experiment.question": manifest.question, "experiment.margin": manifest.margin}
-    ids = {i for arm in manifest.arms if arm.label == BASELINE for i in arm.run_ids.values()}
-    own = runs[runs["run_id"].isin(ids) & (runs["fingerprint"] == manifest.fingerprint)]
-    for spec, machine in own[["spec", "fingerprint_json"]].dropna().head(1).itertuples(index=False):
+    own = own_rows(loaded.data.runs, manifest)
+    base = own[own["label"] == BASELINE]
+    for spec, machine in base[["spec", "fingerprint_json"]].dropna().head(1).itertuples(index=False):
         resolved = {k: v for k, v in json.loads(spec).items() if k not in ("arm", "seed")}
         found |= dict(_flat(resolved)) | dict(_flat({"machine": json.loads(machine)}))
     for arm in manifest.arms:

@@ -12,6 +12,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from scipy.special import stdtrit
 
+from harness.analysis.rows import points_of
 from harness.report.figures import Scale, Span, arm_class, arm_dash, line, padded, path, svg, tag, text
 from harness.report.tables import interval, number
 
@@ -68,8 +69,7 @@ def curve_panels(runs: pd.DataFrame, curves: pd.DataFrame, names: Sequence[str])
     """
     finished = runs.loc[runs["ok"] & runs["label"].notna(), ["run_id", "fingerprint"]]
     finished = finished.assign(arm=runs["label"].map({name: i for i, name in enumerate(names)}))
-    known = curves.merge(finished, on=["run_id", "fingerprint"])
-    known = known.drop_duplicates(["run_id", "fingerprint", "split", "metric", "epoch"], keep="last")
+    known = points_of(curves, finished)
     panels = []
     for split, metric, title, unit, factor in PANELS:
         part = known[(known["split"] == split) & (known["metric"] == metric)]

@@ -11,8 +11,7 @@ from statistics import median
 from markupsafe import Markup
 from scipy.special import ndtri
 
-from harness.analysis.interactions import DesignAnalysis, Estimate
-from harness.analysis.types import Effect
+from harness.analysis.types import DesignAnalysis, Effect, Estimate
 from harness.report.figures import Places, Scale, clip, line, padded, rect, svg, tag, text, tone_of, whisker
 from harness.report.tables import clear_of_zero, interval, signed
 

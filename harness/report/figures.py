@@ -10,8 +10,7 @@ from statistics import median
 
 from markupsafe import Markup, escape
 
-from harness.analysis.interactions import Estimate
-from harness.analysis.types import Analysis, Effect
+from harness.analysis.types import Analysis, Effect, Estimate
 from harness.report.tables import clear_of_zero, confidence, decimals, interval, metric_name, number, signed
 
 COLOURS = 7

@@ -85,7 +85,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Source:
-    """What figures show: an analysis, its runs, a row each as `harness.report.render.own_runs` has them, and curves."""
+    """What figures show: an analysis, its runs, a row each as `harness.analysis.rows.own_rows` has them, and curves."""
 
     analysis: Analysis
     runs: pd.DataFrame

@@ -14,10 +14,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.analysis.diagnosis import Finding
-from harness.analysis.interactions import DesignAnalysis, Estimate
 from harness.analysis.outcomes import Outcomes
-from harness.analysis.types import Analysis, Effect
+from harness.analysis.rows import own_rows
+from harness.analysis.types import Analysis, DesignAnalysis, Effect, Estimate, Finding
 from harness.experiment import BASELINE
 from harness.report import cost_figure, design_figures, figures, references, tables
 from harness.report.commands import arm_commands
@@ -60,15 +59,6 @@ environment = Environment(
 environment.globals["badges"] = BADGES
 
 
-def own_runs(manifest: Manifest, runs: pd.DataFrame) -> pd.DataFrame:
-    """The study's rows of its fingerprint, one for each run, with the arm's label and whether it finished (`ok`)."""
-    arm_of = {run_id: arm.label for arm in manifest.arms for run_id in arm.run_ids.values()}
-    runs = runs[runs["fingerprint"] == manifest.fingerprint]
-    runs = runs.assign(label=runs["run_id"].map(arm_of), ok=runs["status"] == "ok")
-    # A repeated run counts once: as finished, if it ever did, and then the latest.
-    return runs.sort_values(["ok", "finished"], kind="stable").drop_duplicates("run_id", keep="last")
-
-
 def paragraphs(text: str) -> list[str]:
     """The paragraphs of a plain text, which empty lines separate."""
     return [p for p in re.split(r"\n\s*\n", text.strip()) if p]
@@ -100,7 +90,7 @@ def render_study(
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: tricks that have a page on the site; empty for a page that stands alone.
     """
-    runs = own_runs(manifest, runs)
+    runs = own_rows(runs, manifest)
     ranked = sorted(figures.drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
     names = list(dict.fromkeys([BASELINE, *(e.arm for e in ranked), *(a.label for a in manifest.arms)]))
     panels = curve_panels(runs, curves, names)

@@ -19,9 +19,11 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.effects import analyse, t_interval
+from harness.analysis.rows import arm_values, own_rows
 from harness.analysis.types import Analysis, Effect, Verdict
 from harness.errors import UserError
 from harness.experiment import BASELINE
+from harness.metrics import COLUMNS, OBJECTIVES
 from harness.report import search_figures as figures
 from harness.report import tables
 from harness.report.build import preface as preface_of
@@ -38,23 +40,6 @@ EDGE = 0.05
 
 SHARED_OPTIONS = ("--experiment", "--set", "--threads", "--plugin", "--data-root", "--device")
 """What a search's command has in common with `harness ablate` and changes numbers."""
-
-
-@dataclass(frozen=True)
-class Objective:
-    """How an objective is shown: its name and unit, and the factor from stored values."""
-
-    name: str
-    unit: str
-    factor: float
-    digits: int
-
-
-OBJECTIVES = {
-    "accuracy": Objective("validation accuracy", "%", 100.0, 2),
-    "seconds": Objective("training time", "s", 1.0, 2),
-    "memory": Objective("peak memory", "MB", 1e-6, 1),
-}
 
 
 def write_search(search_dir: Path, reports: Path, linked: bool = False) -> Path:
@@ -92,10 +77,7 @@ def render_search(
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: the page stands in a site, beside its index.
     """
-    runs = runs[(runs["fingerprint"] == record.fingerprint) & runs["run_id"].isin(record.runs)]
-    # A repeated run counts once: as finished, if it ever did, and then the latest.
-    runs = runs.assign(ok=runs["status"] == "ok").sort_values(["ok", "finished"], kind="stable")
-    runs = runs.drop_duplicates("run_id", keep="last")
+    runs = own_rows(runs, record)
     effects = Effects({name: analyse(runs, manifest) for name, manifest in record.comparisons.items()})
     arms = sorted(record.arms, key=lambda arm: arm.label != BASELINE)  # the baseline has the first colour
     views = [_view(record, arm, i, runs, effects) for i, arm in enumerate(arms)]
@@ -317,10 +299,8 @@ def _selection(record: SearchRecord, arm: SearchArm, winner: Trial | None, runs:
     The interval of the difference has the uncertainty of the fresh seeds only: the choice happened once.
     """
     then = value_of(winner, "accuracy") if winner else None
-    manifest = record.comparisons.get("tuned")
-    plan = next((a for a in manifest.arms if a.label == arm.label), None) if manifest else None
-    ids = list(plan.run_ids.values()) if plan else []
-    fresh = 100 * runs.loc[runs["ok"] & runs["run_id"].isin(ids), "val_accuracy"].dropna().to_numpy(float)
+    tuned = record.comparisons.get("tuned")
+    fresh = arm_values(runs, tuned, arm.label, COLUMNS["val_accuracy"]) if tuned else ()
     now = low = high = math.nan
     if len(fresh):
         now, low, high = (float(v) for v in t_interval(fresh))

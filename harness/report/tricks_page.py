@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from harness.analysis.compare import ArmComparison, compare
-from harness.analysis.interactions import Estimate
-from harness.analysis.types import Analysis, Effect
+from harness.analysis.types import Analysis, Effect, Estimate
 from harness.report import figures, forests, references, tables
 from harness.report.build import Loaded
 from harness.report.compare_page import agreement

@@ -14,9 +14,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import __version__
 from harness.experiment import BASELINE, RunSpec, spec_of
+from harness.metrics import OBJECTIVES
 from harness.search.plan import SearchedArm, SearchPlan
 from harness.search.space import Params, settle
-from harness.search.trials import OBJECTIVES, REASON, RUN_IDS
+from harness.search.trials import REASON, RUN_IDS
 from harness.store.schema import TUNED_BASELINE, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
 from harness.study.plan import scope_of
@@ -74,7 +75,7 @@ def importance(plan: SearchPlan, names: Sequence[str], trials: Sequence[FrozenTr
 
 def _study_of(plan: SearchPlan, trials: Sequence[FrozenTrial]) -> optuna.Study:
     """A study in memory that has these trials only."""
-    study = optuna.create_study(directions=[OBJECTIVES[o] for o in plan.objectives])
+    study = optuna.create_study(directions=[OBJECTIVES[o].direction for o in plan.objectives])
     study.add_trials(trials)
     return study
 

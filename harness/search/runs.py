@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.experiment import RunSpec
+from harness.metrics import OBJECTIVES, usable
 from harness.search.trials import Score
 from harness.store.folders import FinishedRuns
 from harness.store.locks import Claims
@@ -47,9 +48,7 @@ class Runs:
 
     def score(self, spec: RunSpec) -> Score:
         """What a trial may know of a run. Columns of the test split are not read."""
-        # CPU time stays true when the machine is shared; on an accelerator it misses most of the work.
-        seconds = "cpu_seconds_train" if self.place.device.startswith("cpu") else "seconds_train"
-        columns = {"accuracy": "val_accuracy", "seconds": seconds, "memory": "peak_memory_bytes"}
+        columns = {name: usable(o.metrics, [self.place.device]).name for name, o in OBJECTIVES.items()}
         row = self.obtain(spec, ("status", "reason", *columns.values()))
         return Score(row["status"], row["reason"] or "", {o: row[column] for o, column in columns.items()})
 

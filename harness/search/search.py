@@ -15,11 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness.errors import UserError
 from harness.identity import differences
+from harness.metrics import OBJECTIVES
 from harness.search.plan import SearchedArm, SearchPlan
 from harness.search.samplers import make_pruner, make_sampler
 from harness.search.shared import PROCESS, Shared, counted, known, take_up
 from harness.search.space import suggest
-from harness.search.trials import OBJECTIVES, Block, Evaluate, Refused, Stopped
+from harness.search.trials import Block, Evaluate, Refused, Stopped
 
 T = TypeVar("T")
 
@@ -85,7 +86,7 @@ class Search:
 
     def _open(self, arm: SearchedArm, storage: BaseStorage) -> optuna.Study:
         name = f"{self.plan.search}/{arm.label}"
-        directions = [OBJECTIVES[o] for o in self.plan.objectives]
+        directions = [OBJECTIVES[o].direction for o in self.plan.objectives]
         settings = self.plan.settings(arm)
         with self._shared.turn(arm.label):
             study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)

@@ -10,16 +10,15 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.analysis.effects import analyse, t_interval
+from harness.analysis.rows import arm_values
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
+from harness.metrics import COLUMNS, OBJECTIVES
 from harness.search.plan import SearchedArm
 from harness.search.record import params_of
 from harness.search.trials import REASON
 from harness.store.reader import read_kind
-from harness.store.schema import RUNS, TUNED_BASELINE, Manifest, SearchArm, SearchRecord, Trial
-
-UNITS = {"seconds": (1.0, "s"), "memory": (1e-6, "MB")}
-"""How a line shows the objectives beside accuracy: a factor and the unit."""
+from harness.store.schema import RUNS, TUNED_BASELINE, SearchArm, SearchRecord, Trial
 
 
 def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
@@ -28,9 +27,9 @@ def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
     ended = trial.user_attrs.get(REASON, "failed")
     if trial.state == TrialState.COMPLETE:
         ended = f"val {100 * trial.values[0]:.2f} %"
-        for objective, (factor, unit) in UNITS.items():
-            if objective in trial.user_attrs:
-                ended += f", {factor * statistics.fmean(trial.user_attrs[objective]):.3g} {unit}"
+        for name, o in OBJECTIVES.items():
+            if name != "accuracy" and name in trial.user_attrs:
+                ended += f", {o.factor * statistics.fmean(trial.user_attrs[name]):.3g} {o.unit}"
     elif trial.state == TrialState.PRUNED:
         ended = f"pruned, {ended}"
     else:
@@ -84,20 +83,13 @@ def _validation(record: SearchRecord, arm: SearchArm, best: Trial, runs: pd.Data
     seen = best.values["accuracy"]
     then = 100 * statistics.fmean(seen)
     said = f"{then:.2f} % when chosen (n = {len(seen)} seeds)"
-    fresh = 100 * _fresh(record.comparisons.get("tuned"), arm.label, runs)
+    tuned = record.comparisons.get("tuned")
+    fresh = arm_values(runs, tuned, arm.label, COLUMNS["val_accuracy"]) if tuned else ()
     if not len(fresh):
         return said
     now, low, high = (float(v) for v in t_interval(fresh))
     said += f", {now:.2f} %{_interval(low, high)} on n = {len(fresh)} fresh seeds"
     return said + f"; optimism {then - now:+.2f} points{_interval(then - high, then - low)}"
-
-
-def _fresh(manifest: Manifest | None, label: str, runs: pd.DataFrame) -> pd.Series[float]:
-    """Validation accuracies of an arm's finished runs in a comparison, as fractions."""
-    ids = {i for a in manifest.arms if a.label == label for i in a.run_ids.values()} if manifest else set()
-    mark = manifest.fingerprint if manifest else ""
-    rows = runs[(runs["status"] == "ok") & (runs["fingerprint"] == mark) & runs["run_id"].isin(ids)]
-    return rows.drop_duplicates("run_id")["val_accuracy"].dropna().astype(float)
 
 
 def _effect(effect: Effect, analysis: Analysis) -> str:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import optuna
 
 from harness.errors import UserError
 from harness.experiment import Experiment, RunSpec, spec_of
 from harness.search.space import Params, settle
-
-OBJECTIVES: Mapping[str, Literal["maximize", "minimize"]] = {
-    "accuracy": "maximize",
-    "seconds": "minimize",
-    "memory": "minimize",
-}
-"""What a search can ask for, and in which direction. Accuracies are fractions of the validation split."""
 
 RUN_IDS, REASON = "run_ids", "reason"
 """User attributes of a trial, beside one for each objective: its values by seed, in the order of the run ids."""

@@ -221,12 +221,19 @@ def _attempts(table: pa.Table) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(*parts, " ")
 
 
+def counting(runs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each run, the attempt that counts: one that finished, if any did, and then the latest.
+
+    They come in that order, with the column `ok`, which says whether the run finished.
+    """
+    order = runs.assign(ok=runs["status"] == "ok").sort_values(["ok", "finished"], kind="stable")
+    return order.drop_duplicates(KEY, keep="last")
+
+
 def kept_rows(runs: pa.Table) -> pa.Table:
-    """One row for each run: the one that finished, if any did, and then the latest."""
-    order = pd.DataFrame({"ok": pc.equal(runs["status"], "ok").to_pandas(), "finished": runs["finished"].to_pandas()})
-    order = order.sort_values(["ok", "finished"], kind="stable")
-    keys = runs.select(KEY).to_pandas().iloc[order.index]
-    return runs.take(pa.array(np.sort(order.index[~keys.duplicated(keep="last").to_numpy()].to_numpy())))
+    """The rows that count, in their order in the table."""
+    kept = counting(runs.select([*KEY, "status", "finished"]).to_pandas())
+    return runs.take(pa.array(np.sort(kept.index.to_numpy())))
 
 
 def of_kept(table: pa.Table, runs: pa.Table) -> pa.Table:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveFloat
+
+from harness.metrics import EVALUATED, Metric, ObjectiveName
 
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed", "diverged", "skipped"]
 
-Objective = Literal["accuracy", "seconds", "memory"]
-
 TUNED_BASELINE = "tuned baseline"
 """The arm of a search's comparison "tuning"."""
 
-METRICS = ("accuracy", "top5", "nll", "ece", "brier")
-"""Stored for the validation and the test split, as `val_*` and `test_*`. Accuracies are fractions in [0, 1]."""
+METRICS = EVALUATED
+"""Stored for the validation and the test split, as `val_*` and `test_*`."""
 
 _string, _int, _float, _time = pa.string(), pa.int64(), pa.float64(), pa.timestamp("ms", tz="UTC")
 
@@ -62,11 +62,12 @@ RUNS = pa.schema(
         ("git_dirty", pa.bool_()),
         ("identity", _string),  # hash of identity_json; with the run id it is the run's key
         ("identity_json", _string),  # what decides the numbers beside spec and machine (harness.identity)
+        ("scores", _string),  # JSON: metric -> number, of the metrics that the study declares; null without any
     ]
 )
 
 LATER_COLUMNS = {
-    "runs": ("plain_steps", "identity", "identity_json"),
+    "runs": ("plain_steps", "identity", "identity_json", "scores"),
     "curves": ("identity", "finished"),
     "predictions": ("identity", "finished"),
     "outcomes": (),
@@ -153,6 +154,32 @@ class ArmPlan(_Record):
     identity: str = ""
 
 
+class MetricSpec(_Record):
+    """A metric of a study that is no column of the runs table: the runs have it among their `scores`.
+
+    `unit` says how it is given: in percent, as a fraction in [0, 1], which is shown in percent, or as a number without
+    unit. `split` is what it was measured on. `margin` is the smallest difference that matters, in points of percent or
+    without unit; None where none was declared.
+    """
+
+    unit: Literal["percent", "fraction", "none"] = "none"
+    better: Literal["higher", "lower"] = "higher"
+    split: Literal["test", "val", "train"] = "test"
+    margin: PositiveFloat | None = None
+
+    def metric(self, name: str) -> Metric:
+        """The record of the metric under this name."""
+        return Metric(
+            name=name,
+            split=self.split,
+            unit="" if self.unit == "none" else "%",
+            factor=100.0 if self.unit == "fraction" else 1.0,
+            higher_is_better=self.better == "higher",
+            needs="scores",
+            margin=self.margin,
+        )
+
+
 class Manifest(_Record):
     """A study as declared before it ran: `study.json` in the study's folder.
 
@@ -185,14 +212,18 @@ class Manifest(_Record):
     """The request as plain values, of which `command` is rendered; empty in studies of earlier versions."""
     settings: dict[str, Any] = {}
     """Data, model and recipe of the baseline; empty in studies of earlier versions."""
+    metrics: dict[str, MetricSpec] = {}
+    """By name: what its runs have among their `scores`. A name that is a column of the runs table means that column."""
+
+    @property
+    def baseline(self) -> ArmPlan | None:
+        """The first arm without tricks; a second one is a baseline of another recipe."""
+        return next((arm for arm in self.arms if not arm.tricks), None)
 
     @property
     def family(self) -> tuple[str, ...]:
-        """Labels of the arms whose p values are corrected together: all but the baseline and skipped ones.
-
-        The baseline is the first arm without tricks; a second one is a baseline of another recipe.
-        """
-        baseline = next((a for a in self.arms if not a.tricks), None)
+        """Labels of the arms whose p values are corrected together: all but the baseline and skipped ones."""
+        baseline = self.baseline
         return tuple(a.label for a in self.arms if a is not baseline and a.skipped is None)
 
     @property
@@ -250,7 +281,7 @@ class SearchRecord(_Record):
     experiment: str
     question: str
     scope: str
-    objectives: tuple[Objective, ...]
+    objectives: tuple[ObjectiveName, ...]
     trials: int
     tuning_seeds: tuple[int, ...]
     fresh_seeds: tuple[int, ...]

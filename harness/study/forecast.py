@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harness.analysis.power import mde, pooled_sd, seeds_needed
+from harness.analysis.rows import metric_of, values_in
 from harness.analysis.verdicts import MIN_SEEDS
 from harness.data.cifar import not_here
 from harness.errors import UserError
@@ -102,7 +103,7 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
         frames.append(rows[rows["spec"].map(lambda text: _workload(text) == workload).astype(bool)])
     if not frames:
         return pd.DataFrame(
-            columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", "host", manifest.metric]
+            columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", "host", manifest.metric, "scores"]
         )
     merged: pd.DataFrame = pd.concat(frames).drop_duplicates("run_id")
     return merged
@@ -152,7 +153,7 @@ def paired_sd(stored: pd.DataFrame, manifest: Manifest) -> tuple[float, int]:
     Pooled over the study's own arms where they have pairs. Otherwise the median over all other arms of the
     workload, since a few of them may be far more variable than what is planned.
     """
-    values = stored.assign(value=stored[manifest.metric].astype(float) * 100)
+    values = stored.assign(value=values_in(stored, metric_of(manifest)))
     base = values[values["arm"] == "baseline"].set_index("seed")["value"]
     planned = {json.dumps(a.tricks, sort_keys=True) for a in manifest.arms if a.tricks}
     own: list[np.ndarray] = []

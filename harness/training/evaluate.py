@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.data.batches import evaluation_batches
 from harness.data.splits import Held
+from harness.metrics import EVALUATED
 from harness.tricks.contract import Predict
 
 ECE_BINS = 15
@@ -34,10 +35,10 @@ def predict_all(predict: Predict, held: Held, device: torch.device, batch: int, 
 
 
 def metrics(logits: Tensor, label: Tensor) -> dict[str, float]:
-    """Accuracy, top-5 accuracy, negative log-likelihood, ECE and Brier score, with one transfer to the host.
+    """The metrics of `EVALUATED`: accuracy, top-5 accuracy, negative log-likelihood, ECE and Brier score.
 
-    Accuracies are fractions. ECE is the expected calibration error over 15 bins of equal width (Guo et al.
-    2017, 1706.04599); Brier is the squared distance to the one-hot label, in [0, 2].
+    They take one transfer to the host. Accuracies are fractions. ECE is the expected calibration error over 15 bins of
+    equal width (Guo et al. 2017, 1706.04599); Brier is the squared distance to the one-hot label, in [0, 2].
     """
     log_p = logits.log_softmax(-1)
     p = log_p.exp()
@@ -45,16 +46,14 @@ def metrics(logits: Tensor, label: Tensor) -> dict[str, float]:
     right = (predicted == label).double()
     top = logits.topk(min(5, logits.shape[1]), -1).indices
     one_hot = torch.nn.functional.one_hot(label, logits.shape[1])
-    values = torch.stack(
-        [
-            right.mean(),
-            (top == label[:, None]).any(-1).double().mean(),
-            -log_p.gather(1, label[:, None]).double().mean(),
-            _ece(confidence.double(), right),
-            (p - one_hot).square().sum(-1).double().mean(),
-        ]
-    ).tolist()
-    return dict(zip(("accuracy", "top5", "nll", "ece", "brier"), values, strict=True))
+    values = {
+        "accuracy": right.mean(),
+        "top5": (top == label[:, None]).any(-1).double().mean(),
+        "nll": -log_p.gather(1, label[:, None]).double().mean(),
+        "ece": _ece(confidence.double(), right),
+        "brier": (p - one_hot).square().sum(-1).double().mean(),
+    }
+    return dict(zip(EVALUATED, torch.stack([values[name] for name in EVALUATED]).tolist(), strict=True))
 
 
 def _ece(confidence: Tensor, right: Tensor) -> Tensor:

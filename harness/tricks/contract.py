@@ -24,6 +24,10 @@ import torch
 from torch import Tensor, nn
 
 from harness import rng
+from harness.data.types import Batch as Batch
+from harness.data.types import DataInfo as DataInfo
+from harness.data.types import Invariances as Invariances
+from harness.data.types import TrainingSet as TrainingSet
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.values import Strict, canonical
 
@@ -150,61 +154,6 @@ class NotApplicable(Exception):
 
 class NoEffect(NotApplicable):
     """A surgery or initialisation matched nothing, so the arm would silently be the baseline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Images and targets that travel together.
-
-    x: pixels (N, C, H, W), float in [0, 1], before normalisation (which is the model's first layer).
-    y: targets (N, K), rows are probabilities. label (N,) and index (N,), the integer labels and the
-    positions in the source data set, are never changed by a trick.
-    """
-
-    x: Tensor
-    y: Tensor
-    label: Tensor
-    index: Tensor
-
-
-class Invariances(NamedTuple):
-    """What may be done to an image of a data set without changing its class."""
-
-    flip: bool
-    """Horizontal mirror."""
-    shift: float
-    """Largest translation, as a fraction of the side."""
-    rotation: float
-    """Largest rotation in degrees."""
-    color: bool
-    """Hue and saturation changes; False for grey images."""
-
-
-class DataInfo(NamedTuple):
-    """What tricks may know of a data set. `mean` and `std` are per channel, of the training split, in [0, 1]."""
-
-    classes: tuple[str, ...]
-    channels: int
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    invariances: Invariances
-    train_counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """The training split as tricks may rewrite it.
-
-    images: uint8 (N, H, W, C), where `peak` is white. label, index: (N,). y: (N, K) probabilities, or None
-    for the one-hot rows of `label`.
-    """
-
-    images: Tensor
-    label: Tensor
-    index: Tensor
-    peak: int = 255
-    y: Tensor | None = None
 
 
 class Precision(NamedTuple):

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.analysis.diagnosis import Context, diagnose, diagnose_arm
+from harness.analysis.detectors import Context, Run, findings_of
+from harness.analysis.diagnosis import curves_by_run, diagnose_arms
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.store.schema import RUNS
 from harness.training.execute import Place, execute
@@ -29,12 +30,13 @@ def train(seeds, trick=None, **overrides):
 
 
 def findings(runs, curves, arm="baseline"):
-    return {f.code: f for f in diagnose_arm(runs, curves, arm, CONTEXT)}
+    return {f.code: f for f in diagnose_arms(runs, curves, [arm], CONTEXT)[arm]}
 
 
 def check_silent(runs, curves):
+    of_run = curves_by_run(curves)
     for _, row in runs.iterrows():
-        found = diagnose(row, curves[curves["run_id"] == row["run_id"]], CONTEXT)
+        found = findings_of(Run(row, of_run[row["run_id"], row["fingerprint"]], CONTEXT))
         assert {f.code: f.severity for f in found} == {"validation_too_small": "info"}, row["seed"]
     assert set(findings(runs, curves)) == SILENT
 

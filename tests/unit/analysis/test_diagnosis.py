@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
-from harness.analysis.diagnosis import Context, Finding, context_of, diagnose, diagnose_arm
+from harness.analysis.detectors import Context, Run, findings_of
+from harness.analysis.diagnosis import context_of, curves_by_run, diagnose_arms
+from harness.analysis.types import Finding
 from harness.store.reader import StudyData
 from harness.store.schema import RUNS, Manifest, predictions_schema
 
@@ -44,6 +46,16 @@ def make_row(run_id: str = "r", val_size: int = 10_000, **changes: Any) -> dict[
         "test_accuracy": 0.93, "test_nll": 0.2, "train_nll": 0.01,
     }  # fmt: skip
     return values | changes
+
+
+def diagnose(row: dict[str, Any], curves: pd.DataFrame, context: Context) -> list[Finding]:
+    """Findings of one run."""
+    return findings_of(Run(row, curves_by_run(curves).get((row["run_id"], row["fingerprint"]), {}), context))
+
+
+def diagnose_arm(rows: list[dict[str, Any]], curves: pd.DataFrame, label: str) -> list[Finding]:
+    """Findings of one arm's runs together."""
+    return diagnose_arms(pd.DataFrame(rows, columns=RUNS.names), curves, [label], CONTEXT)[label]
 
 
 def codes(findings: list[Finding]) -> list[tuple[str, str]]:
@@ -182,7 +194,7 @@ def arm(accuracies: list[float], label: str = "baseline", **changes: Any) -> lis
     """Findings of healthy runs with these test accuracies."""
     rows = [make_row(f"r{s}", arm=label, seed=s, test_accuracy=a, **changes) for s, a in enumerate(accuracies)]
     curves = pd.concat([make_curves(f"r{s}") for s in range(len(rows))])
-    return diagnose_arm(pd.DataFrame(rows, columns=RUNS.names), curves, label, CONTEXT)
+    return diagnose_arm(rows, curves, label)
 
 
 def test_a_baseline_with_fewer_errors_than_four_margins_is_saturated() -> None:
@@ -209,7 +221,7 @@ def test_an_arm_merges_its_runs_and_lowers_what_few_of_them_show() -> None:
     rows = [make_row(f"r{s}", seed=s) for s in range(4)]
     rows[3] |= {"val_accuracy": 0.1}
     curves = pd.concat([*(make_curves(f"r{s}") for s in range(3)), make_curves("r3", train_loss=[2.31] * 20)])
-    found = {f.code: f for f in diagnose_arm(pd.DataFrame(rows, columns=RUNS.names), curves, "baseline", CONTEXT)}
+    found = {f.code: f for f in diagnose_arm(rows, curves, "baseline")}
     assert found["at_chance"].severity == "info"
     assert found["at_chance"].evidence.startswith("1 of 4 runs (seeds 3); seed 3: The training loss ends at 2.31")
     assert "1 of 4 runs stayed at chance" in found["unstable_seeds"].evidence
@@ -219,13 +231,12 @@ def test_one_diverged_seed_stays_a_problem_of_the_arm() -> None:
     rows = [make_row(f"r{s}", seed=s) for s in range(4)]
     rows[2] |= {"status": "diverged", "reason": "loss is nan", "test_accuracy": None}
     curves = pd.concat([make_curves(f"r{s}") for s in range(4)])
-    found = diagnose_arm(pd.DataFrame(rows, columns=RUNS.names), curves, "baseline", CONTEXT)
+    found = diagnose_arm(rows, curves, "baseline")
     assert codes(found) == [("diverged", "problem"), ("unstable_seeds", "warning")]
 
 
 def test_an_arm_without_runs_has_no_finding() -> None:
-    empty = pd.DataFrame(columns=RUNS.names)
-    assert diagnose_arm(empty, make_curves().iloc[:0], "mixup", CONTEXT) == []
+    assert diagnose_arm([], make_curves().iloc[:0], "mixup") == []
 
 
 def test_the_classes_are_those_of_the_stored_predictions() -> None:

@@ -152,6 +152,16 @@ def test_rows_of_other_studies_and_fingerprints_do_not_count() -> None:
     assert detail == "10 runs of here; 5 rows of other fingerprints left out"
 
 
+def test_rows_of_other_images_or_code_do_not_count() -> None:
+    arms = tuple(plan.model_copy(update={"identity": "mine"}) for plan in ONE.arms)
+    own = [r | {"identity": "mine"} for r in (*BASE, *MIXUP)]
+    later = {"finished": pd.Timestamp("2026-01-01", tz="UTC"), "test_accuracy": 0.1}
+    others = [r | later | {"identity": identity} for r in MIXUP for identity in ("theirs", None)]
+    assert only(analyse(frame(own, others), ONE.model_copy(update={"arms": arms}))).mean == pytest.approx(2.0)
+    unnamed = [r | later | {"identity": "theirs"} for r in MIXUP]
+    assert only(analyse(frame(BASE, MIXUP, unnamed), ONE)).mean == pytest.approx(2.0)
+
+
 def test_runs_that_another_machine_alone_has_are_named_with_what_differs_and_what_to_do() -> None:
     facts = {"fingerprint_json": '{"device": "cpu", "torch": "2.14"}'}
     there = {"fingerprint": "elsewhere", "fingerprint_json": '{"device": "cpu", "torch": "2.15"}'}

@@ -12,7 +12,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.analysis.diagnosis import curves_by_run, guessed, slope_test
+from harness.analysis.detectors import guessed, slope_test
+from harness.analysis.diagnosis import curves_by_run
 from harness.analysis.effects import RESAMPLES, sign_flip_test, signed_ranks, t_interval, t_test, tost
 from harness.analysis.examples import mcnemar
 from harness.analysis.power import achieved_power

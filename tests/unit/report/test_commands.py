@@ -26,6 +26,7 @@ def planned(command, tmp_path):
         images="",
         command=command,
         toml="",
+        images="",
     ).manifest
 
 

@@ -10,12 +10,12 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+from harness.analysis.rows import own_rows
 from harness.cli import main
 from harness.errors import UserError
 from harness.report import plots
 from harness.report.build import FIGURES
 from harness.report.curves import PANELS
-from harness.report.render import own_runs
 
 EVIL = "<script>alert(1)</script>&$x_1$"
 PUBLISHED = Path(__file__).parents[3] / "results"
@@ -24,7 +24,7 @@ PUBLISHED = Path(__file__).parents[3] / "results"
 @pytest.fixture(scope="module")
 def source(study):
     analysis = replace(study.analysis, study="digits_many", scope="digits, 100 images")
-    return plots.Source(analysis, own_runs(study.manifest, study.runs), study.curves)
+    return plots.Source(analysis, own_rows(study.runs, study.manifest), study.curves)
 
 
 def drawn(name, source, width=8.5):
@@ -73,7 +73,7 @@ def test_text_stays_text_of_eight_points_at_the_width_asked_for(source, name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_are_neither_markup_nor_formulas(study_of, name):
     study = study_of(gains={EVIL: 1.0, "mixup": 0.2}, seeds=5, epochs=4)
-    source = plots.Source(study.analysis, own_runs(study.manifest, study.runs), study.curves)
+    source = plots.Source(study.analysis, own_rows(study.runs, study.manifest), study.curves)
     svg = plots.figure(name, "svg", source, ["mixup", EVIL], 17).decode()
     assert "<script" not in svg
     assert EVIL in "".join(words(svg))
@@ -174,7 +174,7 @@ def test_nothing_is_told_by_colour_alone():
 def test_more_arms_than_fit_are_refused_with_an_example_of_a_choice(study_of, name):
     most = plots.MOST[name]
     study = study_of(gains={f"t{i}": i / 10 for i in range(most + 1)}, seeds=3, epochs=2)
-    source = plots.Source(study.analysis, own_runs(study.manifest, study.runs), study.curves)
+    source = plots.Source(study.analysis, own_rows(study.runs, study.manifest), study.curves)
     with pytest.raises(UserError, match=rf"figure {name} of \d+ arms: at most {most} fit; .* --arms t\d+,t\d+,t\d+$"):
         plots.figure(name, "svg", source)
 

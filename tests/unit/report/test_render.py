@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.analysis.diagnosis import Finding
-from harness.analysis.interactions import DesignAnalysis, Estimate
+from harness.analysis.types import DesignAnalysis, Estimate, Finding
 from harness.report import tables
 from harness.report.curves import curve_panels
 from harness.report.render import grouped, lost_runs, provenance, render_study

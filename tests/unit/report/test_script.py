@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harness.analysis.diagnosis import Finding
+from harness.analysis.types import Finding
 from harness.report.curves import SMOOTHING
 from harness.report.render import render_study
 

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from typer.testing import CliRunner
 
-from harness.analysis.interactions import DesignAnalysis, Estimate
+from harness.analysis.types import DesignAnalysis, Estimate
 from harness.cli import app
 from harness.errors import UserError
 from harness.report import tables

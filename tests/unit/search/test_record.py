@@ -29,6 +29,7 @@ def made(plan):
 def rows_of(comparisons, accuracy):
     """Stored rows of all runs; `accuracy(spec)` is the test accuracy, and validation is 0.01 above it."""
     now = datetime(2026, 1, 1, tzinfo=UTC)
+    identities = {run_id: known for m in comparisons.manifests.values() for run_id, known in m.runs.items()}
     rows = []
     for spec in comparisons.specs:
         value = accuracy(spec)
@@ -37,6 +38,7 @@ def rows_of(comparisons, accuracy):
                 "run_id": spec.run_id, "fingerprint": "f0", "arm": spec.arm.label, "seed": spec.seed, "status": "ok",
                 "test_accuracy": value, "val_accuracy": value + 0.01, "finished": now, "started": now,
                 "device": "cpu", "test_digest": f"{value}", "reason": "", "git_commit": "",
+                "identity": identities[spec.run_id],
             }
         )  # fmt: skip
     return pd.DataFrame(rows, columns=RUNS.names)

@@ -96,7 +96,7 @@ def test_what_is_no_row_of_ours_is_named_and_left_out(tmp_path, name, content, e
 def test_a_file_from_before_a_column_is_read_and_merged_with_later_ones(tmp_path):
     store(tmp_path)
     path = next((tmp_path / "runs").glob("*.parquet"))
-    pq.write_table(pq.read_table(path).drop_columns(["plain_steps"]), path)
+    pq.write_table(pq.read_table(path).drop_columns(["plain_steps", "scores"]), path)
     store(tmp_path, "b" * 16)
     consolidate(tmp_path)
     table, read, problems = read_kind(tmp_path, "runs")
@@ -104,7 +104,7 @@ def test_a_file_from_before_a_column_is_read_and_merged_with_later_ones(tmp_path
     assert problems == []
     assert len(read) == 1
     assert sorted(table["run_id"].to_pylist()) == ["a" * 16, "b" * 16]
-    assert table["plain_steps"].to_pylist() == [None, None]
+    assert table["plain_steps"].to_pylist() == table["scores"].to_pylist() == [None, None]
     assert set(table.column_names) == set(RUNS.names)
 
 

@@ -4,9 +4,9 @@ import shlex
 import pytest
 from typer.testing import CliRunner
 
-from harness.analysis.effects import SCALES
 from harness.cli import app
 from harness.errors import UserError
+from harness.metrics import COLUMNS
 from harness.study import forecast
 from harness.tricks import registry
 from harness.tricks.cards import card, cards
@@ -120,7 +120,7 @@ def test_a_report_that_a_reason_names_has_its_metric(row):
     harness, report, flag, metric = shlex.split(row.command)
 
     assert (harness, report, flag) == ("harness", "report", "--metric")
-    assert metric in SCALES
+    assert metric in COLUMNS
 
 
 def test_every_command_is_a_study_a_search_or_a_report():
