@@ -26,7 +26,6 @@ def planned(command, tmp_path):
         images="",
         command=command,
         toml="",
-        images="",
     ).manifest
 
 
