@@ -1,4 +1,4 @@
-"""What a search will do, decided before anything runs: arms, spaces, budgets and seeds."""
+"""What a search will do, decided before anything runs: arms, spaces, budgets and seeds; trains and stores nothing."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 from harness.errors import UserError, did_you_mean
 from harness.experiment import BASELINE, Experiment, spec_of
 from harness.identity import Identity
+from harness.search.objective import OBJECTIVES
 from harness.search.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
 from harness.search.space import Params, Value, settle, space_of
-from harness.search.trials import OBJECTIVES
 from harness.study.designs import ArmNames, parse_arm
 from harness.study.plan import checked_name, study_name
 from harness.tricks import registry

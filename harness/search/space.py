@@ -1,4 +1,4 @@
-"""What a search may change: ranges from the tricks' cards, around the recipe's values, and from the experiment file."""
+"""What a search may change and how far: ranges of cards, recipe and experiment file; not how values are chosen."""
 
 from __future__ import annotations
 

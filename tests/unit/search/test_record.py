@@ -10,11 +10,12 @@ import pytest
 from harness.analysis.effects import analyse
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
-from harness.search.export import best_arm, export
-from harness.search.record import compare, importance, make_record, params_of, searched_arm, winner
+from harness.search.comparisons import compare
+from harness.search.export_winner import best_arm, export
+from harness.search.objective import Score
+from harness.search.record import importance, make_record, params_of, searched_arm, winner
+from harness.search.sentences import analyses, lines, trial_line
 from harness.search.space import settle
-from harness.search.summary import analyses, lines, trial_line
-from harness.search.trials import Score
 from harness.store.schema import RUNS, SearchRecord, Trial
 
 BEST = {"baseline": {"recipe.lr": 0.07}, "mixup": {"recipe.lr": 0.3, "mixup.alpha": 0.4}}

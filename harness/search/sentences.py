@@ -1,4 +1,4 @@
-"""What the command line says of a search at its end: values, optimism and effects, each with n and its interval."""
+"""What the terminal says of a trial and of a search at its end, each number with n and its interval; prints nothing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.analysis.effects import analyse, t_interval
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
+from harness.search.objective import REASON
 from harness.search.plan import SearchedArm
 from harness.search.record import params_of
-from harness.search.trials import REASON
 from harness.store.reader import read_kind
 from harness.store.schema import RUNS, TUNED_BASELINE, Manifest, SearchArm, SearchRecord, Trial
 

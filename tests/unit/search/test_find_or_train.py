@@ -12,7 +12,7 @@ import pytest
 
 from harness.experiment import Arm, TrickSpec, spec_of
 from harness.identity import Identity
-from harness.search.runs import Runs
+from harness.search.find_or_train import Runs
 from harness.store import reader
 from harness.store.merge import consolidate
 from harness.store.reader import find_row, read_kind
