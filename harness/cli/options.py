@@ -30,7 +30,7 @@ Plugins = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Results = Annotated[Path, typer.Option(help="Folder of all studies' rows.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the HTML reports.")]
-Source = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")]
+ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
 ]

@@ -16,11 +16,11 @@ from harness.cli.options import (
     CudaGraphs,
     DataRoot,
     Device,
+    ExperimentName,
     Plugins,
     Reports,
     Results,
     Settings,
-    Source,
     Threads,
     duration,
     load,
@@ -75,7 +75,7 @@ def search(
     tricks: Annotated[
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
-    experiment: Source = "digits",
+    experiment: ExperimentName = "digits",
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm, the baseline included.")] = 30,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Seeds that each trial is trained on.")] = 5,
     fresh: Annotated[

@@ -19,12 +19,12 @@ from harness.cli.options import (
     CudaGraphs,
     DataRoot,
     Device,
+    ExperimentName,
     Options,
     Plugins,
     Reports,
     Results,
     Settings,
-    Source,
     Threads,
     data_folder,
     load,
@@ -57,7 +57,7 @@ def ablate(
     tricks: Annotated[
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
-    experiment: Source = "digits",
+    experiment: ExperimentName = "digits",
     design: Annotated[
         str | None,
         typer.Option(

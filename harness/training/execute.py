@@ -27,7 +27,7 @@ from harness.experiment import RunSpec
 from harness.identity import Identity
 from harness.training import checkpoint
 from harness.training.evaluate import Predictions, metrics
-from harness.training.loop import Clock, Diverged, Point, train
+from harness.training.loop import Clock, CurvePoint, Diverged, train
 from harness.training.provenance import host_facts
 from harness.training.session import Place, Session, set_up
 from harness.tricks import registry
@@ -49,7 +49,7 @@ class Result:
     """The rows of one run: a `runs` row, curve points, and test predictions when it finished."""
 
     row: dict[str, Any]
-    points: list[Point] = field(default_factory=list)
+    points: list[CurvePoint] = field(default_factory=list)
     predictions: Predictions | None = None
 
 
