@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from harness.cpus import available
 from harness.errors import UserError
@@ -43,6 +44,20 @@ CudaGraphs = Annotated[
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
 ]
+
+
+OLD_NAMES = {"--check": "--verify"}
+"""Options that were called otherwise, by their old names."""
+
+
+class Renamed(TyperCommand):
+    """A command that takes options by their old names, too, and says on stderr what they are called now."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        for old in OLD_NAMES.keys() & set(args):
+            typer.echo(f"{old} is now called {OLD_NAMES[old]}", err=True)
+        return super().parse_args(ctx, [OLD_NAMES.get(word, word) for word in args])
 
 
 @dataclass(frozen=True)

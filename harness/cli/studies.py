@@ -103,7 +103,7 @@ def ablate(
     plugins: Plugins = None,
     as_json: AsJson = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop: `harness plan`.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Verify the tricks' contract at every step (slower).")] = False,
+    check: Annotated[bool, typer.Option("--verify", help="Check the tricks' contract at every step (slower).")] = False,
 ) -> None:
     """Train the baseline and the baseline plus each trick over paired seeds, and report the difference."""
     _study(Options(**locals()))

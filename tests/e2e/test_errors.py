@@ -1,11 +1,9 @@
 """Bad input ends with exit code 2 and one clear line for each thing wrong, never a traceback."""
 
-from pathlib import Path
-
 import pytest
+import typer
 
-from harness.cli import main
-from harness.data.sources import data_root
+from harness.cli import app, main
 
 CASES = {
     "unknown trick": (["ablate", "mixpu"], "unknown trick 'mixpu'; did you mean 'mixup'?"),
@@ -107,13 +105,6 @@ def test_a_fault_of_the_program_is_a_line_that_says_so(here, monkeypatch):
     assert "a fault of this program; `harness --debug ...` shows where" in err
 
 
-def test_a_user_without_a_home_needs_none(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HARNESS_DATA", raising=False)
-    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # which is what it does for such a user
-    assert data_root() == Path(".cache/harness")
-
-
 def test_a_missing_data_set_names_the_file_and_the_offline_default(here, monkeypatch):
     for proxy in ("https_proxy", "http_proxy"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")
@@ -131,3 +122,13 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_trained(here, mon
     assert "--device cuda:2: there is no such device; the last one is number 1" in here(
         "ablate", "mixup", "--device", "cuda:2"
     )[1]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["ablate", "plan", "run"])
+def test_the_old_name_of_verify_works_and_says_the_new_one(command, capsys):
+    parser = typer.main.get_command(app).commands[command]
+
+    assert parser.make_context(command, ["digits", "--verify"]).params["check"] is True
+    assert capsys.readouterr().err == ""
+    assert parser.make_context(command, ["digits", "--check"]).params["check"] is True
+    assert capsys.readouterr().err == "--check is now called --verify\n"
