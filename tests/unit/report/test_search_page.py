@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from html.parser import HTMLParser
 from itertools import pairwise, product
 
 import numpy as np
@@ -29,9 +28,9 @@ from harness.report.search_page import (
 )
 from harness.store.schema import RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import write_table
+from webpage import Page
 
 EVIL = "<script>alert(1)</script>"
-VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
 
 LR = {"low": 0.02, "high": 2.0, "log": True, "integer": False, "default": 0.2}
 DECAY = {"low": 1e-4, "high": 0.1, "log": True, "integer": False, "default": 5e-3}
@@ -230,39 +229,6 @@ class Invented:
         (folder / "runs").mkdir(parents=True)
         (folder / "search.json").write_text(self.record.model_dump_json())
         write_table(pa.Table.from_pandas(self.runs, schema=RUNS), folder / "runs" / "all.parquet")
-
-
-class Page(HTMLParser):
-    """Collects tags with attributes and text, and complains about unbalanced tags."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.stack, self.cells, self.words = [], [], [], []
-        self.feed(html)
-        assert self.stack == []
-        self.text = " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-        if tag == "tr":
-            self.cells.append([])
-        if tag in ("td", "th"):
-            self.cells[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.stack):
-            self.words.append(data)
-        if {"td", "th"} & set(self.stack):
-            self.cells[-1][-1] += data
-
-    def row(self, first):
-        """The cells of the first row that begins with this text."""
-        return next([" ".join(c.split()) for c in cells] for cells in self.cells if cells[0].strip() == first)
 
 
 @pytest.fixture(scope="module")
@@ -598,9 +564,9 @@ def test_the_baseline_command_puts_all_tricks_on_its_tuned_recipe(search):
 
 
 def test_every_trial_is_listed_with_its_reason(search, page):
-    rows = [cells for cells in page.cells if "alpha must exceed prob" in cells[-1]]
+    rows = [cells for cells in page.rows if "alpha must exceed prob" in cells[-1]]
 
-    assert sum(cells[0] == "0 default" for cells in page.cells) == len(search.record.arms)
+    assert sum(cells[0] == "0 default" for cells in page.rows) == len(search.record.arms)
     assert len(rows) == sum(t.state == "failed" for arm in search.record.arms for t in arm.trials)
     assert [" ".join(c.split()) for c in rows[0]][:4] == ["9", "failed", "–", "0"]
 
@@ -614,10 +580,10 @@ def test_several_objectives_have_a_front_that_is_drawn_and_listed():
         "<div>" + html[start + len('aria-label="The front of mixup">') : html.index("</div>", start)] + "</div>"
     )
 
-    assert [cells[0] for cells in listed.cells[1:]] == [str(n) for n in arm.front]
+    assert [cells[0] for cells in listed.rows[1:]] == [str(n) for n in arm.front]
     trial = next(t for t in arm.trials if t.number == arm.front[0])
     seconds = np.array(trial.values["seconds"])
-    assert listed.cells[1][2] == f"{seconds.mean():.2f} ± {seconds.std(ddof=1):.2f}"
+    assert listed.rows[1][2] == f"{seconds.mean():.2f} ± {seconds.std(ddof=1):.2f}"
     assert "validation accuracy, then training time" in Page(html).text
     assert html.count("ring front") >= len(arm.front)
 

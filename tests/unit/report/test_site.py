@@ -3,7 +3,6 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -17,6 +16,7 @@ from harness.errors import UserError
 from harness.report.site import write_site
 from harness.store.schema import CURVES, RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import write_manifest, write_table
+from webpage import Page
 
 EVIL = '<script>alert("1")</script>'
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -133,18 +133,6 @@ def pages(site):
     return {str(p.relative_to(site)): p.read_text() for p in sorted(site.rglob("*.html"))}
 
 
-class Links(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.links, self.ids = [], set()
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        a = dict(attributes)
-        self.ids |= {a["id"]} if "id" in a else set()
-        self.links += [a[name] for name in ("href", "src") if name in a]
-
-
 def test_every_kind_of_page_is_written(site):
     assert sorted(pages(site)) == [
         "clean-or-noisy.html", "clean.html", "index.html", "noisy.html", "tricks.html", "tricks/ema.html",
@@ -153,7 +141,7 @@ def test_every_kind_of_page_is_written(site):
 
 
 def test_every_link_of_every_page_leads_somewhere(site):
-    read = {site / name: Links(html) for name, html in pages(site).items()}
+    read = {site / name: Page(html) for name, html in pages(site).items()}
     for page, found in read.items():
         for link in found.links:
             path, _, anchor = link.partition("#")
@@ -163,11 +151,11 @@ def test_every_link_of_every_page_leads_somewhere(site):
 
 
 def test_pages_are_found_from_the_index_and_lead_back(site):
-    index = Links((site / "index.html").read_text()).links
+    index = Page((site / "index.html").read_text()).links
     for page in ("clean.html", "noisy.html", "tuning.html", "clean-or-noisy.html", "tricks.html", "feed.xml"):
         assert page in index
     for page in ("clean.html", "clean-or-noisy.html", "tricks.html", "tuning.html"):
-        assert "index.html" in Links((site / page).read_text()).links
+        assert "index.html" in Page((site / page).read_text()).links
 
 
 def test_the_table_of_a_study_lies_beside_its_page(site):
@@ -179,7 +167,7 @@ def test_the_table_of_a_study_lies_beside_its_page(site):
     for arm, row in rows.items():
         assert arm in html
         assert not row["effect"] or f"{abs(float(row['effect'])):.2f}" in html
-    assert "clean.csv" in Links((site / "index.html").read_text()).links
+    assert "clean.csv" in Page((site / "index.html").read_text()).links
 
 
 def test_writing_the_site_again_elsewhere_gives_the_same_bytes(results, site, tmp_path):
