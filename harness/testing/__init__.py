@@ -1,6 +1,7 @@
 """The public test kit: the suite for tricks and its fixtures; makers of rows, curves, manifests and stored studies."""
 
 from harness.testing.records import (
+    CREATED,
     FINGERPRINT,
     StoredRun,
     make_arm,
@@ -13,6 +14,7 @@ from harness.testing.records import (
 from harness.testing.tricks import Tape, TrickConformance, tape, tiny_batch, tiny_info, tiny_run, tiny_spec
 
 __all__ = [
+    "CREATED",
     "FINGERPRINT",
     "StoredRun",
     "Tape",

@@ -25,6 +25,7 @@ def planned(command, tmp_path):
         results=tmp_path,
         command=command,
         toml="",
+        images="images",
     ).manifest
 
 

@@ -26,8 +26,9 @@ from harness.report.search_page import (
     winner_command,
     write_search,
 )
-from harness.store.schema import RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
+from harness.store.schema import RUNS, SearchArm, SearchRecord, Trial
 from harness.store.writer import write_table
+from harness.testing import make_arm, make_manifest, make_row
 from webpage import Page
 
 EVIL = "<script>alert(1)</script>"
@@ -55,31 +56,11 @@ TUNING, FRESH = (0, 1, 2, 3, 4), tuple(range(5, 15))
 
 
 def row(run_id, seed, val, test, arm="baseline", status="ok"):
-    return dict.fromkeys(RUNS.names) | {
-        "schema_version": 1,
-        "run_id": run_id,
-        "fingerprint": "f00d",
-        "experiment": "digits",
-        "arm": arm,
-        "hyperparameters": "{}",
-        "spec": "{}",
-        "seed": seed,
-        "status": status,
-        "reason": "" if status == "ok" else "loss is not finite",
-        "val_accuracy": val,
-        "test_accuracy": test,
-        "test_digest": run_id,
-        "seconds_total": 1.5,
-        "packed": False,
-        "started": pd.Timestamp("2025-01-01", tz="UTC"),
-        "finished": pd.Timestamp("2025-01-01", tz="UTC"),
-        "host": "laptop",
-        "device": "cpu",
-        "versions": '{"torch": "2.11.0"}',
-        "data_hash": "ab" * 32,
-        "git_commit": "0123456789ab",
-        "git_dirty": False,
-    }
+    reason = "" if status == "ok" else "loss is not finite"
+    return make_row(
+        arm, seed, run_id=run_id, status=status, reason=reason, val_accuracy=val, test_accuracy=test,
+        git_commit="0123456789ab",
+    )  # fmt: skip
 
 
 def quality(params, arm):
@@ -189,12 +170,8 @@ class Invented:
             else None,
         )
 
-    def plan(self, arm, params, label=None):
-        return ArmPlan(
-            label=label or arm.label,
-            tricks={t: {} for t in arm.tricks},
-            run_ids={seed: self.train(arm.label, params, seed)[0] for seed in FRESH},
-        )
+    def plan(self, arm, params):
+        return make_arm(arm.label, run_ids={seed: self.train(arm.label, params, seed)[0] for seed in FRESH})
 
     def comparisons(self, arms):
         defaults = {a.label: self.plan(a, {k: s["default"] for k, s in a.space.items()}) for a in arms}
@@ -207,23 +184,10 @@ class Invented:
         }
 
     def manifest(self, name, arms):
-        return Manifest(
-            study=f"digits-search-{name}",
-            experiment="digits",
-            question="",
-            metric="test_accuracy",
-            margin=0.5,
-            alpha=0.05,
-            design="one_at_a_time",
-            seeds=FRESH,
-            arms=arms,
-            fingerprint="f00d",
+        return make_manifest(
+            arms, FRESH, study=f"digits-search-{name}", question="", command="harness search mixup",
             scope="digits, 100 training images, digits_resnet width 16, 80 epochs",
-            command="harness search mixup",
-            toml="",
-            harness_version="0.1.0",
-            created="2025-01-01T12:00:00+00:00",
-        )
+        )  # fmt: skip
 
     def write(self, folder):
         (folder / "runs").mkdir(parents=True)
