@@ -3,6 +3,7 @@
 
 BIN := .venv/bin
 STAMP := .venv/.installed
+OLDEST := .venv-oldest
 
 # What is set stays as it was typed: make expands nothing in it, and the shell meets it as a variable of its environment,
 # so it may hold spaces and quotes and runs nothing. Several names (TRICK="mixup ema") are parted by spaces.
@@ -52,7 +53,7 @@ RUN := set -f; $(BIN)/python -c "$$WITH_ARGS" $(BIN)
 HARNESS := $(RUN)/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-gpu test-slow lint format new-trick clean
+.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-gpu test-slow test-oldest lint format new-trick clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -102,6 +103,12 @@ test-gpu: $(STAMP)  ## the tests that need a CUDA device
 test-slow: $(STAMP)  ## the long tests: simulations, all pairs of tricks, kills
 	$(call takes,)$(RUN)/python -m pytest -n auto --dist worksteal -m slow
 
+test-oldest:  ## the tests with the oldest packages that pyproject.toml allows; downloads 3 GB into .venv-oldest
+	$(call takes,)@test -x $(OLDEST)/bin/python || "$$PYTHON" -m venv $(OLDEST)
+	$(OLDEST)/bin/python .ci/oldest.py >$(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(OLDEST)/constraints.txt -e '.[dev]'
+	@set -f; $(OLDEST)/bin/python -c "$$WITH_ARGS" $(OLDEST)/bin/python -m pytest -n auto --dist worksteal
+
 lint: $(STAMP)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -115,4 +122,4 @@ new-trick: $(STAMP)  ## NAME=x FAMILY=y: write the skeleton of a trick and of it
 	$(call takes,NAME FAMILY)@$(HARNESS) new-trick $(call names,NAME) $(call names,FAMILY)
 
 clean:  ## remove .venv and caches, not results
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.api import Study, ablate, load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+"""Written here only: the wheel, an editable install and the check of Ray's nodes read it."""
 __all__ = ["Study", "ablate", "load"]
 
 

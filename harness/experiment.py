@@ -153,7 +153,7 @@ class Study(Strict):
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
 
 
-class Range(Strict):
+class SearchRange(Strict):
     """Where a search may look for a value: from `low` to `high`, on a log scale if `log`, or among `choices`.
 
     A file may also write it as [low, high] or [low, high, "log"].
@@ -172,12 +172,12 @@ class Range(Strict):
                 return {"low": low, "high": high}
             case [low, high, "log"]:
                 return {"low": low, "high": high, "log": True}
-            case dict() | Range():
+            case dict() | SearchRange():
                 return value
         raise ValueError('a range is [low, high], [low, high, "log"] or {choices = [...]}')
 
     @model_validator(mode="after")
-    def _check(self) -> Range:
+    def _check(self) -> SearchRange:
         if self.choices is not None:
             if (self.low, self.high, self.log) != (None, None, False):
                 raise ValueError("choices have neither ends nor a scale")
@@ -206,7 +206,7 @@ class Experiment(Strict):
     recipe: Recipe
     study: Study = Study()
     tricks: dict[str, dict[str, Plain]] = Field(default_factory=dict)
-    search: dict[str, Range] = Field(default_factory=dict)
+    search: dict[str, SearchRange] = Field(default_factory=dict)
     _origins: Origins = PrivateAttr(default_factory=Origins)
 
     @field_validator("search", mode="before")

@@ -20,13 +20,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.bench.rows import Row
+from harness.bench.rows import BenchRow
 from harness.store.writer import atomically
 from harness.study.workers.local import ENVIRONMENT
 from harness.training.provenance import device_name, host_facts
 
 
-def run_bench(quick: bool, out: Path | None, show: Callable[[Row], None] = lambda row: None) -> list[Row]:
+def run_bench(quick: bool, out: Path | None, show: Callable[[BenchRow], None] = lambda row: None) -> list[BenchRow]:
     """All rows, stored as one JSON document at `out` unless it is None; `show` gets each row as it is measured.
 
     Raises:
@@ -53,7 +53,7 @@ def run_bench(quick: bool, out: Path | None, show: Callable[[Row], None] = lambd
     return rows
 
 
-def iter_bench(quick: bool) -> Iterator[Row]:
+def iter_bench(quick: bool) -> Iterator[BenchRow]:
     """The rows as they are measured, in a fresh process with one thread and the environment of a worker.
 
     Raises:
@@ -66,7 +66,7 @@ def iter_bench(quick: bool) -> Iterator[Row]:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                yield Row(**json.loads(line))
+                yield BenchRow(**json.loads(line))
         except BaseException:
             process.terminate()
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.bench.loops import write_images
-from harness.bench.rows import Row, summary
+from harness.bench.rows import BenchRow, summary
 from harness.data.content import content
 from harness.experiment import find_experiment, load_experiment
 from harness.store.reader import Key
@@ -29,7 +29,7 @@ WORKLOADS = (
 """Experiment, how it is called, and the CPU seconds that a call with nothing left to do may take."""
 
 
-def start_up(repeats: int) -> Iterator[Row]:
+def start_up(repeats: int) -> Iterator[BenchRow]:
     """T9: what `--help` costs, and whether it imports torch. Nothing on Windows, which does not count for children."""
     seconds = [s for _ in range(repeats) if (s := cpu_of("--help")) is not None]
     if not seconds:
@@ -41,7 +41,7 @@ def start_up(repeats: int) -> Iterator[Row]:
     yield summary("T9 --help, torch", [float("torch" in loaded)], "imports", "whether it imports torch", "<= 0")
 
 
-def nothing_to_do(repeats: int, folder: Path) -> Iterator[Row]:
+def nothing_to_do(repeats: int, folder: Path) -> Iterator[BenchRow]:
     """T11: what a study costs whose runs are all stored, its report included; the runs are invented."""
     root = write_images(folder / "pictures", FILES - 100)
     (root / "images").rename(root / "imagenette2")

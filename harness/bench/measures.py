@@ -29,7 +29,7 @@ from harness.bench.loops import (
     with_tricks,
     write_images,
 )
-from harness.bench.rows import Measure, Row, Seconds, cpu, interleave, summary
+from harness.bench.rows import BenchRow, Measure, Seconds, cpu, interleave, summary
 from harness.experiment import Data, RunSpec
 from harness.report.build import write_report
 from harness.store.merge import consolidate
@@ -62,7 +62,7 @@ QUICK = Size(7, 256, (1, 5, 20), (20,), pools=3, pool_runs=6, many_runs=0)
 FULL = Size(15, 512, (1, 5, 20), (1, 5, 20), pools=7, pool_runs=12, many_runs=10_000)
 
 
-def measure(size: Size) -> Iterator[Row]:
+def measure(size: Size) -> Iterator[BenchRow]:
     """All rows, measured in this process."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="harness-bench-") as name:
@@ -75,7 +75,7 @@ def measure(size: Size) -> Iterator[Row]:
         yield from workers(size, folder)
 
 
-def training(size: Size, folder: Path) -> Iterator[Row]:
+def training(size: Size, folder: Path) -> Iterator[BenchRow]:
     """Training steps of the harness against other loops (T1, T2), the processor (T3), and augmentation (T10)."""
     place = Place(write_images(folder, size.resnet_images + 100))
     rounds = size.repeats + 1
@@ -138,7 +138,7 @@ def _loops(
     return loops
 
 
-def _against_bare(name: str, seconds: Mapping[str, Seconds], steps: int, target: str) -> Iterator[Row]:
+def _against_bare(name: str, seconds: Mapping[str, Seconds], steps: int, target: str) -> Iterator[BenchRow]:
     """T1: speed as a share of the bare loop's, and the time that a step takes longer, by number of tricks."""
     bare = seconds["bare"]
     yield summary(f"T1 {name} bare", 1e3 * bare / steps, "ms/step", "the loop written by hand")
@@ -151,7 +151,7 @@ def _against_bare(name: str, seconds: Mapping[str, Seconds], steps: int, target:
         yield summary(f"T1 {name} {k} tricks, added", 1e6 * (seconds[f"{k}"] - bare) / steps, "us/step", added, limit)
 
 
-def _against_others(name: str, seconds: Mapping[str, Seconds], targets: Mapping[str, str]) -> Iterator[Row]:
+def _against_others(name: str, seconds: Mapping[str, Seconds], targets: Mapping[str, str]) -> Iterator[BenchRow]:
     """T2: how many times faster than what people use."""
     words = {"lightning": "Lightning", "script": "a timm-style script"}
     for key, target in targets.items():
@@ -160,7 +160,7 @@ def _against_others(name: str, seconds: Mapping[str, Seconds], targets: Mapping[
             yield summary(f"T2 {name} / {words[key]}", seconds[key] / seconds["0"], "x", measured, target)
 
 
-def fixed_cost(size: Size, folder: Path) -> Iterator[Row]:
+def fixed_cost(size: Size, folder: Path) -> Iterator[BenchRow]:
     """T5: what a run costs beside its training steps, in a process that has run before."""
     study = folder / "fixed"
     prepare(study)
@@ -182,7 +182,7 @@ def _job(spec: RunSpec, study: Path) -> Job:
     return Job.of(spec, "bench", study, Place(study.parent))
 
 
-def workers(size: Size, folder: Path) -> Iterator[Row]:
+def workers(size: Size, folder: Path) -> Iterator[BenchRow]:
     """T4: finished runs per hour with one and two persistent workers."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     steps: dict[int, list[float]] = {1: [], 2: []}
@@ -232,7 +232,7 @@ ARMS, SEEDS = 100, 10
 CURVE_EPOCHS = 16
 
 
-def store(size: Size, folder: Path) -> Iterator[Row]:
+def store(size: Size, folder: Path) -> Iterator[BenchRow]:
     """T8: writing, merging and reading the rows of many runs, and the report made of them."""
     held = digits(CURVE_EPOCHS, 128).model_copy(update={"data": Data(name="digits", train_size=128, val_size=200)})
     held = held.model_copy(update={"data": held.data.model_copy(update={"test_size": 1400})})
@@ -249,7 +249,7 @@ def store(size: Size, folder: Path) -> Iterator[Row]:
             row = result.row | {"run_id": run_id, "arm": arm, "seed": seed, "test_accuracy": accuracy}
             write_run(study, row | {"test_digest": run_id}, points, predictions if with_predictions else None)
 
-    def rows(kind: str, study: Path, runs: list[tuple[str, int, str]], with_predictions: bool) -> Iterator[Row]:
+    def rows(kind: str, study: Path, runs: list[tuple[str, int, str]], with_predictions: bool) -> Iterator[BenchRow]:
         prepare(study)
         parts = [runs[i : i + 100] for i in range(0, len(runs), 100)]
         each = [10 * cpu(lambda part=part: write(study, part, with_predictions)) for part in parts]  # type: ignore[misc]

@@ -17,7 +17,7 @@ Measure = Callable[[], float]
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One measured number: the median of `n` repeats with their quartiles `low` and `high`.
 
     `target` is "" or a bound such as ">= 0.97", in the same unit.
@@ -41,10 +41,10 @@ class Row:
         return self.value >= float(bound) if sign == ">=" else self.value <= float(bound)
 
 
-def summary(name: str, values: Sequence[float] | Seconds, unit: str, measured: str, target: str = "") -> Row:
+def summary(name: str, values: Sequence[float] | Seconds, unit: str, measured: str, target: str = "") -> BenchRow:
     """The row of some repeats."""
     low, middle, high = (float(q) for q in np.percentile(values, (25, 50, 75)))
-    return Row(name, middle, unit, low, high, len(values), measured, target)
+    return BenchRow(name, middle, unit, low, high, len(values), measured, target)
 
 
 def cpu(f: Callable[[], object], times: int = 1) -> float:

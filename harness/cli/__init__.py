@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from harness.cli import comparing, complaints, machine, pages, searching, studies
+from harness.cli import comparing, complaints, machine, options, pages, searching, studies
 from harness.ending import orderly
 
 app = typer.Typer(
@@ -23,9 +23,9 @@ app = typer.Typer(
 )
 
 app.callback()(complaints.options)
-app.command("ablate")(studies.ablate)
-app.command("plan")(studies.plan)
-app.command("run")(studies.run)
+app.command("ablate", cls=options.Renamed)(studies.ablate)
+app.command("plan", cls=options.Renamed)(studies.plan)
+app.command("run", cls=options.Renamed)(studies.run)
 app.command("search")(searching.search)
 app.command("compare")(comparing.compare)
 app.command("site")(pages.site)

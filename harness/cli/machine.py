@@ -20,9 +20,9 @@ def bench(
     from datetime import UTC, datetime
 
     from harness.bench import run_bench
-    from harness.bench.rows import Row
+    from harness.bench.rows import BenchRow
 
-    def show(row: Row) -> None:
+    def show(row: BenchRow) -> None:
         met = {True: "ok  ", False: "MISS", None: "    "}[row.met]
         spread = f" [{row.low:.3g}, {row.high:.3g}]" if row.n > 1 else ""
         aim = f", target {row.target}" if row.target else ""

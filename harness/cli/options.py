@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     pass
@@ -21,7 +22,7 @@ Plugins = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 Results = Annotated[Path, typer.Option(help="Folder of all studies' rows.")]
 Reports = Annotated[Path, typer.Option(help="Folder of the HTML reports.")]
-Source = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")]
+ExperimentName = Annotated[str, typer.Option("--experiment", "-e", help="Bundled experiment name or .toml path.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated.")
 ]
@@ -34,6 +35,20 @@ CudaGraphs = Annotated[
 DataRoot = Annotated[
     Path | None, typer.Option(help="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
 ]
+
+
+OLD_NAMES = {"--check": "--verify"}
+"""Options that were called otherwise, by their old names."""
+
+
+class Renamed(TyperCommand):
+    """A command that takes options by their old names, too, and says on stderr what they are called now."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line."""
+        for old in OLD_NAMES.keys() & set(args):
+            typer.echo(f"{old} is now called {OLD_NAMES[old]}", err=True)
+        return super().parse_args(ctx, [OLD_NAMES.get(word, word) for word in args])
 
 
 def duration(seconds: float) -> str:

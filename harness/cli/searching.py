@@ -16,11 +16,11 @@ from harness.cli.options import (
     CudaGraphs,
     DataRoot,
     Device,
+    ExperimentName,
     Plugins,
     Reports,
     Results,
     Settings,
-    Source,
     Threads,
     duration,
     print_json,
@@ -71,7 +71,7 @@ def search(
     tricks: Annotated[
         list[str] | None, typer.Argument(help="Trick names; join names with + to make one arm of them.")
     ] = None,
-    experiment: Source = "digits",
+    experiment: ExperimentName = "digits",
     trials: Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each arm, the baseline included.")] = 30,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Seeds that each trial is trained on.")] = 5,
     fresh: Annotated[
@@ -170,13 +170,13 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
     """Do the trials and, when every arm has had its budget, the comparisons; returns whether it had."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from harness.search.engine import open_engine
-    from harness.search.summary import trial_line
+    from harness.search.sentences import trial_line
+    from harness.search.workflow import open_search
 
     deadline = time.monotonic() + seconds
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
-        open_engine(plan, place, o.results, o.storage, workers, o.plugins or []) as engine,
+        open_search(plan, place, o.results, o.storage, workers, o.plugins or []) as engine,
         Progress(*columns, console=log, transient=True) as progress,
     ):
         ended, total = engine.ended, sum(arm.trials for arm in plan.arms)
@@ -205,8 +205,8 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
 def _report_search(plan: SearchPlan, o: SearchOptions) -> None:
     """Write the page and the export of a search's record, and print what it found."""
     from harness.report.search_page import winner_command, write_search
-    from harness.search.export import best_arm, export
-    from harness.search.summary import analyses, fresh_runs, lines
+    from harness.search.export_winner import best_arm, export
+    from harness.search.sentences import analyses, fresh_runs, lines
     from harness.store.reader import read_search
 
     folder = o.results / plan.search
@@ -255,7 +255,7 @@ def _search_command(o: SearchOptions) -> str:
 
 def _print_search_plan(plan: SearchPlan, place: Place, workers: int, o: SearchOptions, absent: str) -> None:
     """The space of every arm, the number of trials and runs, and how long that takes where runs are stored."""
-    from harness.search.engine import expected_seconds
+    from harness.search.workflow import expected_seconds
 
     seconds = expected_seconds(plan, place, o.results, workers)
     if o.as_json:

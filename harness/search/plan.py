@@ -1,4 +1,4 @@
-"""What a search will do, decided before anything runs: arms, spaces, budgets and seeds."""
+"""What a search will do, decided before anything runs: arms, spaces, budgets and seeds; trains and stores nothing."""
 
 from __future__ import annotations
 

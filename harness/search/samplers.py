@@ -1,4 +1,4 @@
-"""How the next trial is chosen, and when a trial is stopped early."""
+"""How the next trial is chosen, and when a trial is stopped early; not what may be chosen."""
 
 from __future__ import annotations
 

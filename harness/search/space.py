@@ -1,4 +1,4 @@
-"""What a search may change: ranges from the tricks' cards, around the recipe's values, and from the experiment file."""
+"""What a search may change and how far: ranges of cards, recipe and experiment file; not how values are chosen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import UserError, did_you_mean
-from harness.experiment import Arm, Experiment, Range, Recipe
+from harness.experiment import Arm, Experiment, Recipe, SearchRange
 from harness.tricks import registry
 from harness.tricks.contract import Choice, DataInfo, NotApplicable, Search, Trick
 from harness.tricks.stack import Stack
@@ -225,7 +225,7 @@ def _trick_values(experiment: Experiment, trick: Trick) -> list[Value]:
     return values
 
 
-def _ranged(experiment: Experiment, name: str, wanted: Range) -> Value:
+def _ranged(experiment: Experiment, name: str, wanted: SearchRange) -> Value:
     """A value with the range that the experiment gives it, checked against the value's own domain."""
     field, default = _field(experiment, name)
     kind = _number(field.annotation)

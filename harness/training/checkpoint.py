@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from harness.experiment import RunSpec
-from harness.training.loop import Clock, Point
+from harness.training.loop import Clock, CurvePoint
 from harness.training.session import Place, Session
 
 
@@ -27,7 +27,7 @@ def path_of(spec: RunSpec, place: Place) -> Path | None:
     return place.checkpoint_dir / f"{place.name(spec)}.pt"
 
 
-def save(path: Path, session: Session, points: list[Point], clock: Clock) -> None:
+def save(path: Path, session: Session, points: list[CurvePoint], clock: Clock) -> None:
     """Write everything that the rest of the training depends on, under a temporary name first."""
     run, amp = session.run, session.amp
     state = {
@@ -55,7 +55,7 @@ def save(path: Path, session: Session, points: list[Point], clock: Clock) -> Non
         temporary.unlink(missing_ok=True)
 
 
-def load(path: Path, session: Session, clock: Clock) -> list[Point] | None:
+def load(path: Path, session: Session, clock: Clock) -> list[CurvePoint] | None:
     """Bring a freshly set-up run to where the checkpoint was taken; returns the curve points until then.
 
     Returns None, and leaves the run as it was, when there is no checkpoint or it cannot be read: the run then
@@ -80,7 +80,7 @@ def load(path: Path, session: Session, clock: Clock) -> list[Point] | None:
     for name, value in state["tricks"].items():
         run.state[name] = _unpacked(value, run.state.get(name), run.device)
     clock.wall, clock.cpu, clock.steps = state["clock"]
-    return [Point(*values) for values in state["points"]]
+    return [CurvePoint(*values) for values in state["points"]]
 
 
 STATE_DICT = "__state_dict__"

@@ -28,7 +28,7 @@ from harness.experiment import RunSpec
 from harness.identity import Identity
 from harness.training import checkpoint
 from harness.training.evaluate import Predictions, metrics
-from harness.training.loop import Clock, Diverged, Point, train
+from harness.training.loop import Clock, CurvePoint, Diverged, train
 from harness.training.provenance import host_facts
 from harness.training.session import Place, Session, set_up
 from harness.tricks import registry
@@ -50,7 +50,7 @@ class Result:
     """The rows of one run: a `runs` row, curve points, and test predictions when it finished."""
 
     row: dict[str, Any]
-    points: list[Point] = field(default_factory=list)
+    points: list[CurvePoint] = field(default_factory=list)
     predictions: Predictions | None = None
 
 
@@ -59,7 +59,7 @@ def execute(
     experiment: str,
     place: Place,
     planned: Identity = UNKNOWN,
-    on_epoch: Callable[[int, list[Point]], None] = lambda epoch, points: None,
+    on_epoch: Callable[[int, list[CurvePoint]], None] = lambda epoch, points: None,
 ) -> Result:
     """Train and evaluate one run. Never raises for what goes wrong inside it: that becomes the row's status.
 

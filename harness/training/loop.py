@@ -53,7 +53,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """One value of a curve, after `epoch` epochs and `step` updates."""
 
     epoch: int
@@ -128,7 +128,7 @@ def train(
     validate: Callable[[], dict[str, float]],
     clock: Clock,
     check: bool = False,
-) -> Iterator[list[Point]]:
+) -> Iterator[list[CurvePoint]]:
     """Train from `run.epoch` to the end, yielding the curve points of each epoch.
 
     Args:
@@ -187,8 +187,8 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
         group["lr"] = rate
 
 
-def _point(run: Run, split: str, metric: str, value: float) -> Point:
-    return Point(run.epoch, run.step, split, metric, value)
+def _point(run: Run, split: str, metric: str, value: float) -> CurvePoint:
+    return CurvePoint(run.epoch, run.step, split, metric, value)
 
 
 def evaluation_epochs(epochs: int, evaluations: int) -> frozenset[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.tricks import registry
-from harness.tricks.not_applicable import ROWS
+from harness.tricks.not_applicable import known_names
 
 
 def card(name: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ def card(name: str) -> dict[str, Any]:
 def others() -> dict[str, dict[str, Any]]:
     """Known names that are no trick here, by name; without those that a trick took."""
     taken = set(registry.names())
-    return {row.name: row._asdict() for row in ROWS if row.name not in taken}
+    return {row.name: row.model_dump() for row in known_names() if row.name not in taken}
 
 
 def cards() -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from harness.errors import UserError, did_you_mean
 from harness.experiment import RunSpec
 from harness.identity import Identity, source_digest
-from harness.tricks.not_applicable import ROWS
+from harness.tricks.not_applicable import known_names
 from harness.values import Origins, explain
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def check(name: str) -> None:
         UserError: with the nearest name and where the list is.
     """
     if name not in builtin() and name not in names():
-        row = next((row for row in ROWS if row.name == name), None)
+        row = next((row for row in known_names() if row.name == name), None)
         if row is not None:
             hint = f" Try: {row.command}" if row.command else ""
             raise UserError(f"'{name}' is no trick here ({row.kind}): {row.reason}{hint}")

@@ -3,11 +3,10 @@
 The folder has a study of each kind of design, a search and a comparison, with plausible rows.
 """
 
-import json
 import shutil
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 
@@ -15,9 +14,9 @@ import numpy as np
 import pytest
 
 from harness.report.site import write_site
-from harness.store.merge import consolidate
-from harness.store.schema import METRICS, RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
-from harness.store.writer import prepare, write_manifest, write_run
+from harness.store.schema import METRICS, SearchArm, SearchRecord, Trial
+from harness.store.writer import prepare
+from harness.testing import CREATED, StoredRun, make_arm, make_curve, make_manifest, make_row, make_study
 from harness.tricks.cards import cards
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -32,68 +31,57 @@ GAINS = {"mixup": 0.5, "ema": -0.6, "cutout": 0.05, "sam": 0.3, "dropout": -0.1,
 """How much surer of the right class a trick makes the network."""
 
 LONG = "--experiment digits --seeds 6 --set recipe.epochs=80 --set data.train_size=100 --set mixup.alpha=1.0 " * 2
-CREATED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 def plan(study, label, **changes):
     tricks = {} if label == "baseline" else {name: {"alpha": 1.0} for name in label.split("+")}
-    return ArmPlan(label=label, tricks=tricks, run_ids={s: f"{study}-{label}-{s}" for s in SEEDS}, **changes)
+    return make_arm(label, SEEDS, prefix=f"{study}-", **{"tricks": tricks} | changes)
 
 
 def declare(study, labels, design="one_at_a_time", factors=(), **changes):
-    arms = (plan(study, "baseline"), *(plan(study, label) for label in labels))
     values = {
-        "study": study, "experiment": "digits", "question": f"Which tricks help, in the study {study}?",
-        "metric": "test_accuracy", "margin": 0.5, "alpha": 0.05, "design": design, "seeds": tuple(SEEDS), "arms": arms,
-        "fingerprint": "f00d", "scope": "digits, 100 training images, digits_resnet width 16, 80 epochs",
-        "command": f"harness ablate {' '.join(GAINS)} {LONG}", "toml": f"# {LONG}\n", "harness_version": "0.1.0",
-        "created": CREATED.isoformat(), "factors": factors, "notes": ("A note on the design.",),
+        "study": study, "question": f"Which tricks help, in the study {study}?", "design": design,
+        "scope": "digits, 100 training images, digits_resnet width 16, 80 epochs",
+        "command": f"harness ablate {' '.join(GAINS)} {LONG}", "toml": f"# {LONG}\n",
+        "factors": factors, "notes": ("A note on the design.",),
     }  # fmt: skip
-    return Manifest(**(values | changes))
+    return make_manifest([plan(study, label) for label in ("baseline", *labels)], SEEDS, **values | changes)
 
 
-def train(folder, manifest, sign=1):
-    """Rows, curves and predictions of every run; the last seed of the last arm diverges."""
-    for i, arm in enumerate(a for a in manifest.arms if not a.skipped):
-        for seed, run_id in arm.run_ids.items():
-            block, own = np.random.default_rng(seed), np.random.default_rng([seed, i])
-            label = block.integers(0, CLASSES, IMAGES)
-            noise = block.normal(size=(IMAGES, CLASSES)) + 0.3 * own.normal(size=(IMAGES, CLASSES))
-            gain = sign * sum(GAINS[t] for t in arm.tricks)
-            logits = ((1.5 + gain) * np.eye(CLASSES)[label] + noise).astype(np.float16)
-            right = float((logits.argmax(1) == label).mean())
-            lost = i > 2 and i == len(manifest.arms) - 1 and seed == SEEDS[-1]
-            spec = {"data": {"val_size": 297}, "arm": {"tricks": [{"name": t, "version": 1} for t in arm.tricks]}}
-            row = dict.fromkeys(RUNS.names) | {f"{s}_{m}": right for s in ("val", "test") for m in METRICS}
-            row |= {
-                "run_id": run_id, "fingerprint": "f00d", "experiment": "digits", "arm": arm.label, "seed": seed,
-                "hyperparameters": json.dumps(arm.tricks), "spec": json.dumps(spec), "fingerprint_json": "{}",
-                "status": "diverged" if lost else "ok", "reason": "loss is nan" if lost else "", "started": CREATED,
-                "finished": CREATED + timedelta(seconds=seed), "test_digest": run_id, "device": "cpu", "host": "laptop",
-                "cpu_seconds_train": 1 + len(arm.tricks) / 9 + own.random() / 20, "seconds_other": 0.0, "packed": False,
-                "peak_memory_bytes": 100 + i, "versions": '{"torch": "2.11.0"}', "data_hash": "ab" * 32,
-                "git_commit": "0" * 12, "git_dirty": False, "train_nll": 0.1, "train_accuracy": 0.99,
-            }  # fmt: skip
-            if lost:
-                row |= {f"{s}_{m}": None for s in ("val", "test") for m in METRICS}
-            points = [
-                {"epoch": e, "step": 10 * e, "split": split, "metric": metric, "value": value}
-                for e in EPOCHS
-                for split, metric, value in (
-                    ("train", "loss", 2 / e + own.random() / 20),
-                    ("val", "accuracy", right * e / 10),
-                    ("val", "nll", 3 / e + own.random() / 20),
-                )
-            ]
-            write_run(folder, row, points, None if lost else (np.arange(IMAGES), label, logits))
-    consolidate(folder)
+def trained(manifest, sign=1):
+    """Makes the run of an arm and a seed; the last seed of the last arm diverges."""
+    arms = [arm.label for arm in manifest.arms if not arm.skipped]
+
+    def run(arm, seed):
+        if arm.skipped:
+            return None
+        i = arms.index(arm.label)
+        block, own = np.random.default_rng(seed), np.random.default_rng([seed, i])
+        label = block.integers(0, CLASSES, IMAGES)
+        noise = block.normal(size=(IMAGES, CLASSES)) + 0.3 * own.normal(size=(IMAGES, CLASSES))
+        gain = sign * sum(GAINS[t] for t in arm.tricks)
+        logits = ((1.5 + gain) * np.eye(CLASSES)[label] + noise).astype(np.float16)
+        right = float((logits.argmax(1) == label).mean())
+        lost = i > 2 and i == len(manifest.arms) - 1 and seed == SEEDS[-1]
+        row = make_row(
+            arm, seed, status="diverged" if lost else "ok", reason="loss is nan" if lost else "",
+            finished=CREATED + timedelta(seconds=seed), peak_memory_bytes=100 + i,
+            cpu_seconds_train=1 + len(arm.tricks) / 9 + own.random() / 20,
+            **{f"{split}_{metric}": None if lost else right for split in ("val", "test") for metric in METRICS},
+        )  # fmt: skip
+        curve = {
+            "train.loss": [2 / e + own.random() / 20 for e in EPOCHS],
+            "val.accuracy": [right * e / 10 for e in EPOCHS],
+            "val.nll": [3 / e + own.random() / 20 for e in EPOCHS],
+        }
+        predictions = None if lost else (np.arange(IMAGES), label, logits)
+        return StoredRun(row, make_curve(row, curve, epochs=EPOCHS), predictions)
+
+    return run
 
 
 def store(results, manifest, sign=1):
-    folder = results / manifest.study
-    prepare(folder)
-    write_manifest(folder, manifest)
-    train(folder, manifest, sign)
+    make_study(results / manifest.study, manifest, trained(manifest, sign))
 
 
 def store_search(results, name):
@@ -127,14 +115,14 @@ def store_search(results, name):
     prepare(folder)
     (folder / "search.json").write_text(record.model_dump_json())
     for manifest in comparisons.values():
-        train(folder, manifest)
+        make_study(folder, manifest, trained(manifest), declare=False)
 
 
 def invent(results: Path) -> None:
     """Write all of it."""
     names = list(GAINS)
     single = declare("one-at-a-time", names)
-    skipped = ArmPlan(label="mosaic", tricks={"mosaic": {}}, skipped="needs images of 32 pixels")
+    skipped = make_arm("mosaic", 0, skipped="needs images of 32 pixels")
     store(results, single.model_copy(update={"arms": (*single.arms, skipped)}))
     three = names[:3]
     sets = ["+".join(sorted(c)) for k in (1, 2, 3) for c in combinations(three, k)]

@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import typer
 
-from harness.cli import main
+from harness.cli import app, main
 from harness.data.disk import data_root
 
 CASES = {
@@ -132,3 +133,13 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_trained(here, mon
     assert "--device cuda:2: there is no such device; the last one is number 1" in here(
         "ablate", "mixup", "--device", "cuda:2"
     )[1]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["ablate", "plan", "run"])
+def test_the_old_name_of_verify_works_and_says_the_new_one(command, capsys):
+    parser = typer.main.get_command(app).commands[command]
+
+    assert parser.make_context(command, ["digits", "--verify"]).params["check"] is True
+    assert capsys.readouterr().err == ""
+    assert parser.make_context(command, ["digits", "--check"]).params["check"] is True
+    assert capsys.readouterr().err == "--check is now called --verify\n"

@@ -14,6 +14,8 @@ from zipfile import ZipFile
 
 import pytest
 
+import harness
+
 ROOT = Path(__file__).parents[2]
 OURS = ("PYTHONPATH", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
 """Environment variables that would bring this checkout, or the options of its `make test`, along."""
@@ -52,6 +54,12 @@ def test_a_wheel_holds_every_file_of_the_package_and_every_experiment(wheel):
     experiments = {f"harness/{p.relative_to(ROOT)}" for p in (ROOT / "experiments").glob("*.toml")}
     packed = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert packed == {str(p.relative_to(ROOT)) for p in files} | experiments
+
+
+def test_a_wheel_has_the_version_that_the_package_says(wheel, installed):
+    assert wheel.name.split("-")[1] == harness.__version__
+    told = "import harness; from importlib.metadata import version as v; print(harness.__version__, v('harness'))"
+    assert installed("-c", told).split() == [harness.__version__] * 2
 
 
 def test_an_installed_wheel_needs_no_checkout(installed):

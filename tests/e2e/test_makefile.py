@@ -40,11 +40,11 @@ def make(tmp_path_factory):
 def test_options_are_passed_on_with_their_spaces(make):
     words = make(
         "ablate", TRICK="mixup  ema", EXPERIMENT="my files/e.toml", SEEDS=3, DATA_ROOT="/a b/c", RESULTS="r s",
-        REPORTS="p q", NAME="x", ARGS="--set 'model.args.act=a b' --check",
+        REPORTS="p q", NAME="x", ARGS="--set 'model.args.act=a b' --verify",
     )  # fmt: skip
     assert words == [
         "ablate", "mixup", "ema", "--experiment=my files/e.toml", "--seeds=3", "--results=r s", "--reports=p q",
-        "--data-root=/a b/c", "--name=x", "--set", "model.args.act=a b", "--check",
+        "--data-root=/a b/c", "--name=x", "--set", "model.args.act=a b", "--verify",
     ]  # fmt: skip
 
 

@@ -14,10 +14,11 @@ import pytest
 from sqlalchemy import text
 
 from harness.experiment import load_experiment
-from harness.search import shared
+from harness.search.objective import Score
+from harness.search.peers import Peers
 from harness.search.plan import plan_search
-from harness.search.search import Search
-from harness.search.trials import Score
+from harness.search.storage import is_server, lock_folder, open_storage
+from harness.search.trials import Tuner
 from harness.store.reader import read_search
 from harness.testing import tiny_info
 
@@ -80,7 +81,7 @@ def finish(processes):
 
 
 def trials(server, arm, search="s"):
-    storage = optuna.storages.RDBStorage(server)
+    storage = optuna.RDBStorage(server)
     return optuna.load_study(storage=storage, study_name=f"{search}/{arm}").get_trials()
 
 
@@ -126,13 +127,13 @@ def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(ser
     hosts = []
     for name in "ab":
         (tmp_path / name).mkdir()
-        storage = shared.open_storage(server, tmp_path / name)
-        hosts.append((storage, shared.Shared(shared.lock_folder(server, tmp_path / name), shared.is_server(storage))))
-    search = Search(plan, *hosts[0], evaluate=None)
+        storage = open_storage(server, tmp_path / name)
+        hosts.append((storage, Peers(lock_folder(server, tmp_path / name), is_server(storage))))
+    search = Tuner(plan, *hosts[0], evaluate=None)
     trial = search._studies[1].ask()
     trial.suggest_float("recipe.lr", 0.02, 2.0, log=True)
     hosts[0][0].record_heartbeat(trial._trial_id)  # its first sign of life, and its last
-    waits, days = Search._others_at_work, iter(range(9))
+    waits, days = Tuner._others_at_work, iter(range(9))
 
     def a_day_passes_when_waited_for(search):
         found = waits(search)
@@ -143,8 +144,8 @@ def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(ser
                 connection.execute(text(passes), {"id": trial._trial_id})
         return found
 
-    monkeypatch.setattr(Search, "_others_at_work", a_day_passes_when_waited_for)
-    other = Search(plan, *hosts[1], evaluate=lambda spec: Score("ok", "", {"accuracy": 0.5}))
+    monkeypatch.setattr(Tuner, "_others_at_work", a_day_passes_when_waited_for)
+    other = Tuner(plan, *hosts[1], evaluate=lambda spec: Score("ok", "", {"accuracy": 0.5}))
     list(other.run(1, math.inf, hosts[1][1].stopped.set))
 
     assert other.complete

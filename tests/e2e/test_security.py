@@ -3,7 +3,6 @@
 import json
 import pickle
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from harness.training import checkpoint
 from harness.training.execute import execute
 from harness.training.provenance import fingerprint
 from harness.training.session import Place, fetch_or_train
+from webpage import Page
 
 PLUGIN = """
 from pathlib import Path
@@ -56,33 +56,11 @@ class Reason(Trick):
 """
 
 
-class Page(HTMLParser):
-    """Elements of a page, and what its script elements run."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.scripts, self.inside = [], [], False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.elements.append((tag, dict(attributes)))
-        if tag == "script":
-            self.inside = True
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        self.inside = self.inside and tag != "script"
-
-    def handle_data(self, data):
-        if self.inside:
-            self.scripts[-1] += data
-
-
 def assert_harmless(path):
     page = Page(path.read_text())
 
-    assert not [tag for tag, _ in page.elements if tag in ("img", "iframe", "object", "embed", "link")]
-    assert not [a for _, attributes in page.elements for a in attributes if a.startswith("on")]
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "embed", "link")]
+    assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
     assert not [text for text in page.scripts if text.strip().startswith("alert")]
 
 

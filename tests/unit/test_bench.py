@@ -10,7 +10,7 @@ import torch
 from harness import bench
 from harness.bench import commands, loops, measures
 from harness.bench.measures import Size, busy_rate
-from harness.bench.rows import Row, interleave, summary
+from harness.bench.rows import BenchRow, interleave, summary
 from harness.training.session import Place, set_up
 from harness.tricks import registry
 
@@ -28,7 +28,7 @@ def test_a_row_is_the_median_and_the_quartiles_of_its_repeats():
     [(0.97, ">= 0.97", True), (0.96, ">= 0.97", False), (60, "<= 60", True), (61, "<= 60", False), (1, "", None)],
 )
 def test_a_target_is_a_bound_on_the_median(value, target, met):
-    assert Row("T0", value, "x", 0, 2, 1, "", target).met is met
+    assert BenchRow("T0", value, "x", 0, 2, 1, "", target).met is met
 
 
 def test_work_is_interleaved_in_alternating_order_after_one_round_that_does_not_count():
@@ -135,7 +135,10 @@ def test_store_rows_cover_writing_merging_reading_and_the_report(tmp_path, monke
 
 
 def test_rows_are_stored_with_their_verdicts_and_the_machine(tmp_path, monkeypatch):
-    rows = [Row("T1", 1.0, "x", 0.9, 1.1, 7, "speed", ">= 0.97"), Row("T4", 9.0, "runs/h", 8.0, 10.0, 3, "runs")]
+    rows = [
+        BenchRow("T1", 1.0, "x", 0.9, 1.1, 7, "speed", ">= 0.97"),
+        BenchRow("T4", 9.0, "runs/h", 8.0, 10.0, 3, "runs"),
+    ]
     monkeypatch.setattr(bench, "iter_bench", lambda quick: iter(rows))
     out = tmp_path / "bench" / "now.json"
 

@@ -1,5 +1,8 @@
 """What holds for the tests themselves, on a suite of four that uses the real conftest.py."""
 
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -68,3 +71,13 @@ def test_waiting_ends_when_the_process_that_is_waited_for_has_ended(wait_until):
     assert wait_until(lambda: "found", Ended()) == "found", "it may end right after"
     with pytest.raises(AssertionError, match="ended with 3"):
         wait_until(lambda: None, Ended())
+
+
+def test_the_oldest_packages_are_those_of_pyproject():
+    """Every package that users install has a lower bound, and `make test-oldest` takes exactly that version."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, root / ".ci" / "oldest.py"], capture_output=True, text=True, check=True)
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+
+    assert {"torch==2.11", "pydantic==2.7", "ray==2.40"} <= set(done.stdout.split())
+    assert len(done.stdout.split()) == len(project["dependencies"]) + 2

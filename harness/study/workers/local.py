@@ -26,7 +26,7 @@ from harness.study.workers.job import EpochEnd, Finished, Job, Rows
 from harness.study.workers.processes import CannotStart, Died, Processes, tell
 from harness.study.workers.turns import POLL, Turns
 from harness.training.execute import OUT_OF_MEMORY, execute
-from harness.training.loop import Point
+from harness.training.loop import CurvePoint
 from harness.training.provenance import host_facts
 from harness.tricks import registry
 
@@ -234,9 +234,9 @@ class _Teller:
     """Tells the parent of the epochs of a run, now and then: small networks have a hundred of them in a second."""
 
     def __init__(self, job: Job) -> None:
-        self._job, self._told, self._points = job, time.monotonic(), list[Point]()
+        self._job, self._told, self._points = job, time.monotonic(), list[CurvePoint]()
 
-    def __call__(self, epoch: int, points: list[Point]) -> None:
+    def __call__(self, epoch: int, points: list[CurvePoint]) -> None:
         self._points += points
         spec = self._job.spec
         if time.monotonic() - self._told < TELL_SECONDS and epoch < spec.recipe.epochs:

@@ -13,10 +13,10 @@ from harness.tricks.functional import distillation, mix, table
 from harness.tricks.images import box_mask
 from harness.tricks.modules import frozen_statistics, wider_baseline
 
-Source = Literal["mixup", "cutmix", "noise"]
+Synthesis = Literal["mixup", "cutmix", "noise"]
 
 
-def synthetic(x: Tensor, partner: Tensor, weight: Tensor, place: Tensor, noise: Tensor, source: Source) -> Tensor:
+def synthetic(x: Tensor, partner: Tensor, weight: Tensor, place: Tensor, noise: Tensor, source: Synthesis) -> Tensor:
     """Images that no camera took, from images x (N, C, H, W).
 
     mixup: weight x_i + (1 - weight) x_j, j = partner; cutmix: a box of x_j with area 1 - weight of the image and its
@@ -63,7 +63,7 @@ class KdPlusOod(Trick):
         },
     )
     ratio: Annotated[float, Field(ge=0), Search(0.0, 4.0)] = 1.0
-    source: Annotated[Source, Choice(("mixup", "cutmix", "noise"))] = "mixup"
+    source: Annotated[Synthesis, Choice(("mixup", "cutmix", "noise"))] = "mixup"
     temperature: Annotated[float, Field(gt=0), Search(1.0, 20.0, log=True)] = 4.0
     hard: Annotated[float, Field(ge=0), Search(0.0, 1.0)] = 0.1
     soft: Annotated[float, Field(ge=0), Search(0.1, 1.0)] = 0.9

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from numpy.typing import ArrayLike
 
+from harness import testing
 from harness.analysis.detectors import Context, Run, findings_of
 from harness.analysis.diagnosis import context_of, curves_by_run, diagnose_arms
 from harness.analysis.types import Finding
@@ -29,23 +30,13 @@ HEALTHY = {
 def make_curves(run_id: str = "r", **changes: ArrayLike) -> pd.DataFrame:
     """A healthy run of twenty epochs, with the curves in `changes` (train_loss, val_nll ...) replaced."""
     values = {**HEALTHY, **{k.replace("_", ".", 1): np.asarray(v) for k, v in changes.items()}}
-    return pd.DataFrame(
-        [
-            {"run_id": run_id, "fingerprint": "f", "epoch": e, "step": e, "split": split, "metric": metric, "value": v}
-            for name, points in values.items()
-            for split, metric in [name.split(".")]
-            for e, v in zip(EPOCHS, points, strict=False)
-        ]
-    )
+    return pd.DataFrame(testing.make_curve({"run_id": run_id, "fingerprint": testing.FINGERPRINT}, values, steps=1))
 
 
 def make_row(run_id: str = "r", val_size: int = 10_000, **changes: Any) -> dict[str, Any]:
-    values = dict.fromkeys(RUNS.names) | {
-        "run_id": run_id, "fingerprint": "f", "arm": "baseline", "seed": 0, "status": "ok", "reason": "",
-        "spec": json.dumps({"data": {"val_size": val_size}}), "val_accuracy": 0.93, "val_nll": 0.2,
-        "test_accuracy": 0.93, "test_nll": 0.2, "train_nll": 0.01,
-    }  # fmt: skip
-    return values | changes
+    values = {"spec": json.dumps({"data": {"val_size": val_size}}), "val_accuracy": 0.93, "val_nll": 0.2,
+              "test_accuracy": 0.93, "test_nll": 0.2, "train_nll": 0.01}  # fmt: skip
+    return testing.make_row(run_id=run_id, **values | changes)
 
 
 def diagnose(row: dict[str, Any], curves: pd.DataFrame, context: Context) -> list[Finding]:

@@ -9,64 +9,24 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from harness import testing
 from harness.analysis.effects import analyse, holm, sign_flip_test, signed_ranks, t_interval, t_test, tost
 from harness.analysis.types import Analysis, Effect
 from harness.errors import UserError
-from harness.store.schema import RUNS, ArmPlan, Manifest
+from harness.store.schema import Manifest
 
 SAME = [0.90, 0.91, 0.89, 0.92, 0.90]
-SCOPE = "digits, 100 training images"
 
 
-def make_manifest(arms: dict[str, str | None], seeds: int = 5, **changes: Any) -> Manifest:
+def make_manifest(arms: dict[str, str | None], seeds: int = 5) -> Manifest:
     """A study of a baseline and `arms`, given as label -> reason for skipping or None."""
-    plans = [ArmPlan(label="baseline", run_ids={s: f"baseline-{s}" for s in range(seeds)})]
-    for label, skipped in arms.items():
-        ids = {} if skipped else {s: f"{label}-{s}" for s in range(seeds)}
-        plans.append(ArmPlan(label=label, tricks={t: {} for t in label.split("+")}, run_ids=ids, skipped=skipped))
-    values: dict[str, Any] = {
-        "study": "s",
-        "experiment": "digits",
-        "question": "",
-        "metric": "test_accuracy",
-        "margin": 0.5,
-        "alpha": 0.05,
-        "design": "one_at_a_time",
-        "seeds": tuple(range(seeds)),
-        "arms": tuple(plans),
-        "fingerprint": "here",
-        "scope": SCOPE,
-        "command": "",
-        "toml": "",
-        "harness_version": "0",
-        "created": "",
-    }
-    return Manifest(**(values | changes))
+    plans = [testing.make_arm(label, 0 if skipped else seeds, skipped=skipped) for label, skipped in arms.items()]
+    return testing.make_manifest(["baseline", *plans], seeds, fingerprint="here")
 
 
 def row(label: str, seed: int, accuracy: float = 0.9, **changes: Any) -> dict[str, Any]:
-    values: dict[str, Any] = dict.fromkeys(RUNS.names)
-    values |= {
-        "run_id": f"{label}-{seed}",
-        "fingerprint": "here",
-        "arm": label,
-        "seed": seed,
-        "status": "ok",
-        "reason": "",
-        "test_accuracy": accuracy,
-        "test_digest": f"{label}-{seed}",
-        "cpu_seconds_train": 1.0,
-        "seconds_train": 10.0,
-        "seconds_other": 0.0,
-        "peak_memory_bytes": 100,
-        "device": "cpu",
-        "versions": "{}",
-        "data_hash": "d",
-        "git_commit": "c" * 40,
-        "git_dirty": False,
-        "finished": pd.Timestamp("2025-01-01", tz="UTC"),
-    }
-    return values | changes
+    values = {"test_accuracy": accuracy, "fingerprint": "here", "seconds_train": 10.0}
+    return testing.make_row(label, seed, **values | changes)
 
 
 def frame(*groups: list[dict[str, Any]]) -> pd.DataFrame:

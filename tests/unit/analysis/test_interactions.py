@@ -23,7 +23,7 @@ from harness.analysis.interactions import (
     synergy,
 )
 from harness.errors import UserError
-from harness.store.schema import RUNS, ArmPlan, Manifest
+from harness.testing import make_arm, make_manifest, make_row
 
 MAIN = {"a": 2.0, "b": -1.0, "c": 0.5, "d": 0.0}
 
@@ -259,33 +259,21 @@ SEEDS = range(6)
 
 
 def study(design, factors, arms, notes=()):
-    plans = tuple(
-        ArmPlan(
-            label="+".join(sorted(a)) or "baseline",
-            tricks={t: {} for name in a for t in name.split("+")},
-            run_ids={s: f"{'+'.join(sorted(a)) or 'baseline'}-{s}" for s in SEEDS},
-        )
+    plans = [
+        make_arm("+".join(sorted(a)) or "baseline", SEEDS, tricks={t: {} for name in a for t in name.split("+")})
         for a in arms
-    )
-    return Manifest(
-        study="s", experiment="digits", question="", metric="test_accuracy", margin=0.5, alpha=0.05, design=design,
-        seeds=tuple(SEEDS), arms=plans, fingerprint="here", scope="digits", command="", toml="", harness_version="0",
-        created="", factors=tuple(factors), notes=notes,
-    )  # fmt: skip
+    ]
+    return make_manifest(plans, SEEDS, design=design, factors=tuple(factors), notes=notes)
 
 
 def stored(manifest, value, validation=None):
     """Rows of every run; `value(tricks, seed)` is the test accuracy in points."""
     rows = []
     for arm in manifest.arms:
-        for seed, run_id in arm.run_ids.items():
+        for seed in arm.run_ids:
             accuracy = value(set(arm.tricks), seed) / 100
             selected = accuracy if validation is None else validation(set(arm.tricks), seed) / 100
-            rows.append(
-                dict.fromkeys(RUNS.names)
-                | {"run_id": run_id, "fingerprint": "here", "seed": seed, "status": "ok", "finished": seed}
-                | {"test_accuracy": accuracy, "val_accuracy": selected}
-            )
+            rows.append(make_row(arm, seed, test_accuracy=accuracy, val_accuracy=selected, test_nll=None))
     return pd.DataFrame(rows)
 
 

@@ -9,28 +9,16 @@ from scipy import stats
 from harness.analysis.effects import analyse
 from harness.analysis.outcomes import summarise, tabulate
 from harness.store.reader import Answers, StudyData, read_study
-from harness.store.schema import CONFIDENCE_BINS, OUTCOMES, RUNS, ArmPlan, Manifest
+from harness.store.schema import CONFIDENCE_BINS, OUTCOMES, RUNS
 from harness.store.writer import prepare, write_run
+from harness.testing import FINGERPRINT, make_manifest, make_row
 from harness.training.evaluate import ECE_BINS, metrics
 
 SURE = math.e / (math.e + 2)
 """Softmax probability of a logit of 1 against two of 0."""
 
 
-def declare(arms, seeds=1):
-    """A manifest whose run ids are the arm and the seed."""
-    plans = [
-        ArmPlan(label=arm, tricks={} if arm == "baseline" else {arm: {}}, run_ids={s: f"{arm}-{s}" for s in seeds})
-        for arm in arms
-    ]
-    facts = dict.fromkeys(("study", "experiment", "question", "design", "scope", "command", "toml", "created"), "")
-    return Manifest(
-        **facts, metric="test_accuracy", margin=0.5, alpha=0.05, seeds=seeds, arms=plans, fingerprint="f",
-        harness_version="0",
-    )  # fmt: skip
-
-
-def store(folder, run_id, label, predicted, index=None, scale=1.0, fingerprint="f"):
+def store(folder, run_id, label, predicted, index=None, scale=1.0, fingerprint=FINGERPRINT):
     """A run of three classes that gives the predicted class a logit of `scale` and the others 0."""
     prepare(folder)
     logits = np.eye(3, dtype=np.float32)[predicted] * scale
@@ -50,14 +38,11 @@ def answers(label, predicted, confidence):
 def given(counts, ece=()):
     """Rows and runs of `summarise` from {(arm, seed): {(group, key): (n, correct, confidence)}}."""
     rows = [
-        (1, f"{arm}-{s}", "f", f"baseline-{s}" if group not in ("class", "bin") else "", group, key, n, correct, conf)
+        (1, f"{arm}-{s}", FINGERPRINT, "" if group in ("class", "bin") else f"baseline-{s}", group, key, n, right, conf)
         for (arm, s), groups in counts.items()
-        for (group, key), (n, correct, conf) in groups.items()
+        for (group, key), (n, right, conf) in groups.items()
     ]
-    runs = [
-        dict.fromkeys(RUNS.names) | {"run_id": f"{arm}-{s}", "fingerprint": "f", "status": "ok", "test_ece": value}
-        for (arm, s), value in dict(ece).items()
-    ]
+    runs = [make_row(arm, s, test_ece=value) for (arm, s), value in dict(ece).items()]
     return pd.DataFrame(rows, columns=OUTCOMES.names), pd.DataFrame(runs, columns=RUNS.names)
 
 
@@ -72,7 +57,7 @@ def six(tmp_path_factory):
     store(folder, "baseline-0", label, [0, 1, 1, 1, 0, 1])
     order = [5, 2, 0, 1, 4, 3]
     store(folder, "mixup-0", label[order], np.array([0, 0, 1, 0, 0, 0])[order], index=order)
-    rows = rows_of(folder, declare(["baseline", "mixup"], seeds=(0,)))
+    rows = rows_of(folder, make_manifest(["baseline", "mixup"], seeds=(0,)))
     return rows.set_index(["run_id", "group", "key"])[["n", "correct", "confidence", "against"]].sort_index()
 
 
@@ -107,7 +92,7 @@ def test_images_are_matched_with_the_baselines_by_their_position_in_the_data_set
 def test_runs_on_other_images_are_not_compared(tmp_path):
     store(tmp_path, "baseline-0", [0, 1], [0, 1], index=[3, 4])
     store(tmp_path, "mixup-0", [0, 1], [0, 0], index=[3, 5])
-    rows = rows_of(tmp_path, declare(["baseline", "mixup"], seeds=(0,)))
+    rows = rows_of(tmp_path, make_manifest(["baseline", "mixup"], seeds=(0,)))
 
     assert set(rows["group"]) == {"class", "bin"}
     assert set(rows["run_id"]) == {"baseline-0", "mixup-0"}
@@ -118,21 +103,21 @@ def test_only_runs_of_the_studys_fingerprint_count(tmp_path):
     store(tmp_path, "baseline-0", [0, 1], [1, 0], fingerprint="other")
     store(tmp_path, "mixup-0", [0, 1], [0, 0], fingerprint="other")
     data = read_study(tmp_path)
-    rows = tabulate(data, [declare(["baseline", "mixup"], seeds=(0,))]).to_pandas()
+    rows = tabulate(data, [make_manifest(["baseline", "mixup"], seeds=(0,))]).to_pandas()
 
-    assert set(zip(rows["run_id"], rows["fingerprint"], strict=True)) == {("baseline-0", "f")}
-    assert data.correct("f")["baseline-0"].tolist() == [True, True]
+    assert set(zip(rows["run_id"], rows["fingerprint"], strict=True)) == {("baseline-0", FINGERPRINT)}
+    assert data.correct(FINGERPRINT)["baseline-0"].tolist() == [True, True]
     assert data.correct("other")["baseline-0"].tolist() == [False, False]
 
 
 def test_logits_beyond_half_precision_are_certain_and_not_nan(tmp_path):
     with np.errstate(over="ignore"):
         store(tmp_path, "baseline-0", [0, 1], [0, 1], scale=1e6)
-    found = read_study(tmp_path).answers["baseline-0", "f"]
+    found = read_study(tmp_path).answers["baseline-0", FINGERPRINT]
 
     assert found.confidence.tolist() == [1.0, 1.0]
     assert found.right.all()
-    rows = rows_of(tmp_path, declare(["baseline"], seeds=(0,)))
+    rows = rows_of(tmp_path, make_manifest(["baseline"], seeds=(0,)))
     assert rows.query("group == 'bin' and key == 14")["n"].tolist() == [2], "the last bin holds 1"
 
 
@@ -145,8 +130,8 @@ def test_the_bins_give_the_stored_ece(tmp_path, stored_exactly):
     if stored_exactly:
         logits = logits.astype(np.float16).astype(np.float32)
     prepare(tmp_path)
-    write_run(tmp_path, {"run_id": "baseline-0", "fingerprint": "f"}, [], (np.arange(700), label, logits))
-    bins = rows_of(tmp_path, declare(["baseline"], seeds=(0,))).query("group == 'bin'")
+    write_run(tmp_path, {"run_id": "baseline-0", "fingerprint": FINGERPRINT}, [], (np.arange(700), label, logits))
+    bins = rows_of(tmp_path, make_manifest(["baseline"], seeds=(0,))).query("group == 'bin'")
     ece = (bins["confidence"] - bins["correct"]).abs().sum() / bins["n"].sum()
 
     # An image whose confidence crosses the edge of a bin by rounding moves the ECE by at most 2/700.
@@ -157,17 +142,17 @@ def test_the_bins_give_the_stored_ece(tmp_path, stored_exactly):
 def test_nothing_is_tabulated_without_predictions(tmp_path):
     prepare(tmp_path)
 
-    assert tabulate(read_study(tmp_path), [declare(["baseline"], seeds=(0,))]).equals(OUTCOMES.empty_table())
+    assert tabulate(read_study(tmp_path), [make_manifest(["baseline"], seeds=(0,))]).equals(OUTCOMES.empty_table())
 
 
 def test_a_thousand_runs_of_a_thousand_images_take_no_call_for_each_image(counted):
     draw = np.random.default_rng(0)
     arms, seeds = [f"t{i}" for i in range(99)], tuple(range(10))
-    manifest = declare(["baseline", *arms], seeds=seeds)
+    manifest = make_manifest(["baseline", *arms], seeds=seeds)
     label = draw.integers(0, 10, 1300)
     data = StudyData(pd.DataFrame(columns=RUNS.names), pd.DataFrame(), None)
     data.answers = {
-        (run_id, "f"): answers(label, draw.integers(0, 10, 1300), draw.random(1300))
+        (run_id, FINGERPRINT): answers(label, draw.integers(0, 10, 1300), draw.random(1300))
         for arm in manifest.arms
         for run_id in arm.run_ids.values()
     }
@@ -197,7 +182,7 @@ def test_effects_by_class_are_paired_and_corrected_within_the_arm():
     counts = {}
     for seed, (base, arm) in CLASSES.items():
         counts["baseline", seed], counts["mixup", seed] = by_class(base), by_class(arm)
-    found = summarise(*given(counts), declare(["baseline", "mixup"], seeds=(0, 1, 2)))
+    found = summarise(*given(counts), make_manifest(["baseline", "mixup"], seeds=(0, 1, 2)))
     first, second = found.arms[0].classes
 
     # Differences of 10, 20, 30 points: mean 20, standard deviation 10.
@@ -217,7 +202,7 @@ def test_a_class_without_images_or_a_seed_without_a_run_leaves_only_its_pair_out
     empty = {("class", 0): (0, 0, 0.0), ("class", 1): (30, 20, 15.0), ("bin", 0): (30, 20, 15.0)}
     full = {("class", 0): (10, 5, 5.0), ("class", 1): (20, 15, 10.0), ("bin", 0): (30, 20, 15.0)}
     counts = {("baseline", s): full for s in range(3)} | {("mixup", 0): full, ("mixup", 1): empty}
-    first, second = summarise(*given(counts), declare(["baseline", "mixup"], seeds=(0, 1, 2))).arms[0].classes
+    first, second = summarise(*given(counts), make_manifest(["baseline", "mixup"], seeds=(0, 1, 2))).arms[0].classes
 
     assert (first.n, second.n) == (1, 2)
     assert (first.value, second.value) == (0.0, pytest.approx((100 * 20 / 30 - 75) / 2))
@@ -235,7 +220,7 @@ def test_churn_is_the_share_of_changed_answers_and_the_placebos_is_taken_off():
     counts = {("baseline", s): base for s in (0, 1)}
     counts |= {("mixup", 0): pair(6, 2, 1), ("mixup", 1): pair(8, 2, 3)}
     counts |= {("placebo", 0): pair(3, 3, 1), ("placebo", 1): pair(4, 3, 1)}
-    mixup, placebo = summarise(*given(counts), declare(["baseline", "mixup", "placebo"], seeds=(0, 1))).arms
+    mixup, placebo = summarise(*given(counts), make_manifest(["baseline", "mixup", "placebo"], seeds=(0, 1))).arms
 
     assert (mixup.churn.fixed.value, mixup.churn.broken.value, mixup.churn.changed.value) == (7, 2, 2)
     half = stats.t.ppf(0.975, 1) * math.sqrt(8) / math.sqrt(2)
@@ -267,7 +252,7 @@ def test_a_bin_is_pooled_over_seeds_with_the_interval_of_a_ratio():
         for arm in ("baseline", "mixup")
         for s, part in parts.items()
     }
-    few, bin_ = summarise(*given(counts), declare(["baseline", "mixup"], seeds=(0, 1, 2))).calibration.bins
+    few, bin_ = summarise(*given(counts), make_manifest(["baseline", "mixup"], seeds=(0, 1, 2))).calibration.bins
 
     assert (bin_.images, bin_.seeds) == (40, 2)
     assert (bin_.accuracy, bin_.confidence) == pytest.approx((80, 85))
@@ -281,7 +266,7 @@ def test_the_interval_of_a_bin_covers_at_its_level():
     """600 bins over 12 seeds, each seed with its own accuracy and number of images: 95 % of the intervals hold."""
     draw = np.random.default_rng(3)
     seeds, found = tuple(range(12)), []
-    manifest = declare(["baseline", "mixup"], seeds=seeds)
+    manifest = make_manifest(["baseline", "mixup"], seeds=seeds)
     for _ in range(40):
         n = draw.integers(40, 120, (12, 15))
         right = draw.binomial(n, np.clip(draw.normal(0.6, 0.05, (12, 15)), 0, 1))
@@ -301,7 +286,7 @@ def test_the_stored_ece_is_compared_seed_by_seed_and_corrected_over_arms():
     counts = {(arm, s): one for arm in ("baseline", "mixup", "ema") for s in (0, 1, 2)}
     stored = {"baseline": (0.02, 0.03, 0.04), "mixup": (0.12, 0.14, 0.16), "ema": (0.02, 0.03, 0.05)}
     ece = {(arm, s): v for arm, values in stored.items() for s, v in enumerate(values)}
-    found = summarise(*given(counts, ece), declare(["baseline", "mixup", "ema"], seeds=(0, 1, 2)))
+    found = summarise(*given(counts, ece), make_manifest(["baseline", "mixup", "ema"], seeds=(0, 1, 2)))
     mixup, ema = found.arms
 
     assert found.calibration.ece.value == pytest.approx(3)
@@ -312,7 +297,7 @@ def test_the_stored_ece_is_compared_seed_by_seed_and_corrected_over_arms():
 
 def test_nothing_is_summarised_without_rows_of_baseline_and_arm():
     one = {("class", 0): (10, 5, 5.0), ("bin", 7): (10, 5, 5.0)}
-    manifest = declare(["baseline", "mixup"], seeds=(0, 1))
+    manifest = make_manifest(["baseline", "mixup"], seeds=(0, 1))
 
     assert summarise(*given({}), manifest) is None
     assert summarise(*given({("baseline", 0): one}), manifest) is None

@@ -1,6 +1,5 @@
 """Invented studies: a manifest, its runs and curves, and an analysis written by hand."""
 
-import json
 import math
 from dataclasses import dataclass
 
@@ -8,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness import testing
 from harness.analysis.types import Analysis, Effect, Ratio, Verdict, VerdictKind
-from harness.store.schema import CURVES, METRICS, RUNS, ArmPlan, Manifest
+from harness.store.schema import CURVES, METRICS, RUNS, Manifest
 
 GAINS = {"mixup": 1.3, "ema": -0.03, "sam": 0.35, "dropout": -1.6, "cutmix+label_smoothing": 0.9}
 COSTS = {"mixup": 1.03, "ema": 1.06, "sam": 1.93, "dropout": 1.01, "cutmix+label_smoothing": 1.05}
@@ -130,30 +130,24 @@ def make_study(gains: dict[str, float] = GAINS, seeds: int = 10, epochs: int = 2
     for arm, gain in gains.items():
         finals[arm] = 88.4 + gain + block + rng.normal(0, 0.6, seeds)
     lost = {"asam+sam": ("skipped", "both own the gradient"), "swin": ("failed", "out of memory")}
-    arms = tuple(
-        ArmPlan(
-            label=arm,
+    arms = [
+        testing.make_arm(
+            arm,
             tricks={} if arm == "baseline" else {t: {"alpha": 1.0} for t in arm.split("+")},
             run_ids={s: f"{i:04x}{s:012x}" for s in range(seeds)},
             skipped=lost["asam+sam"][1] if arm == "asam+sam" else None,
         )
         for i, arm in enumerate([*finals, *lost])
-    )
-    manifest = Manifest(
+    ]
+    manifest = testing.make_manifest(
+        arms,
+        seeds,
         study="digits_many",
         experiment=experiment,
         question="Which regularisers help a small network on 100 digit images?",
-        metric="test_accuracy",
-        margin=0.5,
-        alpha=0.05,
-        design="one_at_a_time",
-        seeds=tuple(range(seeds)),
-        arms=arms,
-        fingerprint="f00d",
         scope="digits, 100 training images, digits_resnet (19,610 parameters), 80 epochs",
         command="harness ablate mixup ema sam dropout --experiment digits --seeds 10",
         toml='[experiment]\nname = "digits"\nmargin = 0.5\n',
-        harness_version="0.1.0",
         created="2025-01-01T12:00:00+00:00",
     )
     effects = tuple(
@@ -179,43 +173,31 @@ def make_study(gains: dict[str, float] = GAINS, seeds: int = 10, epochs: int = 2
     )
     runs, curves = [], []
     for plan in arms:
-        for seed, run_id in plan.run_ids.items():
+        for seed in plan.run_ids:
             if plan.label == "asam+sam":
                 continue
-            runs.append(
-                dict.fromkeys(RUNS.names)
-                | {f"{split}_{metric}": 0.5 for split in ("val", "test") for metric in METRICS}
-                | {
-                    "schema_version": 1,
-                    "run_id": run_id,
-                    "fingerprint": "f00d",
-                    "experiment": experiment,
-                    "arm": plan.label,
-                    "hyperparameters": json.dumps(plan.tricks),
-                    "seed": seed,
-                    "status": "failed" if plan.label == "swin" else "ok",
-                    "reason": "out of memory" if plan.label == "swin" else "",
-                    "packed": seed % 2 == 0,
-                    "host": "laptop",
-                    "device": "cpu",
-                    "versions": '{"torch": "2.11.0", "numpy": "2.2.0"}',
-                    "data_hash": "ab" * 32,
-                    "git_commit": "0123456789ab",
-                    "git_dirty": True,
-                }
-            )
-            if plan.label == "swin":
+            failed = plan.label == "swin"
+            row = testing.make_row(
+                plan, seed, experiment=experiment, status="failed" if failed else "ok",
+                reason="out of memory" if failed else "", packed=seed % 2 == 0, git_dirty=True,
+                versions='{"torch": "2.11.0", "numpy": "2.2.0"}',
+                **{f"{split}_{metric}": 0.5 for split in ("val", "test") for metric in METRICS},
+            )  # fmt: skip
+            runs.append(row)
+            if failed:
                 continue
             final = finals[plan.label][seed] / 100
             at = np.arange(1, epochs + 1)
             rise = final - 0.6 * np.exp(-at * 8 / epochs) + rng.normal(0, 0.006, epochs)
-            for split, metric, values in (
-                ("val", "accuracy", rise),
-                ("val", "nll", 2.2 * (1 - rise)),
-                ("train", "loss", 1.8 * (1 - rise) ** 1.4),
-                ("test", "accuracy", np.full(epochs, 0.424242)),
-            ):
-                curves += [(1, run_id, "f00d", e, 10 * e, split, metric, v) for e, v in zip(at, values, strict=True)]
+            curves += testing.make_curve(
+                row,
+                {
+                    "val.accuracy": rise,
+                    "val.nll": 2.2 * (1 - rise),
+                    "train.loss": 1.8 * (1 - rise) ** 1.4,
+                    "test.accuracy": np.full(epochs, 0.424242),
+                },
+            )
     return Study(
         manifest,
         analysis,

@@ -23,9 +23,9 @@ def planned(command, tmp_path):
         seeds=range(int(given.get("--seeds", experiment.study.seeds))),
         place=Place(data_root=tmp_path, device="cpu", threads=int(given.get("--threads", 1))),
         results=tmp_path,
-        images="",
         command=command,
         toml="",
+        images="images",
     ).manifest
 
 

@@ -24,7 +24,8 @@ from harness.report.compare_page import (
     write_comparison,
 )
 from harness.store.reader import StudyData
-from harness.store.schema import CURVES, RUNS, ArmPlan, Manifest
+from harness.store.schema import CURVES, RUNS
+from harness.testing import make_arm, make_manifest, make_row
 
 EVIL = '<script>alert("1")</script>'
 TOML = '[experiment]\nname = "digits"\n[recipe]\nlr = 0.2\n[tricks.adam]\nlr = 1.0\n[study]\nseeds = 3\n'
@@ -47,16 +48,11 @@ def effect(differences, arm="mixup", kind="helps", base=90.0):
 def loaded(*effects, metric="test_accuracy", unit="points", toml=TOML, spec=None, margin=0.5, alpha=None, machine="a"):
     """A study; `spec` is what its baseline's runs resolved to, `alpha` mixup's hyperparameter."""
     arms = (
-        ArmPlan(label="baseline", run_ids={0: "base0"}),
-        *(ArmPlan(label=e.arm, tricks={e.arm: {"alpha": alpha} if alpha else {}}) for e in effects),
+        make_arm("baseline", run_ids={0: "base0"}),
+        *(make_arm(e.arm, 0, tricks={e.arm: {"alpha": alpha} if alpha else {}}) for e in effects),
     )
-    manifest = Manifest(
-        study="x", experiment="digits", question="Does it help?", metric=metric, margin=margin, alpha=0.05,
-        design="one_at_a_time", seeds=(0, 1, 2), arms=arms, fingerprint="f00d", scope="digits, 100 training images",
-        command="harness ablate mixup", toml=toml, harness_version="0.1.0", created="2025-01-01T12:00:00+00:00",
-    )  # fmt: skip
-    row = dict.fromkeys(RUNS.names) | {"run_id": "base0", "fingerprint": "f00d", "seed": 0, "status": "ok"}
-    row |= {"spec": json.dumps(spec or {}), "fingerprint_json": json.dumps({"device": machine})}
+    manifest = make_manifest(arms, 3, study="x", metric=metric, margin=margin, toml=toml)
+    row = make_row(arms[0], spec=json.dumps(spec or {}), fingerprint_json=json.dumps({"device": machine}))
     data = StudyData(pd.DataFrame([row], columns=RUNS.names), pd.DataFrame(columns=CURVES.names), None)
     analysis = Analysis(metric, unit, True, margin, 0.05, 3, 90.0, 1.0, 0, effects)
     return Loaded(manifest, data, analysis, None)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -15,40 +14,9 @@ from harness.analysis.types import DesignAnalysis, Estimate, Finding
 from harness.report import tables
 from harness.report.curves import curve_panels
 from harness.report.render import grouped, lost_runs, provenance, render_study
+from webpage import Page
 
 EVIL = "<script>alert(1)</script>"
-VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
-
-
-class Page(HTMLParser):
-    """Collects tags with attributes, text by element, and complains about unbalanced tags."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.stack, self.rows, self.text = [], [], [], []
-        self.feed(html)
-        assert self.stack == []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.stack):
-            self.text.append(data)
-        if {"td", "th"} & set(self.stack) and "table" in self.stack:
-            self.rows[-1][-1] += data
-
-    def cells(self, arm):
-        return next([c.strip() for c in row] for row in self.rows if row[0] == arm)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +30,7 @@ def page(html):
 
 
 def test_the_question_is_the_title_and_each_verdict_is_told(study, page):
-    text = " ".join(page.text)
+    text = " ".join(page.pieces)
     assert text.count(study.manifest.question) == 2
     assert all(e.verdict.sentence in text for e in study.analysis.effects)
     assert study.manifest.scope in text
@@ -89,7 +57,7 @@ def test_nothing_is_loaded_from_anywhere(html, page):
 
 def test_every_effect_stands_with_its_n_and_interval(study, page):
     for row in tables.effect_rows(study.analysis)[1:6]:
-        cells = page.cells(row["arm"])
+        cells = page.row(row["arm"])
         assert f"{row['n']}/{row['n_planned']}" in cells
         assert tables.signed(row["effect"]) in cells
         assert tables.interval(row["low"], row["high"]) in cells
@@ -98,17 +66,17 @@ def test_every_effect_stands_with_its_n_and_interval(study, page):
 def test_page_and_markdown_show_equal_cells(study, page):
     for line in tables.to_markdown(study.analysis).splitlines()[2:8]:
         wanted = [c.replace("**", "").replace("\\", "").strip() for c in line.strip("|").split("|")]
-        assert [c for c in wanted[2:] if c not in page.cells(wanted[0])] == []
+        assert [c for c in wanted[2:] if c not in page.row(wanted[0])] == []
 
 
 def test_skipped_and_failed_arms_are_rows_with_their_reason(page):
-    assert page.cells("asam+sam")[-1] == "both own the gradient"
-    assert page.cells("swin")[-1] == "out of memory"
+    assert page.row("asam+sam")[-1] == "both own the gradient"
+    assert page.row("swin")[-1] == "out of memory"
 
 
 def test_the_sign_of_a_verdict_is_not_colour_alone(page):
-    assert page.cells("mixup")[1] == "▲ helps"
-    assert page.cells("dropout")[1] == "▼ hurts"
+    assert page.row("mixup")[1] == "▲ helps"
+    assert page.row("dropout")[1] == "▼ hurts"
 
 
 def test_the_test_split_has_no_curve(study, html):
@@ -157,7 +125,7 @@ def test_names_cannot_inject_markup(study_of):
         html = render_study(manifest, analysis, shown, study.curves, [EVIL])
         assert EVIL not in html
         assert "</script>alert" not in html
-        assert EVIL in "".join(Page(html).text)
+        assert EVIL in "".join(Page(html).pieces)
     html = render_study(manifest, analysis, study.runs, study.curves, [])
     data = re.search(r'<script type="application/json" id="curve-data">(.*?)</script>', html)[1]
     assert EVIL in json.loads(data)["arms"]
@@ -189,7 +157,7 @@ def test_a_study_without_any_result_still_renders(study):
     page = Page(render_study(study.manifest, analysis, study.runs.iloc[:0], study.curves.iloc[:0], []))
     labels = {attrs.get("aria-labelledby") for tag, attrs in page.tags if tag == "section"}
     assert labels.isdisjoint({"forest", "curves", "pairs", "cost", "variance"})
-    assert "no stored run" in " ".join(page.text)
+    assert "no stored run" in " ".join(page.pieces)
 
 
 def test_a_metric_without_a_declared_margin_has_no_band_and_no_nan(study):
@@ -257,8 +225,8 @@ def test_many_verdicts_are_counted_first_and_each_is_told_once(many, many_html):
     start, end = many_html.index('<ul class="strip"'), many_html.index('<section aria-labelledby="table"')
     strip = re.findall(r'data-only="([^"]+)">.*?<b>(\d+)</b>', many_html[start : many_html.index("</ul>", start)])
     assert dict(strip) == {kind: str(n) for kind, n in counts.items()}
-    assert f"{counts['helps']} of 15 arms help and {counts['hurts']} hurt." in " ".join(page.text)
-    verdicts = "".join(Page(f"<div>{many_html[start:end].rsplit('</section>', 1)[0]}</div>").text)
+    assert f"{counts['helps']} of 15 arms help and {counts['hurts']} hurt." in " ".join(page.pieces)
+    verdicts = "".join(Page(f"<div>{many_html[start:end].rsplit('</section>', 1)[0]}</div>").pieces)
     assert all(verdicts.count(e.verdict.sentence) == 1 for e in effects)
     helping = max(effects, key=lambda e: e.mean if e.n else -99)
     assert f"{tables.signed(helping.mean)} {tables.interval(helping.low, helping.high)}" in verdicts
@@ -283,7 +251,7 @@ def test_the_filter_has_a_box_for_names_and_a_toggle_for_each_verdict(many, many
     kinds = [attrs["value"] for attrs in texts_of(page, "input", name="kind")]
     assert sorted(kinds) == sorted({e.verdict.kind for e in many.analysis.effects})
     assert texts_of(page, "input", type="search", name="arm")
-    assert "15 of 15 arms" in " ".join(page.text)
+    assert "15 of 15 arms" in " ".join(page.pieces)
     rows = [attrs["data-kind"] for tag, attrs in page.tags if tag == "tr" and "data-kind" in attrs]
     assert Counter(rows) == Counter(e.verdict.kind for e in many.analysis.effects)
 
@@ -304,7 +272,7 @@ def test_each_row_has_its_seeds_beside_the_interval(study, page):
     heads = [c.strip() for c in next(row for row in page.rows if row[0] == "Arm")]
     assert heads[heads.index("95 % CI") + 1] == "Wins"
     effect = study.analysis.effects[0]
-    cell = page.cells("mixup")[heads.index("Wins")]
+    cell = page.row("mixup")[heads.index("Wins")]
     assert cell.endswith(f"{effect.wins}/10")
     assert all(f"{s}: {tables.signed(d)}" in cell for s, d in zip(effect.seeds, effect.differences, strict=True))
 
@@ -331,8 +299,8 @@ def test_findings_open_to_their_evidence_and_rows_link_to_them(study):
     links = [attrs["href"] for tag, attrs in page.tags if tag == "a" and "flag" in attrs.get("class", "")]
     assert links == ["#finding-0", "#finding-1", "#finding-1", "#finding-2"]
     assert all(texts_of(page, "li", id=link[1:]) for link in links)
-    assert "Broken <b>" in "".join(page.text)
-    text = " ".join(page.text)
+    assert "Broken <b>" in "".join(page.pieces)
+    text = " ".join(page.pieces)
     assert text.count("Look twice.") == 1
 
 
@@ -353,13 +321,13 @@ def test_a_preface_comes_first_as_escaped_paragraphs(study):
     ]
     assert section.count("<p>") == 2
     assert EVIL not in section
-    assert EVIL in "".join(Page(section).text)
+    assert EVIL in "".join(Page(section).pieces)
     assert 'id="preface"' not in render_study(*study.parts, [], preface="  \n")
 
 
 def test_each_arm_has_its_command_where_the_study_tells_it(study, page):
     command = "harness ablate mixup --experiment digits --seeds 10"
-    assert page.cells("cutmix+label_smoothing")[0] == "cutmix+label_smoothing"
+    assert page.row("cutmix+label_smoothing")[0] == "cutmix+label_smoothing"
     assert texts_of(page, "th", title=command)
     rows = {row[0].strip(): row[-1].strip() for row in page.rows if len(row) == 3}
     assert rows["mixup"] == command
@@ -389,7 +357,7 @@ def test_figures_of_a_design_stand_above_its_tables(study):
     assert [attrs["class"] for tag, attrs in page.tags if tag == "svg" and attrs.get("class") in ("map", "half")] == [
         "map"
     ]
-    text = " ".join(page.text)
+    text = " ".join(page.pieces)
     assert "−0.70 [−1.70, 0.30], n = 10" in text
     assert text.index("From the baseline to the full stack") < text.index("Steps of the stack")
 

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 import tomllib
-from html.parser import HTMLParser
 from itertools import pairwise, product
 
 import numpy as np
@@ -27,11 +26,12 @@ from harness.report.search_page import (
     winner_command,
     write_search,
 )
-from harness.store.schema import RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
+from harness.store.schema import RUNS, SearchArm, SearchRecord, Trial
 from harness.store.writer import write_table
+from harness.testing import make_arm, make_manifest, make_row
+from webpage import Page
 
 EVIL = "<script>alert(1)</script>"
-VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
 
 LR = {"low": 0.02, "high": 2.0, "log": True, "integer": False, "default": 0.2}
 DECAY = {"low": 1e-4, "high": 0.1, "log": True, "integer": False, "default": 5e-3}
@@ -56,31 +56,11 @@ TUNING, FRESH = (0, 1, 2, 3, 4), tuple(range(5, 15))
 
 
 def row(run_id, seed, val, test, arm="baseline", status="ok"):
-    return dict.fromkeys(RUNS.names) | {
-        "schema_version": 1,
-        "run_id": run_id,
-        "fingerprint": "f00d",
-        "experiment": "digits",
-        "arm": arm,
-        "hyperparameters": "{}",
-        "spec": "{}",
-        "seed": seed,
-        "status": status,
-        "reason": "" if status == "ok" else "loss is not finite",
-        "val_accuracy": val,
-        "test_accuracy": test,
-        "test_digest": run_id,
-        "seconds_total": 1.5,
-        "packed": False,
-        "started": pd.Timestamp("2025-01-01", tz="UTC"),
-        "finished": pd.Timestamp("2025-01-01", tz="UTC"),
-        "host": "laptop",
-        "device": "cpu",
-        "versions": '{"torch": "2.11.0"}',
-        "data_hash": "ab" * 32,
-        "git_commit": "0123456789ab",
-        "git_dirty": False,
-    }
+    reason = "" if status == "ok" else "loss is not finite"
+    return make_row(
+        arm, seed, run_id=run_id, status=status, reason=reason, val_accuracy=val, test_accuracy=test,
+        git_commit="0123456789ab",
+    )  # fmt: skip
 
 
 def quality(params, arm):
@@ -190,12 +170,8 @@ class Invented:
             else None,
         )
 
-    def plan(self, arm, params, label=None):
-        return ArmPlan(
-            label=label or arm.label,
-            tricks={t: {} for t in arm.tricks},
-            run_ids={seed: self.train(arm.label, params, seed)[0] for seed in FRESH},
-        )
+    def plan(self, arm, params):
+        return make_arm(arm.label, run_ids={seed: self.train(arm.label, params, seed)[0] for seed in FRESH})
 
     def comparisons(self, arms):
         defaults = {a.label: self.plan(a, {k: s["default"] for k, s in a.space.items()}) for a in arms}
@@ -208,61 +184,15 @@ class Invented:
         }
 
     def manifest(self, name, arms):
-        return Manifest(
-            study=f"digits-search-{name}",
-            experiment="digits",
-            question="",
-            metric="test_accuracy",
-            margin=0.5,
-            alpha=0.05,
-            design="one_at_a_time",
-            seeds=FRESH,
-            arms=arms,
-            fingerprint="f00d",
+        return make_manifest(
+            arms, FRESH, study=f"digits-search-{name}", question="", command="harness search mixup",
             scope="digits, 100 training images, digits_resnet width 16, 80 epochs",
-            command="harness search mixup",
-            toml="",
-            harness_version="0.1.0",
-            created="2025-01-01T12:00:00+00:00",
-        )
+        )  # fmt: skip
 
     def write(self, folder):
         (folder / "runs").mkdir(parents=True)
         (folder / "search.json").write_text(self.record.model_dump_json())
         write_table(pa.Table.from_pandas(self.runs, schema=RUNS), folder / "runs" / "all.parquet")
-
-
-class Page(HTMLParser):
-    """Collects tags with attributes and text, and complains about unbalanced tags."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.tags, self.stack, self.cells, self.words = [], [], [], []
-        self.feed(html)
-        assert self.stack == []
-        self.text = " ".join("".join(self.words).split())
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-        if tag == "tr":
-            self.cells.append([])
-        if tag in ("td", "th"):
-            self.cells[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if not {"script", "style"} & set(self.stack):
-            self.words.append(data)
-        if {"td", "th"} & set(self.stack):
-            self.cells[-1][-1] += data
-
-    def row(self, first):
-        """The cells of the first row that begins with this text."""
-        return next([" ".join(c.split()) for c in cells] for cells in self.cells if cells[0].strip() == first)
 
 
 @pytest.fixture(scope="module")
@@ -598,9 +528,9 @@ def test_the_baseline_command_puts_all_tricks_on_its_tuned_recipe(search):
 
 
 def test_every_trial_is_listed_with_its_reason(search, page):
-    rows = [cells for cells in page.cells if "alpha must exceed prob" in cells[-1]]
+    rows = [cells for cells in page.rows if "alpha must exceed prob" in cells[-1]]
 
-    assert sum(cells[0] == "0 default" for cells in page.cells) == len(search.record.arms)
+    assert sum(cells[0] == "0 default" for cells in page.rows) == len(search.record.arms)
     assert len(rows) == sum(t.state == "failed" for arm in search.record.arms for t in arm.trials)
     assert [" ".join(c.split()) for c in rows[0]][:4] == ["9", "failed", "–", "0"]
 
@@ -614,10 +544,10 @@ def test_several_objectives_have_a_front_that_is_drawn_and_listed():
         "<div>" + html[start + len('aria-label="The front of mixup">') : html.index("</div>", start)] + "</div>"
     )
 
-    assert [cells[0] for cells in listed.cells[1:]] == [str(n) for n in arm.front]
+    assert [cells[0] for cells in listed.rows[1:]] == [str(n) for n in arm.front]
     trial = next(t for t in arm.trials if t.number == arm.front[0])
     seconds = np.array(trial.values["seconds"])
-    assert listed.cells[1][2] == f"{seconds.mean():.2f} ± {seconds.std(ddof=1):.2f}"
+    assert listed.rows[1][2] == f"{seconds.mean():.2f} ± {seconds.std(ddof=1):.2f}"
     assert "validation accuracy, then training time" in Page(html).text
     assert html.count("ring front") >= len(arm.front)
 

@@ -3,20 +3,19 @@ import json
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from harness.cli import app
 from harness.errors import UserError
 from harness.report.site import write_site
-from harness.store.schema import CURVES, RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
-from harness.store.writer import write_manifest, write_table
+from harness.store.schema import SearchArm, SearchRecord, Trial
+from harness.testing import StoredRun, make_arm, make_curve, make_manifest, make_row, make_study
+from webpage import Page
 
 EVIL = '<script>alert("1")</script>'
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -32,57 +31,35 @@ CARDS = [
 
 
 def declared(name, created="2025-01-01T12:00:00+00:00", arms=("mixup", "ema", "ema+mixup"), question="Does it help?"):
-    plans = [
-        ArmPlan(label=label, tricks={} if label == "baseline" else {t: {} for t in label.split("+")},
-                run_ids={s: f"{name[:6]}-{label}-{s}" for s in SEEDS})
-        for label in ("baseline", *arms)
-    ]  # fmt: skip
-    return Manifest(
-        study=name, experiment="digits", question=question, metric="test_accuracy", margin=0.5, alpha=0.05,
-        design="one_at_a_time", seeds=tuple(SEEDS), arms=tuple(plans), fingerprint="f00d",
-        scope="digits, 100 training images", command="harness ablate mixup ema", toml='[recipe]\nlr = 0.2\n',
-        harness_version="0.1.0", created=created,
+    plans = [make_arm(label, SEEDS, prefix=f"{name[:6]}-") for label in ("baseline", *arms)]
+    return make_manifest(
+        plans, SEEDS, study=name, question=question, command="harness ablate mixup ema", toml="[recipe]\nlr = 0.2\n",
+        created=created,
     )  # fmt: skip
 
 
 GAINS = {"baseline": 0.0, "mixup": 2.0, "ema": -2.0, "ema+mixup": 0.1}
 
 
-def store_rows(folder, manifest, sign=1.0):
-    """Runs and curves of all arms; `sign` turns the effects round."""
+def trained(manifest, sign=1.0):
+    """Makes the run of an arm and a seed; `sign` turns the effects round. Asked for in the order of the manifest."""
     rng = np.random.default_rng(len(manifest.study))
     block = rng.normal(0, 1.5, len(SEEDS))
-    runs, curves = [], []
-    for arm in manifest.arms:
-        for seed, run_id in arm.run_ids.items():
-            accuracy = (88 + block[seed] + sign * GAINS[arm.label] + rng.normal(0, 0.3)) / 100
-            spec = {"arm": {"tricks": [{"name": t, "version": 1, "params": {}} for t in arm.tricks]}}
-            spec |= {"data": {"val_size": 297}}
-            runs.append(
-                dict.fromkeys(RUNS.names)
-                | {
-                    "schema_version": 1, "run_id": run_id, "fingerprint": "f00d", "experiment": "digits",
-                    "arm": arm.label, "seed": seed, "status": "ok", "reason": "", "test_accuracy": accuracy,
-                    "val_accuracy": accuracy, "test_digest": run_id, "cpu_seconds_train": 1.0, "device": "cpu",
-                    "host": "laptop", "versions": "{}", "spec": json.dumps(spec), "fingerprint_json": "{}",
-                    "data_hash": "ab", "git_commit": "0123", "git_dirty": False, "packed": False,
-                }
-            )  # fmt: skip
-            for split, metric in (("val", "accuracy"), ("val", "nll"), ("train", "loss")):
-                curves += [
-                    dict(zip(CURVES.names, (1, run_id, "f00d", e, e, split, metric, accuracy * e / 5), strict=False))
-                    for e in range(1, 6)
-                ]
-    (folder / "runs").mkdir(parents=True)
-    (folder / "curves").mkdir()
-    write_table(pa.Table.from_pylist(runs, RUNS), folder / "runs" / "all.parquet")
-    write_table(pa.Table.from_pylist(curves, CURVES), folder / "curves" / "all.parquet")
+
+    def run(arm, seed):
+        accuracy = (88 + block[seed] + sign * GAINS[arm.label] + rng.normal(0, 0.3)) / 100
+        row = make_row(arm, seed, test_accuracy=accuracy, val_accuracy=accuracy)
+        values = [accuracy * e / 5 for e in range(1, 6)]
+        return StoredRun(
+            row, make_curve(row, dict.fromkeys(("val.accuracy", "val.nll", "train.loss"), values), steps=1)
+        )
+
+    return run
 
 
 def store_study(results, name, sign=1.0, **options):
     manifest = declared(name, **options)
-    store_rows(results / name, manifest, sign)
-    write_manifest(results / name, manifest)
+    make_study(results / name, manifest, trained(manifest, sign))
 
 
 def store_search(results, name):
@@ -97,7 +74,7 @@ def store_search(results, name):
         comparisons={"tuned": manifest}, fingerprint="f00d", command="harness search mixup", toml="",
         harness_version="0.1.0", created="2025-03-01T12:00:00+00:00",
     )  # fmt: skip
-    store_rows(results / name, manifest)
+    make_study(results / name, manifest, trained(manifest), declare=False)
     (results / name / "search.json").write_text(record.model_dump_json())
 
 
@@ -133,18 +110,6 @@ def pages(site):
     return {str(p.relative_to(site)): p.read_text() for p in sorted(site.rglob("*.html"))}
 
 
-class Links(HTMLParser):
-    def __init__(self, html):
-        super().__init__()
-        self.links, self.ids = [], set()
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        a = dict(attributes)
-        self.ids |= {a["id"]} if "id" in a else set()
-        self.links += [a[name] for name in ("href", "src") if name in a]
-
-
 def test_every_kind_of_page_is_written(site):
     assert sorted(pages(site)) == [
         "clean-or-noisy.html", "clean.html", "index.html", "noisy.html", "tricks.html", "tricks/ema.html",
@@ -153,7 +118,7 @@ def test_every_kind_of_page_is_written(site):
 
 
 def test_every_link_of_every_page_leads_somewhere(site):
-    read = {site / name: Links(html) for name, html in pages(site).items()}
+    read = {site / name: Page(html) for name, html in pages(site).items()}
     for page, found in read.items():
         for link in found.links:
             path, _, anchor = link.partition("#")
@@ -163,11 +128,11 @@ def test_every_link_of_every_page_leads_somewhere(site):
 
 
 def test_pages_are_found_from_the_index_and_lead_back(site):
-    index = Links((site / "index.html").read_text()).links
+    index = Page((site / "index.html").read_text()).links
     for page in ("clean.html", "noisy.html", "tuning.html", "clean-or-noisy.html", "tricks.html", "feed.xml"):
         assert page in index
     for page in ("clean.html", "clean-or-noisy.html", "tricks.html", "tuning.html"):
-        assert "index.html" in Links((site / page).read_text()).links
+        assert "index.html" in Page((site / page).read_text()).links
 
 
 def test_the_table_of_a_study_lies_beside_its_page(site):
@@ -179,7 +144,7 @@ def test_the_table_of_a_study_lies_beside_its_page(site):
     for arm, row in rows.items():
         assert arm in html
         assert not row["effect"] or f"{abs(float(row['effect'])):.2f}" in html
-    assert "clean.csv" in Links((site / "index.html").read_text()).links
+    assert "clean.csv" in Page((site / "index.html").read_text()).links
 
 
 def test_writing_the_site_again_elsewhere_gives_the_same_bytes(results, site, tmp_path):
@@ -370,9 +335,7 @@ def test_the_command_writes_a_page_for_every_trick(results, tmp_path):
 def test_a_broken_declaration_is_named_and_passed_over(tmp_path):
     """With what needs it, and nothing else: in the site, and in the reports of all."""
     for name in ("whole", "second", "broken"):
-        (tmp_path / name).mkdir()
-        write_manifest(tmp_path / name, declared(name))
-        store_rows(tmp_path / name, declared(name))
+        store_study(tmp_path, name)
     (tmp_path / "broken" / "study.json").write_text('{"study": "broken", "margin": Infinity}')
     (tmp_path / "lost").mkdir()
     (tmp_path / "lost" / "search.json").write_text("{")

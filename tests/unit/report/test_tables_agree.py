@@ -6,12 +6,12 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 
 from harness.report import tables
 from harness.report.render import render_study
+from webpage import Page
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 SHOWN = ("effect", "low", "high", "p_holm", "n", "time")
@@ -30,38 +30,10 @@ def numbers(effect, interval, p, n, time):
     return (float(effect), float(low), float(high), p, float(NUMBER.match(n)[0]), float(NUMBER.match(time)[0]))
 
 
-class Arms(HTMLParser):
-    """The rows of the ablation table: name -> class of a cell -> its text."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.rows, self.cells, self.cell, self.inside = {}, {}, None, False
-        self.feed(html)
-
-    def handle_starttag(self, tag, attrs):
-        classes = (dict(attrs).get("class") or "").split()
-        if tag == "table":
-            self.inside = "sortable" in classes
-        if self.inside and tag in ("td", "th"):
-            self.cell = classes[0] if tag == "td" and classes else "name"
-            self.cells[self.cell] = ""
-        if self.inside and tag == "svg":
-            self.cell = None  # a drawing's description is no cell
-
-    def handle_endtag(self, tag):
-        if tag == "svg" and self.inside:
-            self.cell = next(reversed(self.cells), None)
-        if tag == "tr" and self.inside:
-            self.rows[self.cells.get("name", "").strip()], self.cells = self.cells, {}
-            self.cell = None
-
-    def handle_data(self, data):
-        if self.inside and self.cell:
-            self.cells[self.cell] += data
-
-
 def from_html(study):
-    rows = Arms(render_study(*study.parts, [])).rows
+    tables = Page(render_study(*study.parts, [])).tables
+    (found,) = [rows for attributes, rows in tables if "sortable" in attributes.get("class", "").split()]
+    rows = {row[0]: {cell.classes[0]: cell.plain for cell in row if cell.classes} for row in found}
     return {
         e.arm: numbers(*(plain(rows[e.arm][key]) for key in ("effect", "low", "p_holm", "n", "time")))
         for e in study.analysis.effects

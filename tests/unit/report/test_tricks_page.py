@@ -2,7 +2,6 @@ import json
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +13,7 @@ from harness.report import tables
 from harness.report.build import Loaded
 from harness.report.tricks_page import Evidence, Origin, gather, render_trick, render_tricks, write_tricks
 from harness.store.reader import StudyData
+from webpage import Page
 
 EVIL = '<script>alert("1")</script>'
 
@@ -34,42 +34,14 @@ def other(name, **changed):
     return {"name": name, "family": "text", "kind": "protocol", "reason": "Because.", "command": ""} | changed
 
 
-class Text(HTMLParser):
-    """Text by element id, ids in order, and links."""
-
-    def __init__(self):
-        super().__init__()
-        self.ids, self.links, self.text, self.open = [], [], {}, []
-
-    def handle_starttag(self, tag, attributes):
-        a = dict(attributes)
-        if tag in ("meta", "input"):
-            return
-        self.open.append(a.get("id"))
-        if "id" in a:
-            self.ids.append(a["id"])
-        if "href" in a or "src" in a:
-            self.links.append(a.get("href", a.get("src")))
-
-    def handle_endtag(self, tag):
-        if self.open:
-            self.open.pop()
-
-    def handle_data(self, data):
-        for name in filter(None, self.open):
-            self.text[name] = " ".join(f"{self.text.get(name, '')} {data}".split())
-
-
 def read(cards):
-    parsed = Text()
-    parsed.feed(render_tricks(cards))
-    return parsed
+    return Page(render_tricks(cards))
 
 
 def test_every_part_of_a_card_is_on_the_page():
     page = read([trick("focal", parameters=[parameter()], excludes={"mixup": "one target"}, differs="the sign")])
 
-    shown = page.text["focal"]
+    shown = page.text_of("focal")
     for part in (
         "focal in short", "L = x", "arXiv:2001.00001", "the sign", "little", "mixup: one target", "1.25 times",
         "batch", "alpha 1 > 0 0.05 to 8, log",
@@ -89,7 +61,7 @@ def test_families_and_tricks_have_anchors_in_order():
 def test_other_names_stand_in_a_section_of_their_own():
     page = read([other("adv", reason="See `pgd`, not `gone`.", command="harness ablate pgd"), trick("pgd")])
 
-    assert page.text["adv"] == "adv protocol See pgd , not gone. harness ablate pgd"
+    assert page.text_of("adv") == "adv protocol See pgd , not gone. harness ablate pgd"
     assert page.links == ["#family-losses", "#other-names", "#pgd"]
     assert page.ids.index("other-names") > page.ids.index("pgd")
 
@@ -101,8 +73,8 @@ def test_without_other_names_there_is_no_such_section():
 def test_conflicts_with_one_reason_are_told_once_and_link_to_cards():
     page = read([trick("a", excludes={"b": "both mix", "c": "both mix", "d": "slow"}), trick("b"), trick("c")])
 
-    assert page.text["a"].count("both mix") == 1
-    assert page.text["a"].count("slow") == 1
+    assert page.text_of("a").count("both mix") == 1
+    assert page.text_of("a").count("slow") == 1
     assert page.links[-2:] == ["#b", "#c"], "d has no card here"
 
 
@@ -118,7 +90,7 @@ def test_conflicts_with_one_reason_are_told_once_and_link_to_cards():
     ],
 )
 def test_values_are_written_as_one_types_them(given, expected):
-    assert expected in read([trick("a", parameters=[given])]).text["a"]
+    assert expected in read([trick("a", parameters=[given])]).text_of("a")
 
 
 def test_text_of_cards_is_escaped():

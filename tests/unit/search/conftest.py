@@ -4,10 +4,11 @@ import optuna
 import pytest
 
 from harness.experiment import load_experiment
+from harness.search.objective import Score
+from harness.search.peers import Peers
 from harness.search.plan import plan_search
-from harness.search.search import Search
-from harness.search.shared import Shared, open_storage, quiet
-from harness.search.trials import Score
+from harness.search.storage import open_storage, quiet
+from harness.search.trials import Tuner
 from harness.testing import tiny_info
 
 OPTIONS = {
@@ -50,13 +51,13 @@ class Searching:
         """Do what is left of a plan; returns the search."""
         quiet()
         self.storage = storage or self.storage or optuna.storages.InMemoryStorage()
-        shared = Shared(self.folder)
+        peers = Peers(self.folder)
         try:
-            search = Search(plan, self.storage, shared, evaluate)
-            self.done = list(search.run(workers, deadline, shared.stopped.set))
-            shared.leave()
+            search = Tuner(plan, self.storage, peers, evaluate)
+            self.done = list(search.run(workers, deadline, peers.stopped.set))
+            peers.leave()
         finally:
-            shared.close()
+            peers.close()
         return search
 
     def sqlite(self):

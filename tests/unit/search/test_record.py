@@ -2,7 +2,6 @@
 
 import math
 import tomllib
-from datetime import UTC, datetime
 
 import pandas as pd
 import pytest
@@ -10,12 +9,14 @@ import pytest
 from harness.analysis.effects import analyse
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
-from harness.search.export import best_arm, export
-from harness.search.record import compare, importance, make_record, params_of, searched_arm, winner
+from harness.search.comparisons import compare
+from harness.search.export_winner import best_arm, export
+from harness.search.objective import Score
+from harness.search.record import importance, make_record, params_of, searched_arm, winner
+from harness.search.sentences import analyses, lines, trial_line
 from harness.search.space import settle
-from harness.search.summary import analyses, lines, trial_line
-from harness.search.trials import Score
-from harness.store.schema import RUNS, SearchRecord, Trial
+from harness.store.schema import SearchRecord, Trial
+from harness.testing import make_row
 
 BEST = {"baseline": {"recipe.lr": 0.07}, "mixup": {"recipe.lr": 0.3, "mixup.alpha": 0.4}}
 
@@ -28,20 +29,17 @@ def made(plan):
 
 def rows_of(comparisons, accuracy):
     """Stored rows of all runs; `accuracy(spec)` is the test accuracy, and validation is 0.01 above it."""
-    now = datetime(2026, 1, 1, tzinfo=UTC)
     identities = {run_id: known for m in comparisons.manifests.values() for run_id, known in m.runs.items()}
     rows = []
     for spec in comparisons.specs:
         value = accuracy(spec)
         rows.append(
-            {
-                "run_id": spec.run_id, "fingerprint": "f0", "arm": spec.arm.label, "seed": spec.seed, "status": "ok",
-                "test_accuracy": value, "val_accuracy": value + 0.01, "finished": now, "started": now,
-                "device": "cpu", "test_digest": f"{value}", "reason": "", "git_commit": "",
-                "identity": identities[spec.run_id],
-            }
+            make_row(
+                spec.arm.label, spec.seed, run_id=spec.run_id, fingerprint="f0", test_accuracy=value,
+                val_accuracy=value + 0.01, test_digest=f"{value}", identity=identities[spec.run_id],
+            )
         )  # fmt: skip
-    return pd.DataFrame(rows, columns=RUNS.names)
+    return pd.DataFrame(rows)
 
 
 def test_default_arms_are_the_runs_of_an_ordinary_study_on_fresh_seeds(plan, made):

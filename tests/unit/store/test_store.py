@@ -13,6 +13,7 @@ from harness.store.merge import adopt, consolidate
 from harness.store.reader import read_kind, read_manifest, read_study
 from harness.store.schema import RUNS, SCHEMA_VERSION
 from harness.store.writer import prepare, write_run
+from harness.testing import make_curve, make_row
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -29,13 +30,12 @@ def store(
     curve=0.1,
 ):
     prepare(study_dir)
-    row = {
-        "run_id": run_id, "fingerprint": fingerprint, "arm": "baseline", "seed": seed, "status": status, "reason": "",
-        "test_accuracy": accuracy, "started": T0, "finished": finished,
-        "identity": identity and identity.short, "identity_json": identity and identity.json,
-        "fingerprint_json": f'{{"torch": "{fingerprint}"}}',
-    }  # fmt: skip
-    points = [{"epoch": e, "step": 3 * e, "split": "val", "metric": "accuracy", "value": curve * e} for e in (1, 2)]
+    row = make_row(
+        seed=seed, run_id=run_id, fingerprint=fingerprint, status=status, test_accuracy=accuracy, started=T0,
+        finished=finished, identity=identity and identity.short, identity_json=identity and identity.json,
+        fingerprint_json=f'{{"torch": "{fingerprint}"}}',
+    )  # fmt: skip
+    points = make_curve(row, {"val.accuracy": [curve, 2 * curve]}, steps=3)
     logits = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1]], dtype=np.float32)
     write_run(study_dir, row, points, (np.array([7, 3]), np.array([1, 1]), logits))
 

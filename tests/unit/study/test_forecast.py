@@ -8,10 +8,10 @@ import pytest
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.identity import Identity
-from harness.store.schema import ArmPlan, Manifest
 from harness.store.writer import prepare, write_run
 from harness.study.forecast import Forecast, affordable, choose_seeds, forecast, paired_sd, stored_runs
 from harness.study.plan import Plan, make_plan
+from harness.testing import make_arm, make_manifest, make_row
 from harness.training.session import Place
 from harness.workflow.settings import parse_time
 
@@ -22,11 +22,7 @@ AHEAD = Forecast(
 
 
 def manifest(*arms):
-    return Manifest(
-        study="s", experiment="e", question="", metric="test_accuracy", margin=0.5, alpha=0.05, design="one_at_a_time",
-        seeds=(0,), arms=(ArmPlan(label="baseline"), *arms), fingerprint="f", scope="", command="", toml="",
-        harness_version="0", created="",
-    )  # fmt: skip
+    return make_manifest([make_arm("baseline", 0), *arms], 1, experiment="e", fingerprint="f")
 
 
 def test_budgets_are_numbers_with_a_unit():
@@ -48,8 +44,8 @@ def plan_of(seeds, found=()):
     specs = [spec_of(load_experiment("digits"), Arm(), seed) for seed in range(seeds)]
     slow = [s.model_copy(update={"recipe": s.recipe.model_copy(update={"epochs": 240})}) for s in specs]
     arms = (
-        ArmPlan(label="baseline", run_ids={s.seed: s.run_id for s in specs}),
-        ArmPlan(label="slow", tricks={"slow": {}}, run_ids={s.seed: s.run_id for s in slow}, cost=3.0),
+        make_arm("baseline", run_ids={s.seed: s.run_id for s in specs}),
+        make_arm("slow", run_ids={s.seed: s.run_id for s in slow}, cost=3.0),
     )
     made = manifest().model_copy(update={"arms": arms, "seeds": tuple(range(seeds))})
     every = (*specs, *slow)
@@ -146,7 +142,7 @@ def stored(**arms):
 def test_deviation_of_the_studys_own_arms_is_pooled_and_in_points():
     """Differences -1, 0, 1 (deviation 1) and 2, 2, 5 points (deviation sqrt 3): pooled sqrt((1 + 3) / 2)."""
     rows = stored(a=(-0.01, 0.0, 0.01), b=(0.02, 0.02, 0.05), wild=(-0.9, 0.0, 0.0))
-    sd, pairs = paired_sd(rows, manifest(ArmPlan(label="a", tricks={"a": {}}), ArmPlan(label="b", tricks={"b": {}})))
+    sd, pairs = paired_sd(rows, manifest(make_arm("a", 0), make_arm("b", 0)))
 
     assert pairs == 6
     assert sd == pytest.approx(math.sqrt(2))
@@ -154,7 +150,7 @@ def test_deviation_of_the_studys_own_arms_is_pooled_and_in_points():
 
 def test_without_pairs_of_its_own_a_study_expects_the_median_arm():
     rows = stored(a=(-0.01, 0.0, 0.01), b=(0.02, 0.02, 0.05), wild=(-0.9, 0.0, 0.0))
-    sd, pairs = paired_sd(rows, manifest(ArmPlan(label="new", tricks={"new": {}})))
+    sd, pairs = paired_sd(rows, manifest(make_arm("new", 0)))
 
     assert pairs == 9
     assert sd == pytest.approx(math.sqrt(3))
@@ -175,9 +171,8 @@ def test_rows_of_other_workloads_and_machines_are_not_counted(tmp_path):
     experiment = load_experiment("digits")
     spec = spec_of(experiment, Arm(), 0)
     for i, (mark, text) in enumerate([("f", spec.canonical_json), ("other", spec.canonical_json), ("f", other(spec))]):
-        row = {"run_id": f"r{i}", "fingerprint": mark, "status": "ok", "arm": "baseline", "seed": 0, "spec": text}
         prepare(tmp_path / f"study{i}")
-        write_run(tmp_path / f"study{i}", row | {"test_accuracy": 0.9}, [], None)
+        write_run(tmp_path / f"study{i}", make_row(run_id=f"r{i}", fingerprint=mark, spec=text), [], None)
     assert list(stored_runs(manifest(), experiment, tmp_path)["run_id"]) == ["r0"]
     (tmp_path / "study0" / "runs" / "r0-f.parquet").unlink()
     assert stored_runs(manifest(), experiment, tmp_path)["arm"].tolist() == []

@@ -2,6 +2,7 @@ import re
 import shlex
 
 import pytest
+from pydantic import ValidationError
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -10,7 +11,7 @@ from harness.metrics import COLUMNS
 from harness.study import forecast
 from harness.tricks import registry
 from harness.tricks.cards import card, cards
-from harness.tricks.not_applicable import ROWS
+from harness.tricks.not_applicable import KnownName, known_names
 
 NAMES = (
     "erm_baseline", "cosine_decay", "lr_warmup", "warmup_cosine", "linear_lr_scaling", "batch_size",
@@ -43,6 +44,8 @@ NAMES = (
 )  # fmt: skip
 """What people may look for: every one must be a trick, or say what it is instead."""
 
+ROWS = known_names()
+
 TRICK_KEYS = {"kind", "name", "family", "summary", "paper", "formula", "expect", "differs", "cost", "excludes",
               "version", "measured", "eager", "hooks", "parameters"}  # fmt: skip
 
@@ -72,6 +75,20 @@ def test_every_card_is_complete(listed):
             assert c["kind"] in ("protocol", "not in one run", "not applicable")
             assert c["reason"].endswith(".")
             assert c["command"] == "" or c["kind"] == "protocol"
+
+
+ENTRY = {"name": "pet", "family": "text", "kind": "protocol", "reason": "Words.", "command": "harness ablate mixup"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "trick"}, {"reason": "no sentence"}, {"kind": "not applicable"}, {"command": "rm"}, {"paper": "1"}],
+    ids=str,
+)
+def test_an_entry_that_breaks_a_rule_of_the_file_is_refused(change):
+    assert KnownName(**ENTRY)
+    with pytest.raises(ValidationError):
+        KnownName(**ENTRY | change)
 
 
 def test_tricks_come_first_and_both_parts_are_sorted(listed):

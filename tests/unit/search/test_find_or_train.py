@@ -12,13 +12,14 @@ import pytest
 
 from harness.experiment import Arm, TrickSpec, spec_of
 from harness.identity import Identity
-from harness.search.runs import Runs
+from harness.search.find_or_train import Runs
 from harness.store import reader
 from harness.store.merge import consolidate
 from harness.store.reader import find_row, read_kind
 from harness.store.schema import METRICS
 from harness.store.writer import prepare, write_run
 from harness.study.workers.job import Finished
+from harness.testing import make_row
 from harness.training.session import Place
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -39,12 +40,12 @@ class Pool:
     def do(self, job):
         spec = job.spec
         self.done.append(spec.run_id)
-        row = {
-            "run_id": spec.run_id, "arm": spec.arm.label, "seed": spec.seed, "status": self.status, "reason": "",
-            "val_accuracy": 0.5 + 0.01 * spec.seed, "cpu_seconds_train": 2.5, "seconds_train": 9.0,
-            "peak_memory_bytes": 1000, "started": T0, "finished": T0, "hyperparameters": "{}", **poison(spec),
-            "identity": job.identity.short, "identity_json": job.identity.json, **job.place.fingerprint(spec),
-        }  # fmt: skip
+        row = make_row(
+            spec.arm.label, spec.seed, run_id=spec.run_id, status=self.status, val_accuracy=0.5 + 0.01 * spec.seed,
+            cpu_seconds_train=2.5, seconds_train=9.0, peak_memory_bytes=1000, finished=T0,
+            identity=job.identity.short, identity_json=job.identity.json,
+            **poison(spec), **job.place.fingerprint(spec),
+        )  # fmt: skip
         write_run(job.study_dir, row, [], None)
         return Finished(spec.arm.label, spec.seed, self.status, "", 1.0, 0.5)
 
@@ -207,7 +208,7 @@ def stored_numbers(path):
 
 def store(study_dir, run_id="a" * 16, mark="f0", accuracy=0.5, finished=T0, status="ok"):
     prepare(study_dir)
-    row = {"run_id": run_id, "fingerprint": mark, "status": status, "val_accuracy": accuracy, "finished": finished}
+    row = make_row(run_id=run_id, fingerprint=mark, status=status, val_accuracy=accuracy, finished=finished)
     write_run(study_dir, row, [], None)
 
 

@@ -1,4 +1,4 @@
-"""A run of a search: found in any study of the results folder, or trained now; never twice."""
+"""A run of a search: found in any study of the results folder, or trained now, never twice; knows no trials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.experiment import RunSpec
 from harness.metrics import OBJECTIVES, usable
-from harness.search.trials import Score
+from harness.search.objective import Score
 from harness.store.folders import FinishedRuns
 from harness.store.locks import Claims
 from harness.store.merge import adopt

@@ -1,4 +1,4 @@
-"""A search at work on this machine: its trials, then its comparisons on fresh seeds, then its record."""
+"""A whole search on this machine: its trials, then comparisons on fresh seeds, then its record; each is a file here."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import UserError
 from harness.experiment import BASELINE, RunSpec, spec_of
+from harness.search.comparisons import compare
+from harness.search.find_or_train import Runs
+from harness.search.peers import Peers
 from harness.search.plan import SearchPlan
-from harness.search.record import compare, make_record, params_of, searched_arm, winner, write_record
-from harness.search.runs import Runs
-from harness.search.search import Done, Search, repeatedly
-from harness.search.shared import Shared, first_line, is_server, lock_folder, open_storage
+from harness.search.record import make_record, params_of, searched_arm, winner, write_record
 from harness.search.space import settle
+from harness.search.storage import first_line, is_server, lock_folder, open_storage
+from harness.search.trials import Done, Tuner, repeatedly
 from harness.store.merge import consolidate
 from harness.store.schema import Manifest
 from harness.store.writer import prepare
@@ -29,39 +31,39 @@ from harness.study.workers.local import open_pool
 from harness.training.session import Place
 
 
-class Engine:
-    """Does a plan with one pool of workers; see `open_engine`."""
+class SearchWorkflow:
+    """Does a plan with one pool of workers; see `open_search`."""
 
     def __init__(
-        self, plan: SearchPlan, search: Search, runs: Runs, shared: Shared, workers: int, warnings: Sequence[str]
+        self, plan: SearchPlan, tuner: Tuner, runs: Runs, peers: Peers, workers: int, warnings: Sequence[str]
     ) -> None:
-        self.plan, self.search, self.warnings = plan, search, tuple(warnings)
-        self._runs, self._shared, self._workers = runs, shared, workers
+        self.plan, self._tuner, self.warnings = plan, tuner, tuple(warnings)
+        self._runs, self._peers, self._workers = runs, peers, workers
         self._fingerprint = runs.place.fingerprint(plan.experiment)["fingerprint"]
 
     @property
     def ended(self) -> int:
         """How many trials have ended, of all arms together."""
-        return self.search.ended
+        return self._tuner.ended
 
     @property
     def complete(self) -> bool:
         """Whether every arm has had its budget."""
-        return self.search.complete
+        return self._tuner.complete
 
     def trials(self, deadline: float) -> Iterator[Done]:
         """Do what is left of every arm's budget; no trial begins after the deadline (`time.monotonic`)."""
-        yield from self.search.run(self._workers, deadline, self._stop)
+        yield from self._tuner.run(self._workers, deadline, self._stop)
 
     def compare(self) -> Iterator[tuple[RunSpec, int]]:
         """Train the winners and the default values on the fresh seeds and write the record.
 
         Yields each run as it is there, with the number of all. Every arm has had its budget.
         """
-        with self._shared.final():
+        with self._peers.final():
             winners = {}
             for i, arm in enumerate(self.plan.arms):
-                best = winner(self.search.trials(i))
+                best = winner(self._tuner.trials(i))
                 winners[arm.label] = params_of(arm, best) if best is not None else None
             made = compare(self.plan, winners, self._fingerprint)
             waiting = deque(made.specs)
@@ -83,18 +85,18 @@ class Engine:
         self._write({}, note)
 
     def _write(self, comparisons: Mapping[str, Manifest], note: str = "") -> None:
-        arms = [searched_arm(self.plan, arm, self.search.trials(i)) for i, arm in enumerate(self.plan.arms)]
+        arms = [searched_arm(self.plan, arm, self._tuner.trials(i)) for i, arm in enumerate(self.plan.arms)]
         write_record(self._runs.folder, make_record(self.plan, arms, comparisons, self._fingerprint, note))
 
     def _stop(self) -> None:
-        self._shared.stopped.set()
+        self._peers.stopped.set()
         self._runs.pool.stop()
 
 
 @contextmanager
-def open_engine(
+def open_search(
     plan: SearchPlan, place: Place, results: Path, storage: str | None, workers: int, plugins: Sequence[Path]
-) -> Iterator[Engine]:
+) -> Iterator[SearchWorkflow]:
     """A search's folder, storage and workers. Leaving early (Ctrl-C) stops them; the same plan then goes on.
 
     Args:
@@ -114,24 +116,24 @@ def open_engine(
     plan, rehearsal = _rehearsed(plan, place, folder, workers, plugins)
     place = rehearsal.place
     opened = open_storage(storage, folder)
-    shared = Shared(lock_folder(storage, folder), is_server(opened))
+    peers = Peers(lock_folder(storage, folder), is_server(opened))
     place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
     try:
         with open_pool(workers, place.threads, plugins) as pool:
             refused = {arm.tricks: why for arm in plan.arms if (why := rehearsal.failed.get(arm.label))}
             name = plan.experiment.experiment.name
-            runs = Runs(folder, results, name, place, pool, shared.stopped, plan.images, refused)
+            runs = Runs(folder, results, name, place, pool, peers.stopped, plan.images, refused)
             warnings = [f"{label}: {why}; its runs are stored as failed" for label, why in rehearsal.failed.items()]
             warnings += unseen_line(rehearsal)
-            yield Engine(plan, Search(plan, opened, shared, runs.score), runs, shared, workers, warnings)
-        shared.leave()
+            yield SearchWorkflow(plan, Tuner(plan, opened, peers, runs.score), runs, peers, workers, warnings)
+        peers.leave()
     except (SQLAlchemyError, StorageInternalError) as error:
         raise UserError(
             f"the storage of {plan.search} failed: {first_line(error, storage)}; finished runs are stored, and the "
             "same command goes on from here"
         ) from None
     finally:
-        shared.close()
+        peers.close()
 
 
 def _rehearsed(

@@ -1,4 +1,4 @@
-"""The public test kit of tricks: fixtures and the suite that any trick, ours or a third party's, must pass.
+"""The suite that any trick must pass, and small batches, runs and specs for tests of tricks; stores nothing.
 
 A plug-in author writes
 

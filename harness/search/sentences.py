@@ -1,4 +1,4 @@
-"""What the command line says of a search at its end: values, optimism and effects, each with n and its interval."""
+"""What the terminal says of a trial and of a search at its end, each number with n and its interval; prints nothing."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harness.analysis.rows import arm_values
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
 from harness.metrics import COLUMNS, OBJECTIVES
+from harness.search.objective import REASON
 from harness.search.plan import SearchedArm
 from harness.search.record import params_of
-from harness.search.trials import REASON
 from harness.store.reader import read_kind
 from harness.store.schema import RUNS, TUNED_BASELINE, SearchArm, SearchRecord, Trial
 

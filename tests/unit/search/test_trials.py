@@ -7,10 +7,10 @@ import optuna
 import pytest
 
 from harness.errors import UserError
+from harness.search.objective import Score
+from harness.search.peers import Peers
 from harness.search.record import searched_arm, winner
-from harness.search.search import Search
-from harness.search.shared import Shared
-from harness.search.trials import Score
+from harness.search.trials import Tuner
 
 
 def test_every_arm_gets_its_budget_and_begins_with_the_default(plan, searching):
@@ -293,12 +293,12 @@ def test_arms_take_turns_so_that_a_search_that_ends_early_is_fair(plan, searchin
 def test_a_trial_of_a_process_that_is_alive_is_left_alone(plan, searching, tmp_path, monkeypatch):
     made = plan("erm_baseline", trials=2, seeds=1, nuisance="lr", pruner="none")
     storage = optuna.storages.InMemoryStorage()
-    alive = Shared(tmp_path)
-    study = Search(made, storage, alive, None)._studies[0]
+    alive = Peers(tmp_path)
+    study = Tuner(made, storage, alive, None)._studies[0]
     trial = study.ask()
     trial.suggest_float("recipe.lr", 0.02, 2.0, log=True)
     trial.set_user_attr("process", alive.name)
-    waits = Search._others_at_work
+    waits = Tuner._others_at_work
 
     def end_when_waited_for(search):
         found = waits(search)
@@ -308,8 +308,8 @@ def test_a_trial_of_a_process_that_is_alive_is_left_alone(plan, searching, tmp_p
             alive.close()
         return found
 
-    monkeypatch.setattr(Search, "_others_at_work", end_when_waited_for)
-    monkeypatch.setattr("harness.search.search.POLL", 0.01)
+    monkeypatch.setattr(Tuner, "_others_at_work", end_when_waited_for)
+    monkeypatch.setattr("harness.search.trials.POLL", 0.01)
     search = searching(made, storage=storage)
 
     assert [t.number for t in search.trials(0)] == [0, 1]
@@ -319,8 +319,8 @@ def test_a_trial_of_a_process_that_is_alive_is_left_alone(plan, searching, tmp_p
 def test_a_trial_of_a_dead_process_is_begun_again_with_its_values(plan, searching, tmp_path):
     made = plan("erm_baseline", trials=3, seeds=1, nuisance="lr", pruner="none")
     storage = optuna.storages.InMemoryStorage()
-    dead = Shared(tmp_path)
-    study = Search(made, storage, dead, None)._studies[0]
+    dead = Peers(tmp_path)
+    study = Tuner(made, storage, dead, None)._studies[0]
     values = []
     for signed in (True, False):  # the second process died before it could put down its name
         trial = study.ask()

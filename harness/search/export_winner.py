@@ -1,4 +1,4 @@
-"""A winner as an experiment file of its own."""
+"""A winner as an experiment file of its own, for `--export`; the record and the pages do not need it."""
 
 from __future__ import annotations
 
