@@ -183,6 +183,8 @@ class Manifest(_Record):
     """Content digest of the data set; empty in studies of earlier versions."""
     settings: dict[str, Any] = {}
     """Data, model and recipe of the baseline; empty in studies of earlier versions."""
+    asked: dict[str, Any] = {}
+    """The request, see `harness.store.asked`; empty in studies of earlier versions, which have `command` alone."""
 
     @property
     def family(self) -> tuple[str, ...]:
@@ -262,6 +264,8 @@ class SearchRecord(_Record):
     harness_version: str
     created: str
     notes: tuple[str, ...] = ()
+    asked: dict[str, Any] = {}
+    """The request, see `harness.store.asked`; empty in searches of earlier versions, which have `command` alone."""
 
     @property
     def runs(self) -> dict[str, str]:
