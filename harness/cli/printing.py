@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
     from harness.analysis.diagnosis import Finding
     from harness.analysis.interactions import DesignAnalysis
-    from harness.report.build import Loaded
+    from harness.report.load import Loaded
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
 

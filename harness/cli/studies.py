@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.experiment import Experiment
-    from harness.report.build import Loaded
+    from harness.report.load import Loaded
     from harness.study.plan import Plan
     from harness.training.session import Place
 
@@ -234,7 +234,7 @@ def _answered(o: Options, request: str, log: Console) -> dict[str, Any] | None:
 
 def _report(o: Options, study_dir: Path, written: tuple[Path, Loaded] | None = None) -> dict[str, Any]:
     """Print what a study found; returns everything about it, for --json."""
-    from harness.report.build import write_report
+    from harness.report.pages.study import write_report
 
     page, loaded = written or write_report(study_dir, o.reports)
     findings = loaded.findings()
@@ -253,7 +253,7 @@ def _one_study(
 ) -> dict[str, Any]:
     """One study from plan to page; returns everything about it, for --json."""
     from harness.analysis.sequential import calibrate, looks_until
-    from harness.report.build import write_report
+    from harness.report.pages.study import write_report
     from harness.study.forecast import affordable, choose_seeds, forecast
     from harness.study.plan import check_free, checked_name, make_plan, study_name
     from harness.study.runner import open_study

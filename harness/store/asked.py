@@ -35,15 +35,18 @@ def command_of(asked: Asked) -> str:
     if not asked:
         return ""
     words = ["harness", asked["verb"], *asked.get("tricks", ())]
-    options = asked.get("options", {})
+    options = given(asked)
     for name in (*(n for n in ORDER if n in options), *(n for n in options if n not in ORDER)):
         value = options[name]
         for each in value if isinstance(value, list | tuple) else [value]:
-            if each is True:
-                words.append(f"--{name}")
-            elif each is not None and each is not False:
-                words += [f"--{name}", str(each)]
+            words += [f"--{name}"] if each is True else [f"--{name}", str(each)]
     return shlex.join(words)
+
+
+def given(asked: Asked) -> dict[str, Any]:
+    """The options of a request that have a value."""
+    options = asked.get("options", {})
+    return {n: v for n, v in options.items() if v is not None and v is not False and v not in ([], ())}
 
 
 def asked_of(record: Manifest | SearchRecord) -> Asked:

@@ -107,7 +107,7 @@ def test_help_and_argument_errors_import_neither_torch_nor_timm(arguments):
 
 
 def test_rendering_a_report_imports_neither_torch_nor_timm():
-    loaded, out = modules_after("import harness.report.build")
+    loaded, out = modules_after("import harness.report.pages.study")
 
     assert loaded == "[]", out.stderr
 

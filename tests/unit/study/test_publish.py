@@ -14,8 +14,8 @@ import pytest
 
 from harness.cli import main
 from harness.errors import UserError
-from harness.report.build import load
-from harness.report.render import render_study
+from harness.report.load import load
+from harness.report.pages.study import render_study
 from harness.store.merge import consolidate
 from harness.store.reader import read_study
 from harness.store.schema import SearchArm, SearchRecord, Trial, predictions_schema
