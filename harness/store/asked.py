@@ -14,8 +14,6 @@ from typing import Any
 
 from harness.store.schema import Manifest, SearchRecord
 
-Asked = Mapping[str, Any]
-
 ORDER = (
     "experiment", "design", "trials", "seeds", "fresh", "max-arms", "nuisance", "margin", "cross", "budget", "sampler",
     "pruner", "objectives", "data-root", "name", "device", "until-decided", "max-seeds", "set", "threads",
@@ -27,7 +25,7 @@ _FLAGS = ("until-decided", "cuda-graphs")
 _REPEATED = ("set", "plugin")
 
 
-def command_of(asked: Asked) -> str:
+def command_of(asked: Mapping[str, Any]) -> str:
     """The command line of a request, quoted for a shell; empty where nothing is known of it.
 
     True is an option without a value, a list is an option given once for each entry.
@@ -43,13 +41,13 @@ def command_of(asked: Asked) -> str:
     return shlex.join(words)
 
 
-def given(asked: Asked) -> dict[str, Any]:
+def given(asked: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a request that have a value."""
     options = asked.get("options", {})
     return {n: v for n, v in options.items() if v is not None and v is not False and v not in ([], ())}
 
 
-def asked_of(record: Manifest | SearchRecord) -> Asked:
+def asked_of(record: Manifest | SearchRecord) -> Mapping[str, Any]:
     """What a declaration asked for; empty where neither it nor the command of an earlier version says so."""
     return record.asked or _parsed(record.command)
 

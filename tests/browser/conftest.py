@@ -16,7 +16,8 @@ import pytest
 
 from harness.report.site import write_site
 from harness.store.schema import METRICS, RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
-from harness.store.writer import consolidate, prepare, write_manifest, write_run
+from harness.store.merge import consolidate
+from harness.store.writer import prepare, write_manifest, write_run
 from harness.tricks.cards import cards
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

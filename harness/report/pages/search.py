@@ -23,7 +23,7 @@ from harness.report.drawings.svg import swatch
 from harness.report.load import preface as preface_of
 from harness.report.pages.frame import paragraphs, render
 from harness.report.pages.provenance import provenance
-from harness.report.pages.trials import OBJECTIVES, SearchedArm, ShownObjective, searched_arm
+from harness.report.pages.trials import OBJECTIVES, ArmSection, ShownObjective, arm_section
 from harness.report.pages.writing import write_page
 from harness.report.text.numbers import (
     confidence,
@@ -91,7 +91,7 @@ class SearchPage:
     preface: Sequence[str]
     linked: bool
     objectives: Sequence[ShownObjective]
-    arms: Sequence[SearchedArm]
+    arms: Sequence[ArmSection]
     effects: FreshEffects
     answers: Sequence[tuple[Verdict | None, str, str]]
     unequal: str
@@ -129,7 +129,7 @@ def render_search(
     runs = runs.drop_duplicates("run_id", keep="last")
     effects = FreshEffects({name: analyse(runs, manifest) for name, manifest in record.comparisons.items()})
     arms = sorted(record.arms, key=lambda arm: arm.label != BASELINE)  # the baseline has the first colour
-    views = [searched_arm(record, arm, i, runs) for i, arm in enumerate(arms)]
+    views = [arm_section(record, arm, i, runs) for i, arm in enumerate(arms)]
     budgets = [view.budget for view in views if view.budget]
     any_ = effects.any
     page = SearchPage(

@@ -45,7 +45,7 @@ TOLD_ARMS = 8
 
 
 @dataclass(frozen=True)
-class Answer:
+class VerdictSection:
     """The verdicts, in the order in which they are told, and by kind.
 
     `family` is how many p values were corrected together. `found_from` is the effect that half of the undecided arms
@@ -132,7 +132,7 @@ class StudyPage:
     digits: int
     linked: Collection[str]
     preface: Sequence[str]
-    answer: Answer
+    answer: VerdictSection
     arms: ArmTable
     forests: Sequence[Markup]
     missing: Sequence[str]
@@ -237,11 +237,11 @@ def write_report(
     return write_page(reports / f"{study_dir.name}.html", html), loaded
 
 
-def _answer(analysis: Analysis, names: Sequence[str]) -> Answer:
+def _answer(analysis: Analysis, names: Sequence[str]) -> VerdictSection:
     told = sorted(analysis.effects, key=lambda e: (list(BADGES).index(e.verdict.kind), names.index(e.arm)))
     kinds = dict.fromkeys(e.verdict.kind for e in told)
     sizes = [e.mde for e in told if e.verdict.kind == "undecided" and math.isfinite(e.mde)]
-    return Answer(
+    return VerdictSection(
         verdicts=told,
         kinds=[(kind, [e for e in told if e.verdict.kind == kind]) for kind in kinds],
         family=sum(math.isfinite(e.p) for e in told),

@@ -78,7 +78,7 @@ class ValueRow:
 
 
 @dataclass(frozen=True)
-class SearchedArm:
+class ArmSection:
     """What the page shows of one arm.
 
     `default` is the number of the trial with the default values. `counts` has the trials of each state. `told` has, by
@@ -103,7 +103,7 @@ class SearchedArm:
     command: str
 
 
-def searched_arm(record: SearchRecord, arm: SearchArm, index: int, runs: pd.DataFrame) -> SearchedArm:
+def arm_section(record: SearchRecord, arm: SearchArm, index: int, runs: pd.DataFrame) -> ArmSection:
     """Everything that the page says of one arm's trials; `index` is its place among the colours."""
     winner = next((t for t in arm.trials if t.number == arm.winner), None)
     defaults = {name: space.get("default") for name, space in arm.space.items()}
@@ -113,7 +113,7 @@ def searched_arm(record: SearchRecord, arm: SearchArm, index: int, runs: pd.Data
     budget = budget_of(arm, index)
     pair = map_pair(arm)
     told = {t.number: [_told_and_key(t, o) for o in record.objectives] for t in arm.trials}
-    return SearchedArm(
+    return ArmSection(
         arm=arm,
         winner=winner,
         default=default,

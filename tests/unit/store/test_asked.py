@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from harness.errors import UserError
 from harness.store.asked import asked_of, command_of
 from harness.store.reader import read_manifest, read_search
 
@@ -86,3 +87,13 @@ def published(request):
 )
 def test_a_command_of_an_earlier_version_is_read_or_nothing_is_known(published, command, expected):
     assert asked_of(published[0].model_copy(update={"command": command})) == expected
+
+
+@pytest.mark.parametrize(
+    "asked", [{"tricks": []}, {"verb": 1}, {"verb": "ablate", "tricks": [1]}, {"verb": "ablate", "options": 5}]
+)
+def test_what_is_no_request_is_refused_when_the_declaration_is_read(published, tmp_path, asked):
+    stored = published[0].model_dump(mode="json") | {"asked": asked}
+    (tmp_path / "study.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match="study.json cannot be read as a study"):
+        read_manifest(tmp_path)
