@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from harness.report.site import write_site
-from harness.store.schema import METRICS, RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
 from harness.store.merge import consolidate
+from harness.store.schema import METRICS, RUNS, ArmPlan, Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import prepare, write_manifest, write_run
 from harness.tricks.cards import cards
 

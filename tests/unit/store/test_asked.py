@@ -95,5 +95,5 @@ def test_a_command_of_an_earlier_version_is_read_or_nothing_is_known(published, 
 def test_what_is_no_request_is_refused_when_the_declaration_is_read(published, tmp_path, asked):
     stored = published[0].model_dump(mode="json") | {"asked": asked}
     (tmp_path / "study.json").write_text(json.dumps(stored))
-    with pytest.raises(UserError, match="study.json cannot be read as a study"):
+    with pytest.raises(UserError, match=r"study\.json cannot be read as a study"):
         read_manifest(tmp_path)
