@@ -15,7 +15,7 @@ from harness.workflow.request import make_request
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.report.build import Loaded
+    from harness.report.load import Loaded
     from harness.store.schema import Manifest
 
 
@@ -73,8 +73,8 @@ def load(study: str | Path, results: str | Path = "results", metric: str | None 
     Raises:
         UserError: there is no such study, or it cannot be read.
     """
-    from harness.report.build import is_search, study_dirs
-    from harness.report.build import load as load_folder
+    from harness.report.load import is_search, study_dirs
+    from harness.report.load import load as load_folder
 
     folder = Path(study)
     if not (folder / "study.json").is_file():
@@ -139,13 +139,13 @@ class Study:
 
     def html(self, reports: str | Path = "reports") -> Path:
         """Write the page; returns its path."""
-        from harness.report.build import write_report
+        from harness.report.pages.study import write_report
 
         return write_report(self.folder, Path(reports), self._loaded.analysis.metric)[0]
 
     def table(self, form: Literal["csv", "markdown", "latex"] = "markdown") -> str:
         """The ablation table as text."""
-        from harness.report.build import TABLES
+        from harness.report.export import TABLES
 
         return TABLES[form](self._loaded.analysis, ())
 

@@ -31,7 +31,7 @@ from harness.bench.loops import (
 )
 from harness.bench.rows import BenchRow, Measure, Seconds, cpu, interleave, summary
 from harness.experiment import Data, RunSpec
-from harness.report.build import write_report
+from harness.report.pages.study import write_report
 from harness.store.merge import consolidate
 from harness.store.reader import read_kind, read_study
 from harness.store.schema import ArmPlan, Manifest

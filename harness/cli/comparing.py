@@ -28,8 +28,8 @@ def compare(
     if len(set(studies)) < 2:
         raise UserError(f"compare {' '.join(studies)}: name at least two different studies")
     if html is not None:
-        from harness.report.build import load, study_dirs
-        from harness.report.compare_page import write_comparison
+        from harness.report.load import load, study_dirs
+        from harness.report.pages.compare import write_comparison
 
         loaded = {d.name: load(d) for d in study_dirs(results, studies)}
         typer.echo(f"comparison: {write_comparison(loaded, html)}", err=as_json)
@@ -42,6 +42,6 @@ def compare(
 def compared(studies: list[str], results: Path) -> Comparison:
     """The same arms in several studies of a results folder."""
     from harness.analysis.compare import compare
-    from harness.report.build import load, study_dirs
+    from harness.report.load import load, study_dirs
 
     return compare({d.name: load(d).analysis for d in study_dirs(results, studies)})

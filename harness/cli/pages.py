@@ -36,7 +36,9 @@ def report(
     metric: Annotated[str | None, typer.Option(help="Another stored metric, for example test_nll.")] = None,
 ) -> None:
     """Write the report of finished studies again. Needs no torch and trains nothing."""
-    from harness.report.build import FIGURES, FORMATS, PICTURES, is_search, study_dirs, table, write_report
+    from harness.report.export import FIGURES, FORMATS, PICTURES, table
+    from harness.report.load import is_search, study_dirs
+    from harness.report.pages.study import write_report
 
     if output not in FORMATS:
         raise UserError(f"--format {output}: choose one of {', '.join(FORMATS)}")
@@ -78,7 +80,7 @@ def report(
 
 def _report_stored_search(folder: Path, form: str, named: bool, reports: Path) -> None:
     """Write a search's page; in other formats there is nothing of a search."""
-    from harness.report.search_page import write_search
+    from harness.report.pages.search import write_search
 
     if form == "html":
         typer.echo(f"report: {write_search(folder, reports)}")
@@ -91,7 +93,8 @@ def _draw(
     metric: str | None,
 ) -> None:  # fmt: skip
     """Write figures of one study. Where several are wanted, one that cannot be drawn is named and left out."""
-    from harness.report.build import load, write_figure
+    from harness.report.export import write_figure
+    from harness.report.load import load
 
     loaded = load(study_dir, metric)
     refused = []
@@ -184,7 +187,7 @@ def tricks(
         known = sorted({str(c["family"]) for c in cards()})
         raise UserError(f"--family {family}: no such family. Known: {', '.join(known)}")
     if html is not None:
-        from harness.report.tricks_page import write_tricks
+        from harness.report.pages.tricks import write_tricks
 
         typer.echo(f"tricks: {write_tricks(listed, html)}", err=as_json)
     if as_json:

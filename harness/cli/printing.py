@@ -13,7 +13,7 @@ from harness.cli.options import duration
 if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
     from harness.analysis.types import DesignAnalysis, Finding
-    from harness.report.build import Loaded
+    from harness.report.load import Loaded
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
 

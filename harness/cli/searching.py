@@ -204,7 +204,8 @@ def _do_search(plan: SearchPlan, place: Place, workers: int, seconds: float, o: 
 
 def _report_search(plan: SearchPlan, o: SearchOptions) -> None:
     """Write the page and the export of a search's record, and print what it found."""
-    from harness.report.search_page import winner_command, write_search
+    from harness.report.pages.search import write_search
+    from harness.report.text.commands import winner_command
     from harness.search.export_winner import best_arm, export
     from harness.search.sentences import analyses, fresh_runs, lines
     from harness.store.reader import read_search

@@ -18,13 +18,23 @@ from pydantic import Field, ValidationError
 from harness.analysis.effects import analyse
 from harness.errors import UserError, did_you_mean
 from harness.experiment import RESERVED
-from harness.report.build import Loaded, write_report
-from harness.report.compare_page import write_comparison
-from harness.report.index import Entry, comparison_entry, feed, href, render_index, search_entry, study_entry
-from harness.report.pages import write_page
-from harness.report.search_page import write_search
-from harness.report.tables import to_csv
-from harness.report.tricks_page import Card, Evidence, Origin, gather, write_trick, write_tricks
+from harness.report.evidence import Origin, TrickEvidence, gather
+from harness.report.load import Loaded
+from harness.report.pages.compare import write_comparison
+from harness.report.pages.index import (
+    IndexEntry,
+    comparison_entry,
+    feed,
+    href,
+    render_index,
+    search_entry,
+    study_entry,
+)
+from harness.report.pages.search import write_search
+from harness.report.pages.study import write_report
+from harness.report.pages.tricks import Card, write_trick, write_tricks
+from harness.report.pages.writing import write_page
+from harness.report.text.tables import to_csv
 from harness.store.reader import read_manifest, read_search, read_study
 from harness.store.schema import SearchRecord
 from harness.values import Strict, explain
@@ -89,7 +99,7 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
     known = {c["name"] for c in cards if c["kind"] == "trick"}
     loaded = {name: _lean(write_report(folder, reports, linked=known)[1]) for name, folder in studies.items()}
     for name, study in loaded.items():
-        write_page(reports / f"{name}.csv", to_csv(study.analysis), "--reports")
+        write_page(reports / f"{name}.csv", to_csv(study.analysis))
     origins = [Origin(name, href(name), study) for name, study in loaded.items()]
     entries = [study_entry(origin) for origin in origins]
     for name, folder in searches.items():
@@ -103,9 +113,9 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
     write_tricks(cards, reports / "tricks.html", evidence, root="")
     for card in cards:
         if card["kind"] == "trick":
-            write_trick(card, evidence.get(card["name"], Evidence()), known, reports / "tricks")
-    write_page(reports / "index.html", render_index(entries, known, evidence), "--reports")
-    write_page(reports / "feed.xml", feed(entries), "--reports")
+            write_trick(card, evidence.get(card["name"], TrickEvidence()), known, reports / "tricks")
+    write_page(reports / "index.html", render_index(entries, known, evidence))
+    write_page(reports / "feed.xml", feed(entries))
     return Site(reports / "index.html", len(studies), len(searches), len(asked), len(known), tuple(left_out))
 
 
@@ -178,7 +188,7 @@ def _page_tables(path: Path) -> list[Any]:
     return pages
 
 
-def _compared(page: ComparePage, loaded: Mapping[str, Loaded], reports: Path, tricks: Collection[str]) -> Entry:
+def _compared(page: ComparePage, loaded: Mapping[str, Loaded], reports: Path, tricks: Collection[str]) -> IndexEntry:
     """Write one comparison and return its entry."""
     chosen = {name: loaded[name] for name in page.studies}
     write_comparison(chosen, reports / f"{page.name}.html", page.title, page.preface, tricks, root="")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, PositiveFloat
 
 from harness.metrics import EVALUATED, Metric, ObjectiveName
 
@@ -134,6 +134,18 @@ SCHEMAS = {"runs": RUNS, "curves": CURVES, "outcomes": OUTCOMES, "predictions": 
 """By kind; how many logits a row of predictions has is the data set's affair."""
 
 
+def _request(asked: dict[str, Any]) -> dict[str, Any]:
+    tricks, options = asked.get("tricks", []), asked.get("options", {})
+    words = isinstance(asked.get("verb", ""), str) and isinstance(tricks, list | tuple) and isinstance(options, dict)
+    if not words or (asked and "verb" not in asked) or not all(isinstance(t, str) for t in tricks):
+        raise ValueError("a request has a verb, and may have tricks, which are names, and options by name")
+    return asked
+
+
+Asked = Annotated[dict[str, Any], AfterValidator(_request)]
+"""A request as data, see `harness.store.asked`; empty where nothing is known of it."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -208,7 +220,7 @@ class Manifest(_Record):
     notes: tuple[str, ...] = ()
     data: str = ""
     """Content digest of the data set; empty in studies of earlier versions."""
-    asked: dict[str, Any] = {}
+    asked: Asked = {}
     """The request as plain values, of which `command` is rendered; empty in studies of earlier versions."""
     settings: dict[str, Any] = {}
     """Data, model and recipe of the baseline; empty in studies of earlier versions."""
@@ -295,6 +307,8 @@ class SearchRecord(_Record):
     harness_version: str
     created: str
     notes: tuple[str, ...] = ()
+    asked: Asked = {}
+    """What was asked for; empty in searches of earlier versions, which have `command` alone."""
 
     @property
     def runs(self) -> dict[str, str]:

@@ -193,24 +193,32 @@ def _anonymous(runs: pa.Table) -> pa.Table:
 
 
 def _without_paths(record: Any) -> Any:
-    """A declaration in which commands name no folder of the machine that it ran on."""
+    """A declaration whose command and request name no folder of the machine that it ran on."""
     if isinstance(record, dict):
-        return {
-            key: without_paths(value) if key == "command" and isinstance(value, str) else _without_paths(value)
-            for key, value in record.items()
-        }
+        return {key: _placed(key, value) for key, value in record.items()}
     return [_without_paths(value) for value in record] if isinstance(record, list) else record
 
 
-def without_paths(command: str) -> str:
-    """A command of ours for people who have other folders: the data root is DATA, and files are where one is."""
-    try:
-        words = shlex.split(command)
-    except ValueError:
-        return command
-    for i, option in enumerate(words[:-1]):
-        if option == "--data-root":
-            words[i + 1] = "DATA"
-        elif option in ("--plugin", "--experiment"):
-            words[i + 1] = Path(words[i + 1]).name
-    return shlex.join(words)
+def _placed(key: str, value: Any) -> Any:
+    """One entry of a declaration: options have places in a command line and in a request (`harness.store.asked`)."""
+    if key == "command" and isinstance(value, str):
+        try:
+            words = shlex.split(value)
+        except ValueError:
+            return value
+        before = (word.removeprefix("--") if word.startswith("--") else "" for word in ["", *words])
+        return shlex.join(map(_elsewhere, before, words))
+    if key == "asked" and isinstance(value, dict) and isinstance(value.get("options"), dict):
+        options = {
+            name: [_elsewhere(name, v) for v in given] if isinstance(given, list) else _elsewhere(name, given)
+            for name, given in value["options"].items()
+        }
+        return value | {"options": options}
+    return _without_paths(value)
+
+
+def _elsewhere(option: str, value: Any) -> Any:
+    """The value of an option for people who have other folders: the data root is DATA, and files are where one is."""
+    if value and option == "data-root":
+        return "DATA"
+    return Path(value).name if value and option in ("plugin", "experiment") else value

@@ -172,7 +172,7 @@ def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator
 
 
 def _write(folder: Path, reports: Path) -> Written:
-    from harness.report.build import write_report
+    from harness.report.pages.study import write_report
 
     page, loaded = write_report(folder, reports)
     return Written(folder.name, folder, page, loaded)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
-    from harness.report.build import Loaded
+    from harness.report.load import Loaded
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
 

@@ -19,7 +19,7 @@ from harness.analysis.examples import mcnemar
 from harness.analysis.power import achieved_power
 from harness.analysis.sequential import calibrate
 from harness.analysis.verdicts import NORMAL_QUARTILE
-from harness.report.build import load
+from harness.report.load import load
 from harness.store.schema import CURVES
 
 CLOSE = {"rel": 1e-12, "abs": 1e-12}
@@ -158,7 +158,8 @@ def test_points_in_any_order_become_curves_by_epoch_and_runs_are_kept_apart() ->
 
 
 def test_a_report_does_not_import_what_takes_longer_than_its_work() -> None:
-    code = "import sys, harness.report.build; print(*{'scipy.stats', 'statsmodels', 'matplotlib'} & set(sys.modules))"
+    slow = "{'scipy.stats', 'statsmodels', 'matplotlib'}"
+    code = f"import sys, harness.report.pages.study; print(*{slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 

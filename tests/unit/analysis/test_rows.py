@@ -13,7 +13,7 @@ from harness.analysis.interactions import analyse_design
 from harness.analysis.rows import arm_values, metric_of, own_rows, points_of
 from harness.errors import UserError
 from harness.metrics import COLUMNS, OBJECTIVES, TRAINING_TIME, ObjectiveName, usable
-from harness.report.build import write_report
+from harness.report.pages.study import write_report
 from harness.store.schema import CURVES, METRICS, RUNS, ArmPlan, Manifest, MetricSpec
 from harness.store.writer import prepare, write_manifest, write_run
 

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from harness.report.commands import arm_commands
+from harness.report.text.commands import arm_commands
 from harness.study.plan import make_plan
 from harness.training.session import Place
 from harness.workflow.settings import load, parse_settings
@@ -101,3 +101,32 @@ def test_names_are_quoted_for_the_shell(study):
     arm = study.manifest.arms[1].model_copy(update={"tricks": {"$(reboot)": {}}})
     (command,) = arm_commands(manifest(study, arms=(arm,))).values()
     assert shlex.split(command)[2] == "$(reboot)"
+
+
+def test_what_was_asked_decides_and_the_text_is_not_read(study):
+    options = {
+        "experiment": "my digits.toml", "margin": 0.0, "seeds": 10, "design": "one_at_a_time", "budget": "20m",
+        "set": ["mixup.alpha=0.2", "ema.decay=0.9", "recipe.lr=0.1"], "plugin": ["a b.py"], "cuda-graphs": True,
+        "max-arms": None, "until-decided": False,
+    }  # fmt: skip
+    asked = {"verb": "ablate", "tricks": ["mixup", "ema"], "options": options}
+    of_mixup = arm_commands(manifest(study, asked=asked, command="harness ablate no --unheard-of"))["mixup"]
+    assert of_mixup == (
+        "harness ablate mixup --experiment 'my digits.toml' --margin 0.0 --set mixup.alpha=0.2 --set recipe.lr=0.1 "
+        "--cuda-graphs --plugin 'a b.py' --design one_at_a_time --seeds 10"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verb": "search"},
+        {"options": {"until-decided": True}},
+        {"options": {"cross": "data.label_noise=0,0.2"}},
+        {"options": {"unheard-of": 3}},
+    ],
+)
+def test_a_request_that_one_arm_cannot_repeat_has_no_commands(study, change):
+    asked = {"verb": "ablate", "tricks": ["mixup"], "options": {"experiment": "digits"}}
+    assert "mixup" in arm_commands(manifest(study, asked=asked))
+    assert arm_commands(manifest(study, asked=asked | change)) == {}

@@ -13,16 +13,10 @@ from harness.analysis.compare import compare
 from harness.analysis.types import Analysis, Effect, Verdict
 from harness.cli import app
 from harness.errors import UserError
-from harness.report.build import Loaded
-from harness.report.compare_page import (
-    agreement,
-    differing,
-    heterogeneity,
-    render_comparison,
-    settings,
-    told_p,
-    write_comparison,
-)
+from harness.report.load import Loaded
+from harness.report.pages.compare import differing, heterogeneity, render_comparison, settings, write_comparison
+from harness.report.text.numbers import told_p
+from harness.report.text.words import agreement
 from harness.store.reader import StudyData
 from harness.store.schema import CURVES, RUNS
 from harness.testing import make_arm, make_manifest, make_row
@@ -219,7 +213,7 @@ def test_a_preface_keeps_its_paragraphs():
 
 def test_a_page_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another path for --html"):
+    with pytest.raises(UserError, match="choose another place with --html"):
         write_comparison({"a": loaded(FIRST), "b": loaded(SECOND)}, tmp_path / "file" / "x.html")
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from harness.analysis.types import Ratio
-from harness.report.cost_figure import LogScale, Option, cost, front, options, told
+from harness.report.drawings.cost import Option, cost, front, options, told
+from harness.report.drawings.svg import LogScale
 
 
 def named(*found):

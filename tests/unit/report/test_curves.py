@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.report.curves import Panel, Series, curve_data, curve_panel, curve_spans
+from harness.report.drawings.curves import Panel, Series, curve_data, curve_panel, curve_spans
 
 
 def test_curve_axes_fit_late_training_of_the_first_arms_which_alone_are_drawn():

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.types import DesignAnalysis, Estimate, FactorialFit
-from harness.report.design_figures import by_pair, half_normal, interaction_map, pseudo_error, waterfall
+from harness.report.drawings.designs import by_pair, half_normal, interaction_map, pseudo_error, waterfall
 
 EVIL = '<script>alert(1)</script>"&'
 

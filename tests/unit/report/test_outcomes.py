@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 
 from harness.analysis.outcomes import ArmOutcome, Bin, Calibration, Churn, Mean, Outcomes
-from harness.report import outcomes as section
-from harness.report.build import load
-from harness.report.render import render_study
+from harness.report.drawings.outcomes import flips, reliability
+from harness.report.load import load
+from harness.report.pages import outcomes as section
+from harness.report.pages.study import render_study
 from harness.store.schema import RUNS
 from webpage import Page
 
@@ -39,7 +40,7 @@ def make(*arms, classes=2):
 
 
 def shown(*arms, classes=2):
-    return section.view(make(*arms, classes=classes), [str(k) for k in range(classes)])
+    return section.outcomes_section(make(*arms, classes=classes), [str(k) for k in range(classes)])
 
 
 # Rows
@@ -141,7 +142,7 @@ def boxes(drawing):
 
 def test_broken_images_are_drawn_to_the_left_and_fixed_ones_to_the_right():
     churn = make_arm("mixup", fixed=4.0, broken=1.0).churn
-    (left, width, broken), (zero, size, fixed) = boxes(section.flips(churn, None, 10.0))
+    (left, width, broken), (zero, size, fixed) = boxes(flips(churn, None, 10.0))
 
     assert (broken, fixed) == ("flip worse", "flip better")
     assert (zero, left + width) == (110.0, pytest.approx(110.0, abs=0.1))
@@ -151,12 +152,12 @@ def test_broken_images_are_drawn_to_the_left_and_fixed_ones_to_the_right():
 def test_a_bar_that_leaves_the_scale_ends_in_an_arrow():
     churn = make_arm("bn_freeze", fixed=0.1, broken=80.0).churn
 
-    assert section.flips(churn, None, 10.0).count("arrow worse") == 1
-    assert "arrow" not in section.flips(churn, None, 100.0)
+    assert flips(churn, None, 10.0).count("arrow worse") == 1
+    assert "arrow" not in flips(churn, None, 100.0)
 
 
 def test_a_diagram_puts_bins_at_confidence_and_accuracy_and_fades_small_ones():
-    root = ET.fromstring(section.reliability(make_arm("mixup"), make().calibration))
+    root = ET.fromstring(reliability(make_arm("mixup"), make().calibration))
     marks = [g for g in root.iter("g") if g.get("class", "").startswith("mark")]
     dot = marks[3].find("circle")
 

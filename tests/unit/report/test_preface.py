@@ -1,7 +1,7 @@
 import pytest
 
 from harness.errors import UserError
-from harness.report.build import preface
+from harness.report.load import preface
 
 
 def test_a_preface_is_the_text_beside_the_study_or_nothing(tmp_path):

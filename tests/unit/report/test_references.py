@@ -4,17 +4,26 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from harness.report import references
-from harness.report.references import Published, Row, Source, check, count, direction, published, sources
-from harness.report.render import render_study
+from harness.report.pages.study import render_study
+from harness.report.text import references
+from harness.report.text.references import (
+    Measurement,
+    Publication,
+    Published,
+    check,
+    count,
+    direction,
+    publications,
+    published,
+)
 from harness.tricks import registry
 
 ROW = {"trick": "mixup", "data": "CIFAR-10", "model": "ResNet-18", "setup": "200 epochs", "before": 4.72, "after": 3.99}
 
 
 def figure(before, after, measure="accuracy"):
-    source = Source(cite="somebody", measure=measure, runs="1 run", figure=[Row(**ROW | {"before": 50.0})])
-    return Published(Row(**ROW | {"before": before, "after": after}), source)
+    source = Publication(cite="somebody", measure=measure, runs="1 run", figure=[Measurement(**ROW | {"before": 50.0})])
+    return Published(Measurement(**ROW | {"before": before, "after": after}), source)
 
 
 def effect(study, low, high, n=10):
@@ -22,13 +31,13 @@ def effect(study, low, high, n=10):
 
 
 def test_every_trick_with_a_figure_exists():
-    assert {row.trick for source in sources() for row in source.figure} <= set(registry.names())
+    assert {row.trick for source in publications() for row in source.figure} <= set(registry.names())
 
 
 def test_every_source_can_be_found_and_no_figure_is_given_twice():
-    for source in sources():
+    for source in publications():
         assert re.search(r"arXiv:\d{4}\.\d{5}|\w+/[\w-]+ on GitHub|blog", source.cite), source.cite
-    rows = [(source.cite, row.model_dump_json()) for source in sources() for row in source.figure]
+    rows = [(source.cite, row.model_dump_json()) for source in publications() for row in source.figure]
     assert len(rows) == len(set(rows))
 
 
@@ -82,7 +91,7 @@ def test_other_metrics_than_accuracies_are_not_checked(study):
 )
 def test_a_broken_row_is_refused(change, message):
     with pytest.raises(ValidationError, match=message):
-        Row(**ROW | change)
+        Measurement(**ROW | change)
 
 
 def test_the_study_page_names_the_setup_of_every_figure(study):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from harness.analysis.types import Finding
-from harness.report.curves import SMOOTHING
-from harness.report.render import render_study
+from harness.report.drawings.curves import SMOOTHING
+from harness.report.pages.study import render_study
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

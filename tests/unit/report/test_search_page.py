@@ -15,17 +15,12 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from harness.errors import UserError
-from harness.report import search_figures as figures
-from harness.report.search_page import (
-    budget_of,
-    expected_best,
-    map_pair,
-    render_search,
-    value_of,
-    value_rows,
-    winner_command,
-    write_search,
-)
+from harness.report.drawings import landscape, svg
+from harness.report.drawings import search as figures
+from harness.report.pages.search import render_search, write_search
+from harness.report.pages.trials import budget_of, expected_best, map_pair, value_of, value_rows
+from harness.report.text.commands import winner_command
+from harness.report.text.numbers import shown
 from harness.store.schema import RUNS, SearchArm, SearchRecord, Trial
 from harness.store.writer import write_table
 from harness.testing import make_arm, make_manifest, make_row
@@ -366,7 +361,7 @@ def test_states_differ_in_shape_and_failed_trials_stand_under_the_axis(search):
     arm = arm_of(search, "mixup")
     drawing = figures.history(
         figures.Trials(
-            [figures.Point(t.number, t.state, t.params, value_of(t, "accuracy"), "") for t in arm.trials],
+            [figures.TrialPoint(t.number, t.state, t.params, value_of(t, "accuracy"), "") for t in arm.trials],
             arm.winner,
             0,
             1,
@@ -384,13 +379,13 @@ def test_states_differ_in_shape_and_failed_trials_stand_under_the_axis(search):
 
 
 def points(*values):
-    return [figures.Point(i, "complete", {"lr": 0.1}, v, f"trial {i}") for i, v in enumerate(values)]
+    return [figures.TrialPoint(i, "complete", {"lr": 0.1}, v, f"trial {i}") for i, v in enumerate(values)]
 
 
 def test_the_line_of_the_history_is_the_best_complete_trial_so_far():
-    found = [*points(90.0, 89.0, 92.0), figures.Point(3, "pruned", {}, 95.0, "")]
+    found = [*points(90.0, 89.0, 92.0), figures.TrialPoint(3, "pruned", {}, 95.0, "")]
     drawing = figures.history(figures.Trials(found, 2, None, 0))
-    y = figures.Scale(figures.Trials(found, 2, None, 0).span, (figures.BOTTOM, figures.TOP))
+    y = svg.Scale(figures.Trials(found, 2, None, 0).span, (figures.BOTTOM, figures.TOP))
     steps = re.search(r'd="M[\d.]+ ([\d.]+)H[\d.]+V([\d.]+)H[\d.]+" class="mean best', drawing)
 
     assert [float(v) for v in steps.groups()] == pytest.approx([y(90.0), y(92.0)], abs=0.06)
@@ -427,20 +422,20 @@ def test_choices_have_a_place_each():
 
 
 def test_values_read_as_people_write_them():
-    assert [figures.shown(v) for v in (0.1234567, 1e-05, -0.5, True, 3, "norm", [1, 0.5])] == [
+    assert [shown(v) for v in (0.1234567, 1e-05, -0.5, True, 3, "norm", [1, 0.5])] == [
         *("0.123", "1e−5", "−0.5", "true", "3", "norm", "1, 0.5"),
     ]
 
 
 def test_the_field_is_a_weighted_mean_and_ends_where_no_trial_is_near():
-    columns, rows = figures.CELLS
+    columns, rows = landscape.CELLS
     left, right = (10 + 0.5) / columns, (12 + 0.5) / columns
     height = (5 + 0.5) / rows
-    field = figures._field(np.array([(left, height, 90.0), (right, height, 92.0)]))
+    field = landscape.field(np.array([(left, height, 90.0), (right, height, 92.0)]))
 
     assert field.shape == (rows, columns)
     assert field[5, 11] == pytest.approx(91.0)
-    pull = math.exp(-((right - left) ** 2) / (2 * figures.BANDWIDTH**2))
+    pull = math.exp(-((right - left) ** 2) / (2 * landscape.BANDWIDTH**2))
     assert field[5, 10] == pytest.approx((90 + 92 * pull) / (1 + pull))
     assert math.isnan(field[20, 11])
     assert math.isnan(field[5, 29])
@@ -448,10 +443,10 @@ def test_the_field_is_a_weighted_mean_and_ends_where_no_trial_is_near():
 
 def test_shades_hold_equally_many_trials():
     values = np.array([80.0, 90, 91, 91.5, 91.6, 91.7])
-    bounds = np.quantile(values, np.linspace(0, 1, figures.LEVELS + 1))
+    bounds = np.quantile(values, np.linspace(0, 1, landscape.LEVELS + 1))
 
-    assert figures._levels(values, bounds).tolist() == [0, 1, 2, 3, 4, 5]
-    assert figures._levels(np.array([math.nan, 10.0, 99.0]), bounds).tolist() == [-1, 0, 5]
+    assert landscape.levels(values, bounds).tolist() == [0, 1, 2, 3, 4, 5]
+    assert landscape.levels(np.array([math.nan, 10.0, 99.0]), bounds).tolist() == [-1, 0, 5]
 
 
 def test_the_map_shows_the_two_most_important_ranges(search):
@@ -478,10 +473,10 @@ def test_a_winner_at_the_end_of_its_range_is_pointed_out(search):
         for lr in (0.021, 0.2, 1.9)
     ]
 
-    assert [r[0]["edge"] for r in rows] == ["lower end", "", "upper end"]
-    assert [r[0]["changed"] for r in rows] == [True, False, True]
-    assert rows[0][1]["edge"] == ""
-    assert [r["winner"] for r in value_rows(arm, None)] == ["–", "–"]
+    assert [r[0].edge for r in rows] == ["lower end", "", "upper end"]
+    assert [r[0].changed for r in rows] == [True, False, True]
+    assert rows[0][1].edge == ""
+    assert [r.winner for r in value_rows(arm, None)] == ["–", "–"]
 
 
 def test_importance_is_shown_with_its_n_and_its_limits(search, page):
@@ -506,8 +501,7 @@ def test_the_command_sets_the_winning_values_exactly(search):
 
     assert words[:3] == ["harness", "ablate", "gradient_clipping"]
     assert words[3:5] == ["--experiment", "my digits.toml"]
-    assert words[5:7] == ["--plugin", "a b.py"]
-    assert words[-2:] == ["--threads", "2"]
+    assert words[-4:] == ["--threads", "2", "--plugin", "a b.py"]
     assert [w for w in words if w.startswith("recipe.lr=")] == [f"recipe.lr={winner.params['recipe.lr']}"]
     settings = dict(w.split("=") for flag, w in pairwise(words) if flag == "--set")
     assert settings.pop("gradient_clipping.kind") == winner.params["gradient_clipping.kind"]
@@ -686,7 +680,7 @@ def test_a_page_that_cannot_be_written_is_a_user_error(search, tmp_path):
     search.write(tmp_path / "mine")
     (tmp_path / "reports").write_text("a file")
 
-    with pytest.raises(UserError, match="choose a folder with --reports"):
+    with pytest.raises(UserError, match="choose another place with --reports"):
         write_search(tmp_path / "mine", tmp_path / "reports")
 
 
@@ -700,7 +694,7 @@ def test_a_big_search_renders_in_a_second_and_below_a_megabyte(search):
 
 
 def test_rendering_imports_neither_torch_nor_optuna():
-    script = "import sys, harness.report.search_page\nprint([m for m in ('torch', 'optuna') if m in sys.modules])"
+    script = "import sys, harness.report.pages.search\nprint([m for m in ('torch', 'optuna') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert out.stdout.strip() == "[]", out.stderr

@@ -8,7 +8,8 @@ import pytest
 
 from harness.analysis.types import Ratio
 from harness.errors import UserError
-from harness.report import tables
+from harness.report.text import numbers, tables
+from harness.report.text.latex import latex_escape, to_latex
 
 
 @pytest.mark.parametrize(
@@ -16,30 +17,30 @@ from harness.report import tables
     [(1.254, 2, "1.25"), (-0.318, 2, "−0.32"), (-0.001, 2, "0.00"), (0.12345, 4, "0.1235"), (7.0, 0, "7")],
 )
 def test_numbers_are_rounded_and_never_minus_zero(value, digits, text):
-    assert tables.number(value, digits) == text
+    assert numbers.number(value, digits) == text
 
 
 @pytest.mark.parametrize("value", [None, math.nan, math.inf])
 def test_what_is_no_number_is_a_dash(value):
-    assert tables.number(value) == tables.signed(value) == tables.p_value(value) == "–"
-    assert tables.interval(value, 1.0) == tables.interval(1.0, value) == "–"
+    assert numbers.number(value) == numbers.signed(value) == numbers.p_value(value) == "–"
+    assert numbers.interval(value, 1.0) == numbers.interval(1.0, value) == "–"
 
 
 def test_formats():
-    assert tables.signed(1.25) == "+1.25"
-    assert tables.signed(-1.25) == "−1.25"
-    assert tables.interval(0.333, 2.169) == "[0.33, 2.17]"
-    assert (tables.p_value(0.0152), tables.p_value(0.00099)) == ("0.015", "<0.001")
-    assert tables.ratio(Ratio(1.934, 1.9, 1.96, 10)) == "1.93× [1.90, 1.96]"
-    assert (tables.plural(1, "tie"), tables.plural(2, "tie")) == ("1 tie", "2 ties")
+    assert numbers.signed(1.25) == "+1.25"
+    assert numbers.signed(-1.25) == "−1.25"
+    assert numbers.interval(0.333, 2.169) == "[0.33, 2.17]"
+    assert (numbers.p_value(0.0152), numbers.p_value(0.00099)) == ("0.015", "<0.001")
+    assert numbers.ratio(Ratio(1.934, 1.9, 1.96, 10)) == "1.93× [1.90, 1.96]"
+    assert (numbers.plural(1, "tie"), numbers.plural(2, "tie")) == ("1 tie", "2 ties")
 
 
 def test_decimals_follow_the_size_of_the_metric(study):
     nll = replace(study.analysis, unit="nats", baseline_mean=0.41)
-    assert tables.decimals(study.analysis) == 2
-    assert tables.decimals(nll) == 4
-    assert tables.decimals(replace(nll, baseline_mean=3.2e8)) == 0
-    assert tables.decimals(replace(nll, baseline_mean=math.nan)) == 4
+    assert numbers.decimals(study.analysis) == 2
+    assert numbers.decimals(nll) == 4
+    assert numbers.decimals(replace(nll, baseline_mean=3.2e8)) == 0
+    assert numbers.decimals(replace(nll, baseline_mean=math.nan)) == 4
 
 
 def test_baseline_comes_first_and_every_arm_has_one_row(study):
@@ -115,7 +116,7 @@ def test_markdown_ends_with_what_it_holds_on(study):
 
 
 def test_latex_escapes_specials():
-    assert tables.latex_escape("a_b & 50% $x$ #1 {y} ~ ^ \\input < −1\n± × – é 漢") == (
+    assert latex_escape("a_b & 50% $x$ #1 {y} ~ ^ \\input < −1\n± × – é 漢") == (
         r"a\_b \& 50\% \$x\$ \#1 \{y\} \textasciitilde{} \textasciicircum{} \textbackslash{}input $<$ $-$1"
         r" $\pm$ $\times$ -- é ?"
     )
@@ -123,7 +124,7 @@ def test_latex_escapes_specials():
 
 def test_a_latex_caption_has_level_n_correction_baseline_and_scope(study):
     analysis = replace(study.analysis, study="digits_many", scope="digits, 10% noise", alpha=0.1, baseline_mean=88.125)
-    latex = tables.to_latex(analysis)
+    latex = to_latex(analysis)
     caption = next(line for line in latex.splitlines() if line.startswith(r"\caption"))
     assert r"Effects on test accuracy in points against the baseline, on digits, 10\% noise." in caption
     assert r"90~\% $t$ interval" in caption
@@ -132,13 +133,13 @@ def test_a_latex_caption_has_level_n_correction_baseline_and_scope(study):
     assert r"\label{tab:digits-many}" in latex
     # The widest time interval is that of dropout: 1.01 up to 1.04 and down to 0.98, so 1.01 / 0.98 = 1.031.
     assert r"95~\% intervals reach at most 4~\% to either side" in caption
-    one = tables.to_latex(study.analysis, ["mixup"])
+    one = to_latex(study.analysis, ["mixup"])
     assert "for 5 arms" in one, "the correction is that of the study, not of the rows shown"
 
 
 def test_skipped_arms_carry_their_reason_into_text_tables(study):
     assert "skipped: both own the gradient" in tables.to_markdown(study.analysis)
-    latex = tables.to_latex(study.analysis).splitlines()
+    latex = to_latex(study.analysis).splitlines()
     after = latex[latex.index(r"\end{tabular}") :]
     assert "asam+sam: skipped, both own the gradient." in after
     assert "swin: failed, out of memory." in after
@@ -152,10 +153,10 @@ def test_named_arms_come_in_the_order_of_their_names(study):
         "| sam",
         "| mixup",
     ]
-    assert re.findall(r"^(\w+) &", tables.to_latex(study.analysis, arms), flags=re.M) == ["Arm", "sam", "mixup"]
+    assert re.findall(r"^(\w+) &", to_latex(study.analysis, arms), flags=re.M) == ["Arm", "sam", "mixup"]
 
 
-@pytest.mark.parametrize("to", [tables.to_csv, tables.to_markdown, tables.to_latex])
+@pytest.mark.parametrize("to", [tables.to_csv, tables.to_markdown, to_latex])
 def test_an_unknown_arm_is_refused_with_the_nearest_name(study, to):
     with pytest.raises(UserError, match=r"unknown arm 'mixpu'.*'mixup'\?.*This study has: mixup, ema"):
         to(study.analysis, ["mixpu"])
@@ -165,8 +166,8 @@ def test_a_latex_table_refuses_more_arms_than_a_page_holds(study_of):
     analysis = study_of(gains={f"t{i}": i / 10 for i in range(60)}, seeds=3, epochs=2).analysis
     best = sorted(analysis.effects[:60], key=lambda e: -e.mean)[:3]
     with pytest.raises(UserError, match=f"of 62 arms: at most 60 fit; .* --arms {','.join(e.arm for e in best)}$"):
-        tables.to_latex(analysis)
-    assert tables.to_latex(analysis, [f"t{i}" for i in range(60)]).count("& 3 &") == 60
+        to_latex(analysis)
+    assert to_latex(analysis, [f"t{i}" for i in range(60)]).count("& 3 &") == 60
 
 
 def test_interval_level_follows_alpha(study):

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from harness.report import tables
-from harness.report.render import render_study
+from harness.report.pages.study import render_study
+from harness.report.text import tables
+from harness.report.text.latex import to_latex
+from harness.report.text.numbers import number, p_value
 from webpage import Page
 
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
@@ -57,7 +59,7 @@ def from_markdown(study):
 
 
 def from_latex(study):
-    lines = tables.to_latex(study.analysis).splitlines()
+    lines = to_latex(study.analysis).splitlines()
     body = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     cells = [[plain(c) for c in line.removesuffix(r"\\").split(" & ")] for line in body]
     return {arm: numbers(*row) for arm, *row in cells}
@@ -68,8 +70,8 @@ def from_csv(study):
     for row in csv.DictReader(io.StringIO(tables.to_csv(study.analysis))):
         if row["arm"] != "baseline" and row["n"] != "0":
             effect, low, high, p, n, time = (float(row[key]) for key in SHOWN)
-            shown = [float(plain(tables.number(v))) for v in (effect, low, high)]
-            found[row["arm"]] = (*shown, tables.p_value(p), n, round(time, 2))
+            shown = [float(plain(number(v))) for v in (effect, low, high)]
+            found[row["arm"]] = (*shown, p_value(p), n, round(time, 2))
     return found
 
 
@@ -99,8 +101,8 @@ def test_latex_compiles_inside_a_column(study, tmp_path, metric):
     analysis = replace(analysis, study="s_1%", scope=r"a_b%{$x$}#&~^\input é 漢")
     document = "\n".join((
         r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage[T1]{fontenc}\usepackage{array,booktabs}",
-        r"\usepackage[textwidth=8.5cm]{geometry}\begin{document}", tables.to_latex(analysis),
-        tables.to_latex(analysis, ["c", "d"]), r"\ref{tab:s-1-}\end{document}",
+        r"\usepackage[textwidth=8.5cm]{geometry}\begin{document}", to_latex(analysis),
+        to_latex(analysis, ["c", "d"]), r"\ref{tab:s-1-}\end{document}",
     ))  # fmt: skip
     (tmp_path / "paper.tex").write_text(document)
     # Without shell escape, and without a wait for input: what is wrong ends the run.

@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 from harness.analysis.types import DesignAnalysis, Estimate
 from harness.cli import app
 from harness.errors import UserError
-from harness.report import tables
-from harness.report.build import Loaded
-from harness.report.tricks_page import Evidence, Origin, gather, render_trick, render_tricks, write_tricks
+from harness.report.evidence import Origin, TrickEvidence, gather
+from harness.report.load import Loaded
+from harness.report.pages.tricks import render_trick, render_tricks, write_tricks
+from harness.report.text import numbers
 from harness.store.reader import StudyData
 from webpage import Page
 
@@ -114,7 +115,7 @@ def test_the_page_asks_for_nothing_from_outside():
 
 def test_a_page_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another path for --html"):
+    with pytest.raises(UserError, match="choose another place with --html"):
         write_tricks([trick("a")], tmp_path / "file" / "tricks.html")
 
 
@@ -161,14 +162,14 @@ def shown(html):
 
 def mixup_page(*origins, **changed):
     card = trick("mixup", parameters=[parameter(default=0.2)], **changed)
-    return render_trick(card, gather(origins).get("mixup", Evidence()), {"mixup", "ema"})
+    return render_trick(card, gather(origins).get("mixup", TrickEvidence()), {"mixup", "ema"})
 
 
 def test_each_study_is_a_row_with_effect_interval_n_margin_verdict_and_cost(study):
     text = shown(mixup_page(origin(study)))
 
     (e,) = (e for e in study.analysis.effects if e.arm == "mixup")
-    assert f"{tables.signed(e.mean)} {tables.interval(e.low, e.high)} n = 10 of 10 pairs, margin ±0.5" in text
+    assert f"{numbers.signed(e.mean)} {numbers.interval(e.low, e.high)} n = 10 of 10 pairs, margin ±0.5" in text
     assert "▲ helps time 1.03× [1.00, 1.06] memory 1.10× [1.09, 1.11]" in text
     assert "Measured alone in 1 study" in text
 
@@ -207,7 +208,7 @@ def test_stacks_are_listed_apart_and_called_what_they_are(study):
 
 
 def test_a_trick_that_nothing_measured_says_how_to_measure_it():
-    text = shown(render_trick(trick("sam"), Evidence(), {"sam"}))
+    text = shown(render_trick(trick("sam"), TrickEvidence(), {"sam"}))
 
     assert "Not measured yet" in text
     assert "make ablate TRICK=sam" in text
@@ -243,7 +244,7 @@ def test_five_studies_of_one_setting_are_pooled_with_random_effects(study):
     means = [e.mean for o in found for e in o.loaded.analysis.effects if e.arm == "mixup"]
 
     # Equal standard errors, and less spread than they explain: the pooled mean is the plain one.
-    assert f"Mean over these 5 workloads (random effects): {tables.signed(sum(means) / 5)} [" in shown(
+    assert f"Mean over these 5 workloads (random effects): {numbers.signed(sum(means) / 5)} [" in shown(
         mixup_page(*found)
     )
 

@@ -14,8 +14,8 @@ import pytest
 
 from harness.cli import main
 from harness.errors import UserError
-from harness.report.build import load
-from harness.report.render import render_study
+from harness.report.load import load
+from harness.report.pages.study import render_study
 from harness.store.merge import consolidate
 from harness.store.reader import read_study
 from harness.store.schema import SearchArm, SearchRecord, Trial, predictions_schema
@@ -300,7 +300,9 @@ def test_a_thousand_runs_stay_below_three_megabytes(tmp_path):
 
 def test_what_is_published_names_neither_hosts_nor_folders(study):
     command = "harness ablate mixup --experiment /home/me/e.toml --plugin ../my/p.py --data-root '/my data' --name s"
-    manifest = json.loads((study / "study.json").read_text()) | {"command": command}
+    options = {"experiment": "/home/me/e.toml", "plugin": ["../my/p.py"], "data-root": "/my data", "name": "s"}
+    asked = {"verb": "ablate", "tricks": ["mixup"], "options": options}
+    manifest = json.loads((study / "study.json").read_text()) | {"command": command, "asked": asked}
     (study / "study.json").write_text(json.dumps(manifest))
     consolidate(study)
     (path,) = (study / "runs").glob("*.parquet")
@@ -325,7 +327,11 @@ def test_what_is_published_names_neither_hosts_nor_folders(study):
     }  # fmt: skip
     after = load(folder)
     assert after.manifest.command == "harness ablate mixup --experiment e.toml --plugin p.py --data-root DATA --name s"
-    assert after.manifest.model_copy(update={"command": ""}) == before.manifest.model_copy(update={"command": ""})
+    assert after.manifest.asked["options"] == {
+        "experiment": "e.toml", "plugin": ["p.py"], "data-root": "DATA", "name": "s",
+    }  # fmt: skip
+    same = {"command": "", "asked": {}}
+    assert after.manifest.model_copy(update=same) == before.manifest.model_copy(update=same)
     assert publish(folder, study.parent / "again").name == "s"
     assert files(study.parent / "again" / "s") == files(folder), "a published study can be published again"
 

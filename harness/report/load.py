@@ -1,0 +1,89 @@
+"""What a study's folder says: its declaration, its rows and its effects, read and analysed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.analysis.diagnosis import context_of, diagnose_arms
+from harness.analysis.effects import analyse
+from harness.analysis.interactions import analyse_design
+from harness.analysis.outcomes import Outcomes, summarise, tabulate
+from harness.analysis.rows import own_rows
+from harness.analysis.types import Analysis, DesignAnalysis, Finding
+from harness.errors import UserError, did_you_mean
+from harness.store.reader import StudyData, read_manifest, read_study
+from harness.store.schema import Manifest
+
+SEARCH = "search.json"
+SEVERITIES = ("problem", "warning", "info")
+
+
+def study_dirs(results: Path, names: Sequence[str]) -> list[Path]:
+    """The folders of the named studies and searches (see `is_search`), or of all.
+
+    Raises:
+        UserError: a name is unknown, or there is nothing at all.
+    """
+    patterns = [f"{place}*/{record}" for place in ("published/", "") for record in ("study.json", SEARCH)]
+    known = {p.parent.name: p.parent for pattern in patterns for p in sorted(results.glob(pattern))}
+    if not known:
+        raise UserError(f"no study in {results}; run `harness ablate TRICK` first or name its folder with --results")
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown study '{name}'{did_you_mean(name, known)} Known: {', '.join(known)}")
+    return [known[n] for n in names] if names else list(known.values())
+
+
+def is_search(folder: Path) -> bool:
+    """Whether a folder holds a search, which has a page of its own kind and neither tables nor figures."""
+    return (folder / SEARCH).exists()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A study's declaration, its rows and its effects."""
+
+    manifest: Manifest
+    data: StudyData
+    analysis: Analysis
+    design: DesignAnalysis | None
+
+    def findings(self) -> list[tuple[Finding, list[str]]]:
+        """What the curves of the arms show; one entry for all arms that show the same with the same words."""
+        data, context = self.data, context_of(self.data, self.manifest)
+        own = own_rows(data.runs, self.manifest)
+        runs = own.assign(arm=own["label"])
+        stored = set(runs["arm"])
+        arms = [arm.label for arm in self.manifest.arms if arm.label in stored]
+        found: dict[Finding, list[str]] = {}
+        for arm, findings in diagnose_arms(runs, data.curves, arms, context).items():
+            for finding in findings:
+                found.setdefault(finding, []).append(arm)
+        return sorted(found.items(), key=lambda item: SEVERITIES.index(item[0].severity))
+
+    def outcomes(self) -> Outcomes | None:
+        """What the predictions show, or what they showed where the study was published without them."""
+        made = tabulate(self.data, [self.manifest])
+        return summarise(made.to_pandas() if made.num_rows else self.data.outcomes, self.data.runs, self.manifest)
+
+
+def load(study_dir: Path, metric: str | None = None) -> Loaded:
+    """Read and analyse a study."""
+    manifest = read_manifest(study_dir)
+    data = read_study(study_dir, manifest.runs)
+    effects = analyse(data.runs, manifest, metric=metric, correct=data.correct(manifest.fingerprint))
+    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric))
+
+
+def preface(study_dir: Path) -> str:
+    """What the author of a study says of it in `preface.txt`: plain text, paragraphs apart; empty if there is none."""
+    try:
+        return (study_dir / "preface.txt").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise UserError(
+            f"{study_dir / 'preface.txt'} cannot be read: {error.strerror}; it must be a text file"
+        ) from None

@@ -1,0 +1,1 @@
+"""What is written: numbers, tables for programs and papers, commands, and published figures."""

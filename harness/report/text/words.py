@@ -1,0 +1,64 @@
+"""Effects, and what cards and comparisons say, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.analysis.compare import ArmComparison
+from harness.analysis.types import Analysis, Effect
+from harness.report.text.numbers import decimals, interval, number, plural, signed, told_p, typed
+
+SIGNS = {
+    "agree": "signs agree",
+    "differ": "signs differ, but the intervals leave room for either",
+    "flip": "the sign flips: intervals exclude zero on opposite sides",
+}
+
+
+def told(effect: Effect, analysis: Analysis) -> str:
+    """An effect with its interval, unit and n; or why there is none."""
+    e, d = effect, decimals(analysis)
+    if not e.n:
+        return "; ".join(e.reasons) or e.verdict.label
+    ends = f" {interval(e.low, e.high, d)}" if math.isfinite(e.low) else ""
+    return f"{signed(e.mean, d)}{ends} {analysis.unit}".rstrip() + f", n = {e.n}"
+
+
+def why_empty(effect: Effect) -> str:
+    """Why an effect has no pair of runs."""
+    if effect.verdict.kind == "skipped":
+        return effect.verdict.sentence.removesuffix(".")
+    return "; ".join(effect.reasons) or "no finished pair of runs"
+
+
+def agreement(arm: ArmComparison) -> str:
+    """What the studies say together, in words: signs, verdicts, heterogeneity, shared runs."""
+    parts = [SIGNS[arm.signs], "same verdict" if arm.same_verdict else "verdicts differ"]
+    if arm.pooling:
+        p = arm.pooling
+        parts.append(
+            f"heterogeneity I² = {100 * p.i2:.0f} % (Q = {number(p.q)} with "
+            f"{plural(len(arm.effects) - 1, 'degree')} of freedom, {told_p(p.p)}, {len(arm.effects)} studies)"
+        )
+    parts += [f"{a} and {b} share their runs, so they are one piece of evidence" for a, b in arm.shared]
+    return "; ".join(parts)
+
+
+def searched(space: Sequence[Any] | None) -> str:
+    """A card's search range: low, high and scale, or choices."""
+    if space is None:
+        return "not searched"
+    if space[-1] in ("log", "linear"):
+        low, high, scale = space
+        return f"{typed(low)} to {typed(high)}, {scale}"
+    return typed(space)
+
+
+def by_reason(excludes: Mapping[str, str]) -> dict[str, list[str]]:
+    """The tricks that share a reason for not being combined, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for other, why in excludes.items():
+        reasons.setdefault(why, []).append(other)
+    return reasons
