@@ -11,6 +11,7 @@ Importing this imports neither torch nor pandas.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,7 +24,5 @@ __all__ = ["Study", "ablate", "load"]
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        from harness import api
-
-        return getattr(api, name)
+        return getattr(import_module("harness.api"), name)
     raise AttributeError(f"module 'harness' has no attribute '{name}'")
