@@ -61,7 +61,7 @@ def test_every_run_is_trained_once_and_every_row_is_there(whole):
     assert set(starts) == wanted(whole.record()) == set(table["run_id"].to_pylist())
     assert problems == []
     assert not list((whole.path / "results" / "s" / "locks").glob("process-*"))
-    assert not list((whole.path / "results" / "s" / "locks" / "runs").iterdir())
+    assert not list((whole.path / "results" / ".locks" / "runs").iterdir())
 
 
 def test_the_terminal_gives_values_optimism_effects_and_the_command(whole):
