@@ -15,11 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.api import Study, ablate, load
+    from harness.api import Study, ablate, conditions, load, search
 
 __version__ = "0.2.0"
 """Written here only: the wheel, an editable install and the check of Ray's nodes read it."""
-__all__ = ["Study", "ablate", "load"]
+__all__ = ["Study", "ablate", "conditions", "load", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import UserError
-from harness.workflow.events import Event, Written
-from harness.workflow.request import make_request
+from harness.workflow.events import Event, SearchEvent, SearchWritten, Written
+from harness.workflow.options import make_request
+from harness.workflow.request import Request, SearchRequest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def conditions(
     from harness.workflow import ablation
     from harness.workflow.telling import telling
 
-    events = ablation.ablate(make_request({**options, "tricks": tricks}))
+    events = ablation.ablate(make_request(Request, {**options, "tricks": tricks}))
     studies = []
     for event in telling(events, Console(stderr=True, highlight=False, quiet=not progress)):
         if on_event is not None:
@@ -60,6 +61,36 @@ def conditions(
         if isinstance(event, Written):
             studies.append(Study(event.folder, event.loaded))
     return studies
+
+
+def search(
+    *tricks: str, on_event: Callable[[SearchEvent], None] | None = None, progress: bool = True, **options: Any
+) -> SearchWritten:
+    """Tune the baseline and each arm with the same number of trials; `harness search` in Python.
+
+    Args:
+        tricks: names, or combinations joined by "+".
+        on_event: gets each event as it happens.
+        progress: whether to tell of it on stderr, or below the cell of a notebook.
+        options: as `harness search --help` lists them, with underscores.
+
+    Returns:
+        The last event: record, page, and the analyses of the comparisons on fresh seeds by name.
+
+    Raises:
+        UserError: an option is unknown or impossible; one line for each reason.
+    """
+    from rich.console import Console
+
+    from harness.workflow import searching
+    from harness.workflow.telling import telling
+
+    events = searching.search(make_request(SearchRequest, {**options, "tricks": tricks}))
+    for event in telling(events, Console(stderr=True, highlight=False, quiet=not progress)):
+        if on_event is not None:
+            on_event(event)
+    assert isinstance(event, SearchWritten)
+    return event
 
 
 def load(study: str | Path, results: str | Path = "results", metric: str | None = None) -> Study:
@@ -160,7 +191,7 @@ class Study:
         """What a notebook shows: the verdicts and the table."""
         from html import escape
 
-        from harness.report.tables import columns, effect_rows
+        from harness.report.text.tables import columns, effect_rows
 
         analysis = self._loaded.analysis
         shown = [column for column in columns(analysis) if column.brief]

@@ -23,8 +23,9 @@ from harness.store.writer import prepare
 from harness.study.asked import recall, remember, request_of
 from harness.tricks import registry
 from harness.workflow.events import Compared, Epoch, Event, Finished, Looked, Planned, Started, Waiting, Written
+from harness.workflow.options import options_of
 from harness.workflow.place import data_folder, make_place, parse_workers, slots
-from harness.workflow.request import OPTIONS, Request
+from harness.workflow.request import Request
 from harness.workflow.settings import load, parse_settings, parse_time, whole
 
 if TYPE_CHECKING:
@@ -124,7 +125,9 @@ def _digest(r: Request, loaded: Experiment) -> str | None:
     """What identifies the request where its plan depends on nothing but the request, the images and the code."""
     if r.verify or r.plugins or r.cross is not None or r.seeds == "auto":
         return None
-    options = {o.field: getattr(r, o.field) for o in OPTIONS if o.flag.reproduces} | {"declared": r.declared}
+    options = {o.field: getattr(r, o.field) for o in options_of(Request) if o.flag.reproduces} | {
+        "declared": r.declared
+    }
     return request_of(options, text_of(r.experiment), content(loaded.data, data_folder(r.data_root)).digest)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.analysis.compare import Comparison
+    from harness.analysis.types import Analysis
     from harness.report.load import Loaded
+    from harness.store.schema import SearchRecord
     from harness.study.forecast import Forecast
     from harness.study.plan import Plan
+    from harness.tuning.plan import SearchPlan
 
 
 @dataclass(frozen=True)
@@ -89,4 +95,59 @@ class Compared:
     comparison: Comparison
 
 
+@dataclass(frozen=True)
+class SearchPlanned:
+    """A search is planned. `seconds` it may take, where only the plan was asked for and stored runs tell."""
+
+    plan: SearchPlan
+    seconds: float | None = None
+    absent: str = ""
+    """Why the images are not here, where a plan does without them."""
+
+
+@dataclass(frozen=True)
+class SearchStarted:
+    """The trials of a search begin, or what is left of them."""
+
+    plan: SearchPlan
+    ended: int
+    total: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrialEnded:
+    """A trial has ended; `line` says how, and `ended` how many have."""
+
+    line: str
+    ended: int
+
+
+@dataclass(frozen=True)
+class FreshRun:
+    """A run of the winners on fresh seeds is there, one of `total`."""
+
+    total: int
+
+
+@dataclass(frozen=True)
+class OutOfTime:
+    """The time of a search is up before every arm had its trials."""
+
+    timeout: str
+
+
+@dataclass(frozen=True)
+class SearchWritten:
+    """A search is recorded and its page is written. `exported` is the arm of the experiment that was written."""
+
+    folder: Path
+    page: Path
+    record: SearchRecord
+    runs: pd.DataFrame
+    analyses: Mapping[str, Analysis]
+    exported: str = ""
+
+
 Event = Planned | Waiting | Started | Epoch | Finished | Looked | Written | Compared
+SearchEvent = SearchPlanned | SearchStarted | TrialEnded | FreshRun | OutOfTime | SearchWritten

@@ -1,47 +1,50 @@
-"""What a study is asked for. Each option stands here once: the command line, Python and the stored request follow."""
+"""What a study and a search are asked for. Each option stands here once (`harness.workflow.options`)."""
 
 from __future__ import annotations
 
-import dataclasses
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from harness.errors import UserError, did_you_mean
 from harness.experiment import MOST_SEEDS
+from harness.workflow.options import Flag, asked_of
 
 MOST_WORKERS = 1024
+TOLD = Flag(reproduces=False)
+"""An option that changes no number."""
 
-
-class Flag(NamedTuple):
-    """How the command line has an option.
-
-    `names` are its flags, by default the field's name. `reproduces` says whether the command that reproduces the
-    numbers has it: where rows lie and what is printed changes none. `default` is what leaves it out of that command.
-    """
-
-    names: tuple[str, ...] = ()
-    reproduces: bool = True
-
-
-def _told(*names: str) -> Flag:
-    return Flag(names, reproduces=False)
+Tricks = Annotated[tuple[str, ...] | None, Field(description="Trick names; join names with + to make one arm of them.")]
+ExperimentName = Annotated[
+    str, Field(description="Bundled experiment name or .toml path."), Flag(("--experiment", "-e"), always=True)
+]
+Settings = Annotated[
+    tuple[str, ...], Field(description="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated."), Flag(("--set",))
+]
+Device = Annotated[str, Field(description="auto, cpu or cuda.")]
+CudaGraphs = Annotated[
+    bool, Field(description="On a GPU, capture training steps and replay them, where the tricks allow it.")
+]
+Threads = Annotated[int, Field(ge=1, le=1024, description="CPU threads of each run; part of the fingerprint.")]
+Results = Annotated[Path, Field(description="Folder of all studies' rows."), TOLD]
+Reports = Annotated[Path, Field(description="Folder of the HTML reports."), TOLD]
+DataRoot = Annotated[
+    Path | None, Field(description="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
+]
+Plugins = Annotated[
+    tuple[Path, ...],
+    Field(description="Python file with tricks of your own. Runs its code: use files you trust."),
+    Flag(("--plugin",)),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """A study that is asked for; the fields are the options of `harness ablate`, with its words and limits."""
 
-    tricks: Annotated[
-        tuple[str, ...] | None, Field(description="Trick names; join names with + to make one arm of them.")
-    ] = None
-    experiment: Annotated[
-        str, Field(description="Bundled experiment name or .toml path."), Flag(("--experiment", "-e"))
-    ] = "digits"
+    tricks: Tricks = None
+    experiment: ExperimentName = "digits"
     design: Annotated[
         str | None,
         Field(
@@ -67,106 +70,95 @@ class Request:
     ] = None
     margin: Annotated[float | None, Field(description="Smallest effect that matters, in points.")] = None
     budget: Annotated[str | None, Field(description="Most time for --seeds auto, for example 20m.")] = None
-    settings: Annotated[
-        tuple[str, ...],
-        Field(description="TRICK.PARAM=VALUE, or recipe.epochs=5; may be repeated."),
-        Flag(("--set",)),
-    ] = ()
-    device: Annotated[str, Field(description="auto, cpu or cuda.")] = "auto"
-    cuda_graphs: Annotated[
-        bool, Field(description="On a GPU, capture training steps and replay them, where the tricks allow it.")
-    ] = False
+    settings: Settings = ()
+    device: Device = "auto"
+    cuda_graphs: CudaGraphs = False
     workers: Annotated[
         str | int | None,
         Field(
             description="Runs at a time (default: CPU cores, or what a GPU's memory holds; 1 for timings that "
             "compare), ray, or ray://HOST:PORT."
         ),
-        _told(),
+        TOLD,
     ] = None
-    threads: Annotated[int, Field(ge=1, le=1024, description="CPU threads of each run; part of the fingerprint.")] = 1
-    results: Annotated[Path, Field(description="Folder of all studies' rows."), _told()] = Path("results")
-    reports: Annotated[Path, Field(description="Folder of the HTML reports."), _told()] = Path("reports")
-    data_root: Annotated[
-        Path | None, Field(description="Folder of the data sets; default $HARNESS_DATA or ~/.cache/harness.")
-    ] = None
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
     name: Annotated[str | None, Field(description="Name of the study; made from experiment and tricks by default.")] = (
         None
     )
-    plugins: Annotated[
-        tuple[Path, ...],
-        Field(description="Python file with tricks of your own. Runs its code: use files you trust."),
-        Flag(("--plugin",)),
-    ] = ()
-    verify: Annotated[bool, Field(description="Verify the tricks' contract at every step (slower)."), _told()] = False
-    declared: bool = field(default=False, metadata={"internal": True})
+    plugins: Plugins = ()
+    verify: Annotated[bool, Field(description="Verify the tricks' contract at every step (slower)."), TOLD] = False
+    declared: bool = False
     """The tricks are those that the experiment file declares (`harness run`)."""
 
     @property
     def asked(self) -> dict[str, Any]:
-        """The request as plain values, for the declaration of a study: what the command that reproduces it says."""
-        options: dict[str, Any] = {}
-        for option in OPTIONS:
-            value = getattr(self, option.field)
-            if option.flag.reproduces and option.field != "tricks" and (value != option.default or option.always):
-                options[option.name] = _plain(value)
-        return {"verb": "ablate", "tricks": list(self.tricks or ()), "options": options}
+        """The request as plain values, for the declaration of a study."""
+        return asked_of("ablate", self)
 
 
-class Option(NamedTuple):
-    """One option: the field, its type, its default, its words and limits, and its flags."""
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest:
+    """A search that is asked for; the fields are the options of `harness search`, with its words and limits."""
 
-    field: str
-    type: Any
-    default: Any
-    info: Any
-    flag: Flag
+    tricks: Tricks = None
+    experiment: ExperimentName = "digits"
+    trials: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="Trials of each arm, the baseline included."),
+        Flag(always=True),
+    ] = 30
+    seeds: Annotated[
+        int, Field(ge=1, le=MOST_SEEDS, description="Seeds that each trial is trained on."), Flag(always=True)
+    ] = 5
+    fresh: Annotated[
+        int | None,
+        Field(
+            ge=1, le=MOST_SEEDS, description="Further seeds, for the winners; default: as many as the experiment has."
+        ),
+    ] = None
+    nuisance: Annotated[
+        str | None, Field(description="Numbers of the recipe to search, too: lr,weight_decay by default; or none.")
+    ] = None
+    sampler: Annotated[str, Field(description="tpe, gp, random, grid or halton."), Flag(always=True)] = "tpe"
+    pruner: Annotated[
+        str | None,
+        Field(description="wilcoxon stops a trial that loses seed by seed against the best one; or none."),
+    ] = None
+    objectives: Annotated[
+        str,
+        Field(description="accuracy, or several for a front: accuracy,seconds or accuracy,memory."),
+        Flag(always=True),
+    ] = "accuracy"
+    storage: Annotated[
+        str | None,
+        Field(description="journal:PATH, or an Optuna URL such as postgresql+psycopg2://...; default: a SQLite file."),
+        TOLD,
+    ] = None
+    workers: Annotated[
+        str | int | None, Field(description="Trials at a time (default: CPU cores, or 1 on a GPU)."), TOLD
+    ] = None
+    timeout: Annotated[str | None, Field(description="No trial begins after this time, for example 20m."), TOLD] = None
+    settings: Settings = ()
+    export: Annotated[
+        Path | None,
+        Field(description="Write the winner (of several arms, the best on validation) as an experiment."),
+        TOLD,
+    ] = None
+    device: Device = "auto"
+    cuda_graphs: CudaGraphs = False
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
+    name: Annotated[
+        str | None, Field(description="Name of the search; made from experiment and tricks by default.")
+    ] = None
+    plugins: Plugins = ()
 
     @property
-    def name(self) -> str:
-        """As the command line calls it, without dashes before it."""
-        return (self.flag.names[0] if self.flag.names else "--" + self.field.replace("_", "-")).removeprefix("--")
-
-    @property
-    def always(self) -> bool:
-        """Whether the reproducing command names it even where it has its default."""
-        return self.field == "experiment"
-
-
-def _options() -> tuple[Option, ...]:
-    hints = typing.get_type_hints(Request, include_extras=True)
-    out = []
-    for f in dataclasses.fields(Request):
-        if f.metadata.get("internal"):
-            continue
-        kind, *extra = typing.get_args(hints[f.name])
-        flag = next((e for e in extra if isinstance(e, Flag)), Flag())
-        out.append(Option(f.name, kind, f.default, extra[0], flag))
-    return tuple(out)
-
-
-OPTIONS = _options()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def make_request(values: Mapping[str, Any]) -> Request:
-    """A request of values by name, as Python gives them.
-
-    Raises:
-        UserError: there is no such option, or a value is none that it takes; names the option and the rule.
-    """
-    known = [option.field for option in OPTIONS]
-    for name in values:
-        if name not in known:
-            raise UserError(f"unknown option '{name}'{did_you_mean(name, known)} Known: {', '.join(known)}")
-    try:
-        return TypeAdapter(Request).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        rule = first["msg"][:1].lower() + first["msg"][1:]
-        raise UserError(f"{first['loc'][0]} = {first['input']!r}: {rule}") from None
+    def asked(self) -> dict[str, Any]:
+        """The request as plain values, for the record of a search."""
+        return asked_of("search", self)

@@ -5,39 +5,60 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from harness.workflow.events import Epoch, Event, Finished, Looked, Planned, Started, Waiting
+from harness.workflow.events import (
+    Epoch,
+    Event,
+    Finished,
+    FreshRun,
+    Looked,
+    OutOfTime,
+    Planned,
+    SearchEvent,
+    SearchStarted,
+    Started,
+    TrialEnded,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Told = TypeVar("Told", bound=Event | SearchEvent)
 
-def telling(events: Iterator[Event], log: Console) -> Iterator[Event]:
+BESIDE_THE_BAR = Finished | Epoch | TrialEnded | FreshRun
+
+
+def telling(events: Iterator[Told], log: Console) -> Iterator[Told]:
     """Pass events on, and tell of them; closing early, or an error in whoever reads, ends the work."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    advance: Callable[..., object] = bool
-    describe: Callable[..., object] = dict
+    update: Callable[..., object] = dict
     with closing(events), ExitStack() as shown:  # type: ignore[type-var]
         for event in events:
-            if not isinstance(event, Finished | Epoch):
+            if not isinstance(event, BESIDE_THE_BAR):
                 shown.close()  # nobody prints beside a bar
             for line, style in lines(event):
                 log.print(line, style=style, markup=False, soft_wrap=True)
-            if isinstance(event, Started) and event.missing:
+            if (isinstance(event, Started) and event.missing) or isinstance(event, SearchStarted):
+                done = event.ended if isinstance(event, SearchStarted) else event.total - event.missing
                 bar = shown.enter_context(Progress(*columns, console=log, transient=True))
-                task = bar.add_task("training", total=event.total, completed=event.total - event.missing)
-                advance, describe = partial(bar.advance, task), partial(bar.update, task)
+                what = "trials" if isinstance(event, SearchStarted) else "training"
+                update = partial(bar.update, bar.add_task(what, total=event.total, completed=done))
             elif isinstance(event, Finished):
-                advance()
+                update(advance=1)
             elif isinstance(event, Epoch):
-                describe(description=f"{event.arm}, seed {event.seed}: epoch {event.epoch} of {event.epochs}")
+                update(description=f"{event.arm}, seed {event.seed}: epoch {event.epoch} of {event.epochs}")
+            elif isinstance(event, TrialEnded):
+                update(completed=event.ended)
+            elif isinstance(event, FreshRun):
+                update(description="fresh seeds")
             yield event
 
 
-def lines(event: Event) -> Iterable[tuple[str, str]]:
+def lines(event: Event | SearchEvent) -> Iterable[tuple[str, str]]:
     """What is said of an event: lines with their styles."""
     match event:
         case Planned():
@@ -56,4 +77,13 @@ def lines(event: Event) -> Iterable[tuple[str, str]]:
             return [(f"  {event.arm}, seed {event.seed}: {what}{why} ({event.seconds:.1f} s)", "")]
         case Looked(undecided=arms) if arms:
             return [(f"after {event.seeds} seeds undecided: {', '.join(arms)}", "")]
+        case SearchStarted(plan=plan):
+            trials = f"{event.total} trials of {len(plan.tuning_seeds)} seeds"
+            said = f"{plan.search}: {len(plan.arms)} arms, {trials}, {event.ended} ended already"
+            notes = [(f"note: {note}", "") for note in plan.notes]
+            return [(said, ""), *notes, *((f"warning: {w}", "yellow") for w in event.warnings)]
+        case TrialEnded():
+            return [(f"  {event.line}", "")]
+        case OutOfTime():
+            return [(f"time is up after {event.timeout}; the same command goes on from here", "")]
     return []

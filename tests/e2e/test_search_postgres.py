@@ -14,13 +14,13 @@ import pytest
 from sqlalchemy import text
 
 from harness.experiment import load_experiment
-from harness.search.objective import Score
-from harness.search.peers import Peers
-from harness.search.plan import plan_search
-from harness.search.storage import is_server, lock_folder, open_storage
-from harness.search.trials import Tuner
 from harness.store.reader import read_search
 from harness.testing import tiny_info
+from harness.tuning.objective import Score
+from harness.tuning.peers import Peers
+from harness.tuning.plan import plan_search
+from harness.tuning.storage import is_server, lock_folder, open_storage
+from harness.tuning.trials import Tuner
 
 pytestmark = pytest.mark.slow
 

@@ -87,8 +87,8 @@ def call(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("harness.study.forecast.forecast", looked)
     monkeypatch.setattr("harness.workflow.ablation._Study._train", lambda study, plan: looked(plan, study.loaded))
-    monkeypatch.setattr("harness.cli.searching._do_search", searched)
-    monkeypatch.setattr("harness.cli.searching._print_search_plan", searched)
+    monkeypatch.setattr("harness.workflow.searching._trials", lambda request, plan, *_: searched(plan))
+    monkeypatch.setattr("harness.cli.searching._print_plan", lambda event, as_json: searched(event.plan))
     monkeypatch.setattr("harness.bench.run_bench", lambda *_: [])
     monkeypatch.setattr("harness.data.cifar._download", lambda *_: pytest.fail("it downloads"))
 

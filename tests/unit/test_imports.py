@@ -17,6 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 VALUES = {"errors", "values", "experiment", "identity"}
+OUTSIDE = {"cpus", *VALUES}
 ALLOWED = {
     "analysis": {"analysis", "store", "metrics", "errors"},
     "store": {"store", "metrics", "identity", "errors"},
@@ -24,11 +25,11 @@ ALLOWED = {
     "models": {"models", "data.types", "rng", "errors", "experiment"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
-    "search": {"search", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
+    "tuning": {"tuning", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
     "study": {"study", "training", "store", "analysis", "data", "tricks", "metrics", "rng", "cpus", *VALUES},
     "tricks": {"tricks", "rng", "models", "data.types", *VALUES},
     "metrics": set(),
-    "workflow": {"workflow", "study", "report", "training", "store", "analysis", "data", "tricks", "cpus", *VALUES},
+    "workflow": {"workflow", "report", "tuning", "study", "training", "store", "analysis", "data", "tricks", *OUTSIDE},
     "identity": set(),
     "experiment": {"errors", "values"},
     "values": {"errors"},

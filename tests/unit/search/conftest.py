@@ -4,12 +4,12 @@ import optuna
 import pytest
 
 from harness.experiment import load_experiment
-from harness.search.objective import Score
-from harness.search.peers import Peers
-from harness.search.plan import plan_search
-from harness.search.storage import open_storage, quiet
-from harness.search.trials import Tuner
 from harness.testing import tiny_info
+from harness.tuning.objective import Score
+from harness.tuning.peers import Peers
+from harness.tuning.plan import plan_search
+from harness.tuning.storage import open_storage, quiet
+from harness.tuning.trials import Tuner
 
 OPTIONS = {
     "trials": 6, "seeds": 2, "fresh": 3, "nuisance": None, "objectives": "accuracy", "sampler": "tpe", "pruner": None,

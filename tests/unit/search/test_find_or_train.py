@@ -12,7 +12,6 @@ import pytest
 
 from harness.experiment import Arm, TrickSpec, spec_of
 from harness.identity import Identity
-from harness.search.find_or_train import Runs
 from harness.store import reader
 from harness.store.merge import consolidate
 from harness.store.reader import find_row, read_kind
@@ -21,6 +20,7 @@ from harness.store.writer import prepare, write_run
 from harness.study.workers.job import Finished
 from harness.testing import make_row
 from harness.training.session import Place
+from harness.tuning.find_or_train import Runs
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 

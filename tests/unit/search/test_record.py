@@ -9,14 +9,14 @@ import pytest
 from harness.analysis.effects import analyse
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
-from harness.search.comparisons import compare
-from harness.search.export_winner import best_arm, export
-from harness.search.objective import Score
-from harness.search.record import importance, make_record, params_of, searched_arm, winner
-from harness.search.sentences import analyses, lines, trial_line
-from harness.search.space import settle
 from harness.store.schema import SearchRecord, Trial
 from harness.testing import make_row
+from harness.tuning.comparisons import compare
+from harness.tuning.export_winner import best_arm, export
+from harness.tuning.objective import Score
+from harness.tuning.record import importance, make_record, params_of, searched_arm, winner
+from harness.tuning.sentences import analyses, lines, trial_line
+from harness.tuning.space import settle
 
 BEST = {"baseline": {"recipe.lr": 0.07}, "mixup": {"recipe.lr": 0.3, "mixup.alpha": 0.4}}
 

@@ -4,9 +4,9 @@ import pytest
 
 from harness.errors import UserError
 from harness.experiment import load_experiment
-from harness.search.space import Value, check_ranges, settle, space_of
 from harness.testing import tiny_info
 from harness.tricks import registry
+from harness.tuning.space import Value, check_ranges, settle, space_of
 
 BASE = """
 [experiment]

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import UserError
-from harness.search.storage import first_line, lock_folder, open_storage, told
+from harness.tuning.storage import first_line, lock_folder, open_storage, told
 
 URLS = [
     "postgresql://u:s3cr3t@localhost:1/db",

@@ -7,10 +7,10 @@ import optuna
 import pytest
 
 from harness.errors import UserError
-from harness.search.objective import Score
-from harness.search.peers import Peers
-from harness.search.record import searched_arm, winner
-from harness.search.trials import Tuner
+from harness.tuning.objective import Score
+from harness.tuning.peers import Peers
+from harness.tuning.record import searched_arm, winner
+from harness.tuning.trials import Tuner
 
 
 def test_every_arm_gets_its_budget_and_begins_with_the_default(plan, searching):
@@ -309,7 +309,7 @@ def test_a_trial_of_a_process_that_is_alive_is_left_alone(plan, searching, tmp_p
         return found
 
     monkeypatch.setattr(Tuner, "_others_at_work", end_when_waited_for)
-    monkeypatch.setattr("harness.search.trials.POLL", 0.01)
+    monkeypatch.setattr("harness.tuning.trials.POLL", 0.01)
     search = searching(made, storage=storage)
 
     assert [t.number for t in search.trials(0)] == [0, 1]

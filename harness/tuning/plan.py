@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,13 @@ from harness.errors import UserError, did_you_mean
 from harness.experiment import BASELINE, Experiment, spec_of
 from harness.identity import Identity
 from harness.metrics import OBJECTIVES
-from harness.search.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
-from harness.search.space import Params, Value, settle, space_of
 from harness.study.designs import ArmNames, parse_arm
 from harness.study.plan import checked_name, study_name
 from harness.tricks import registry
 from harness.tricks.contract import DataInfo
 from harness.tricks.stack import Stack
+from harness.tuning.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
+from harness.tuning.space import Params, Value, settle, space_of
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class SearchPlan:
     pruner: str
     command: str
     toml: str
+    asked: Mapping[str, Any]
+    """The request as plain values, of which `command` is rendered."""
     images: str
     """Content digest of the data set."""
     notes: tuple[str, ...]
@@ -99,6 +101,7 @@ def plan_search(
     command: str,
     toml: str,
     images: str,
+    request: Mapping[str, Any] | None = None,
 ) -> SearchPlan:
     """Resolve a search completely.
 
@@ -117,6 +120,7 @@ def plan_search(
         command: what reproduces the search.
         toml: the experiment file's text.
         images: content digest of the data set.
+        request: what was asked, as plain values.
 
     Raises:
         UserError: something of this is not possible.
@@ -161,6 +165,7 @@ def plan_search(
         pruner=chosen,
         command=command,
         toml=toml,
+        asked=dict(request or {}),
         images=images,
         notes=tuple(dict.fromkeys(notes)),
     )

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 from harness import __version__
 from harness.experiment import BASELINE, RunSpec, spec_of
-from harness.search.plan import SearchedArm, SearchPlan
-from harness.search.space import Params, settle
 from harness.store.schema import TUNED_BASELINE, ArmPlan, Manifest
 from harness.study.plan import scope_of
+from harness.tuning.plan import SearchedArm, SearchPlan
+from harness.tuning.space import Params, settle
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class _Maker:
             fingerprint=self.fingerprint,
             scope=scope_of(plan.experiment),
             command=plan.command,
+            asked=dict(plan.asked),
             toml=plan.toml,
             harness_version=__version__,
             created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -13,14 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import UserError
 from harness.experiment import BASELINE, RunSpec, spec_of
-from harness.search.comparisons import compare
-from harness.search.find_or_train import Runs
-from harness.search.peers import Peers
-from harness.search.plan import SearchPlan
-from harness.search.record import make_record, params_of, searched_arm, winner, write_record
-from harness.search.space import settle
-from harness.search.storage import first_line, is_server, lock_folder, open_storage
-from harness.search.trials import Done, Tuner, repeatedly
 from harness.store.merge import consolidate
 from harness.store.schema import Manifest
 from harness.store.writer import prepare
@@ -29,6 +21,14 @@ from harness.study.plan import check_free
 from harness.study.preflight import Rehearsal, look, unseen_line
 from harness.study.workers.local import open_pool
 from harness.training.session import Place
+from harness.tuning.comparisons import compare
+from harness.tuning.find_or_train import Runs
+from harness.tuning.peers import Peers
+from harness.tuning.plan import SearchPlan
+from harness.tuning.record import make_record, params_of, searched_arm, winner, write_record
+from harness.tuning.space import settle
+from harness.tuning.storage import first_line, is_server, lock_folder, open_storage
+from harness.tuning.trials import Done, Tuner, repeatedly
 
 
 class SearchWorkflow:

@@ -11,7 +11,6 @@ from typing import Any
 
 from harness.experiment import RunSpec
 from harness.metrics import OBJECTIVES, usable
-from harness.search.objective import Score
 from harness.store.folders import FinishedRuns
 from harness.store.locks import Claims
 from harness.store.merge import adopt
@@ -21,6 +20,7 @@ from harness.study.workers.local import Pool, lost
 from harness.study.workers.turns import POLL
 from harness.training.session import Place
 from harness.tricks import registry
+from harness.tuning.objective import Score
 
 
 @dataclass

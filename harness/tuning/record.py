@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from harness import __version__
 from harness.metrics import OBJECTIVES
-from harness.search.objective import REASON, RUN_IDS
-from harness.search.plan import SearchedArm, SearchPlan
 from harness.store.schema import Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
 from harness.study.plan import scope_of
+from harness.tuning.objective import REASON, RUN_IDS
+from harness.tuning.plan import SearchedArm, SearchPlan
 
 ENOUGH = 10
 """Fewer complete trials than this say nothing of the importance of values."""
@@ -109,6 +109,7 @@ def make_record(
         comparisons=dict(comparisons),
         fingerprint=fingerprint,
         command=plan.command,
+        asked=dict(plan.asked),
         toml=plan.toml,
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),

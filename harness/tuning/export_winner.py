@@ -8,10 +8,10 @@ from typing import Any
 import tomli_w
 
 from harness.errors import UserError
-from harness.search.plan import SearchPlan
-from harness.search.space import settle
 from harness.store.schema import SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
+from harness.tuning.plan import SearchPlan
+from harness.tuning.space import settle
 
 
 def best_arm(record: SearchRecord) -> tuple[SearchArm, Trial] | None:

@@ -16,11 +16,11 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.errors import UserError
 from harness.identity import differences
 from harness.metrics import OBJECTIVES
-from harness.search.objective import BlockObjective, Evaluate, Refused, Stopped
-from harness.search.peers import PROCESS, Peers, counted, known, take_up
-from harness.search.plan import SearchedArm, SearchPlan
-from harness.search.samplers import make_pruner, make_sampler
-from harness.search.space import suggest
+from harness.tuning.objective import BlockObjective, Evaluate, Refused, Stopped
+from harness.tuning.peers import PROCESS, Peers, counted, known, take_up
+from harness.tuning.plan import SearchedArm, SearchPlan
+from harness.tuning.samplers import make_pruner, make_sampler
+from harness.tuning.space import suggest
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ import optuna
 
 from harness.errors import UserError
 from harness.experiment import Experiment, RunSpec, spec_of
-from harness.search.space import Params, settle
+from harness.tuning.space import Params, settle
 
 RUN_IDS, REASON = "run_ids", "reason"
 """User attributes of a trial, beside one for each objective: its values by seed, in the order of the run ids."""

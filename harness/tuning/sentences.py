@@ -14,11 +14,11 @@ from harness.analysis.rows import arm_values
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
 from harness.metrics import COLUMNS, OBJECTIVES
-from harness.search.objective import REASON
-from harness.search.plan import SearchedArm
-from harness.search.record import params_of
 from harness.store.reader import read_kind
 from harness.store.schema import RUNS, TUNED_BASELINE, SearchArm, SearchRecord, Trial
+from harness.tuning.objective import REASON
+from harness.tuning.plan import SearchedArm
+from harness.tuning.record import params_of
 
 
 def trial_line(arm: SearchedArm, trial: FrozenTrial) -> str:
