@@ -14,15 +14,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from harness.version import __version__
+
 if TYPE_CHECKING:
     from harness.api import Study, ablate, conditions, load, search
 
-__version__ = "0.2.0"
-"""Written here only: the wheel, an editable install and the check of Ray's nodes read it."""
-__all__ = ["Study", "ablate", "conditions", "load", "search"]
+LAZY = ("Study", "ablate", "conditions", "load", "search")
+__all__ = ["Study", "__version__", "ablate", "conditions", "load", "search"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
+    if name in LAZY:
         return getattr(import_module("harness.api"), name)
     raise AttributeError(f"module 'harness' has no attribute '{name}'")

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from harness import __version__
 from harness.errors import UserError
 from harness.experiment import RESERVED, Arm, Experiment, RunSpec, Slug, spec_of
 from harness.identity import Identity
@@ -26,6 +25,7 @@ from harness.tricks import registry
 from harness.tricks.contract import Trick
 from harness.tricks.stack import Stack, conflicts
 from harness.values import canonical, shown
+from harness.version import __version__
 
 
 @dataclass(frozen=True)

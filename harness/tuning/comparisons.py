@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from harness import __version__
 from harness.experiment import BASELINE, RunSpec, spec_of
 from harness.store.schema import TUNED_BASELINE, ArmPlan, Manifest
 from harness.study.plan import scope_of
 from harness.tuning.plan import SearchedArm, SearchPlan
 from harness.tuning.space import Params, settle
+from harness.version import __version__
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import optuna
 from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-from harness import __version__
 from harness.metrics import OBJECTIVES
 from harness.store.schema import Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
 from harness.study.plan import scope_of
 from harness.tuning.objective import REASON, RUN_IDS
 from harness.tuning.plan import SearchedArm, SearchPlan
+from harness.version import __version__
 
 ENOUGH = 10
 """Fewer complete trials than this say nothing of the importance of values."""

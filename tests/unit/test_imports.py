@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LONGEST = 400
 
-VALUES = {"errors", "values", "experiment", "identity"}
+VALUES = {"errors", "values", "experiment", "identity", "version"}
 OUTSIDE = {"cpus", *VALUES}
 ALLOWED = {
     "analysis": {"analysis", "store", "metrics", "errors"},
@@ -29,6 +29,7 @@ ALLOWED = {
     "study": {"study", "training", "store", "analysis", "data", "tricks", "metrics", "rng", "cpus", *VALUES},
     "tricks": {"tricks", "rng", "models", "data.types", *VALUES},
     "metrics": set(),
+    "version": set(),
     "workflow": {"workflow", "report", "tuning", "study", "training", "store", "analysis", "data", "tricks", *OUTSIDE},
     "identity": set(),
     "experiment": {"errors", "values"},

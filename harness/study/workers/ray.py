@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness import __version__
 from harness.cpus import available
 from harness.errors import UserError
 from harness.study.workers.job import Finished, Job, Rows
@@ -35,6 +34,7 @@ from harness.study.workers.local import (
     worker_environment,
 )
 from harness.study.workers.turns import POLL, Turns
+from harness.version import __version__
 
 LOCAL = "local"
 REACH_SECONDS = 10.0
