@@ -139,7 +139,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_trained(here, mon
 def test_the_old_name_of_verify_works_and_says_the_new_one(command, capsys):
     parser = typer.main.get_command(app).commands[command]
 
-    assert parser.make_context(command, ["digits", "--verify"]).params["check"] is True
+    assert parser.make_context(command, ["digits", "--verify"]).params["verify"] is True
     assert capsys.readouterr().err == ""
-    assert parser.make_context(command, ["digits", "--check"]).params["check"] is True
+    assert parser.make_context(command, ["digits", "--check"]).params["verify"] is True
     assert capsys.readouterr().err == "--check is now called --verify\n"

@@ -447,11 +447,11 @@ def test_a_folder_that_becomes_read_only_is_one_line_and_the_same_command_goes_o
     done = in_private_mounts(
         cli,
         f"""
-        mkdir fixed; mount --bind fixed fixed
+        mkdir -p fixed/s; mount --bind fixed/s fixed/s
         {study} & while ! test -e at-the-gate; do sleep 0.1; done
-        mount -o remount,ro,bind fixed; rm hold; wait $!; echo $?
+        mount -o remount,ro,bind fixed/s; rm hold; wait $!; echo $?
         {study}; echo $?
-        mount -o remount,rw,bind fixed
+        mount -o remount,rw,bind fixed/s
         {study}; echo $?
         """,
     )

@@ -182,6 +182,8 @@ def _each(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterato
                     start(job, 1)
                 else:
                     yield job, found
+            if not pending and not turns:  # the last ones were found
+                break
             try:
                 job, what = news.get(timeout=POLL if turns else None)
             except Empty:
