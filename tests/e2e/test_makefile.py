@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
+OUTSIDE = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+"""The environment without what `make test` itself was called with."""
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def make(tmp_path_factory):
     def call(target, env=None, **values):
         done = subprocess.run(
             ["make", target, *(f"{name}={value}" for name, value in values.items())],
-            cwd=folder, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False,
+            cwd=folder, capture_output=True, text=True, env={**OUTSIDE, **(env or {})}, check=False,
         )  # fmt: skip
         left = sorted(path.name for path in folder.iterdir())
         assert left == [".venv", "Makefile", "pyproject.toml"], "something was run"
@@ -112,7 +114,7 @@ def test_the_environment_is_made_with_the_python_that_is_given_or_found(tmp_path
     script = '#!/bin/sh\necho "$0 $*" >> log\n[ "$2" != venv ] || { mkdir -p .venv/bin; cp "$0" .venv/bin/python; }\n'
     python.write_text(script)
     python.chmod(0o755)
-    env = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}"}
+    env = {**OUTSIDE, "PATH": f"{python.parent}:{os.environ['PATH']}"}
     words = ["make", "setup", *([f"PYTHON={python}"] if given else [])]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=env, check=False)
 
