@@ -14,13 +14,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import UserError
 from harness.version import __version__
 
 if TYPE_CHECKING:
     from harness.api import Study, ablate, conditions, load, search
 
 LAZY = ("Study", "ablate", "conditions", "load", "search")
-__all__ = ["Study", "__version__", "ablate", "conditions", "load", "search"]
+__all__ = ["Study", "UserError", "__version__", "ablate", "conditions", "load", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -38,10 +38,9 @@ def ablate(
     Raises:
         UserError: an option is unknown or impossible; one line for each reason.
     """
-    studies = conditions(*tricks, on_event=on_event, progress=progress, **options)
-    if len(studies) > 1:
-        raise UserError(f"cross = {options['cross']!r} makes {len(studies)} studies; call harness.api.conditions")
-    return studies[0]
+    if options.get("cross") is not None:
+        raise UserError(f"cross = {options['cross']!r} makes several studies; harness.conditions returns them all")
+    return conditions(*tricks, on_event=on_event, progress=progress, **options)[0]
 
 
 def conditions(

@@ -6,6 +6,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -207,3 +208,8 @@ def _fields_at(root: type[BaseModel], path: list[str]) -> list[str]:
             return []
         model = annotation
     return list(model.model_fields)
+
+
+def whole(text: str) -> int | None:
+    """A whole number in plain digits, or None: Python would also read those of other scripts, and has limits."""
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None

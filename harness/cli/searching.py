@@ -8,6 +8,7 @@ import typer
 
 from harness.cli.options import duration, print_json
 from harness.cli.requests import command_for
+from harness.store.schema import TUNED_BASELINE
 from harness.workflow.events import SearchPlanned, SearchWritten
 from harness.workflow.request import SearchRequest
 
@@ -19,6 +20,7 @@ def _search(request: SearchRequest, plan_only: bool, as_json: bool) -> None:
     from harness.workflow.searching import search
     from harness.workflow.telling import telling
 
+    judged = True
     for event in telling(search(request, plan_only), Console(stderr=True, highlight=False)):
         if isinstance(event, SearchPlanned):
             planned = event
@@ -26,6 +28,10 @@ def _search(request: SearchRequest, plan_only: bool, as_json: bool) -> None:
                 _print_plan(event, as_json)
         elif isinstance(event, SearchWritten):
             _print_written(event, request, len(planned.plan.notes), as_json)
+            arms = [e for a in event.analyses.values() for e in a.effects if e.arm != TUNED_BASELINE]
+            judged = not event.analyses or any(effect.n for effect in arms)
+    if not judged:
+        raise typer.Exit(1)
 
 
 def _print_written(event: SearchWritten, request: SearchRequest, said: int, as_json: bool) -> None:

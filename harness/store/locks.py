@@ -5,6 +5,7 @@ A lock is a file that the system unlocks when its process dies, so a killed comm
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +25,7 @@ class StudyLock:
 
     def __init__(self, study_dir: Path) -> None:
         self._results = study_dir.parent
-        self._lock = FileLock(_lock_path(self._results, f"{study_dir.name}.lock"))
+        self._lock = FileLock(_lock_path(self._results, f"{study_dir.name}.lock"), thread_local=False)
 
     def take(self) -> bool:
         """Try to get the folder; False while another process has it.
@@ -59,6 +60,9 @@ class Claims:
             lock.acquire(timeout=0)
         except Timeout:
             return False
+        if not _is_there(lock):  # whoever had it has removed its file meanwhile, and others may have a new one
+            lock.release()
+            return False
         self._held[key] = lock
         return True
 
@@ -73,6 +77,15 @@ class Claims:
         """Let go of all."""
         for key in list(self._held):
             self.give(key)
+
+
+def _is_there(lock: FileLock) -> bool:
+    """Whether the file that is locked is the one that others would lock."""
+    descriptor = lock._context.lock_file_fd
+    try:
+        return descriptor is None or os.path.samestat(os.fstat(descriptor), os.stat(lock.lock_file))
+    except OSError:
+        return False
 
 
 def _lock_path(results: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.store.reader import KEY, Key, kept_rows, of_kept, read_kind
+from harness.store.reader import KEY, Key, kept_rows, of_kept, read_kind, without_replaced
 from harness.store.writer import KINDS, file_name, write_table
 
 
@@ -17,7 +17,8 @@ def consolidate(study_dir: Path, minimum: int = 2) -> None:
 
     One row stays of each run, with its curves and predictions: attempts that a later one replaced go. The merged file
     appears before the small ones go, and readers read what is twice once, so at no moment does a reader see less than
-    everything. Files that cannot be read stay where they are. The study's lock is held.
+    everything. Files that cannot be read stay where they are, and what they might hold is not taken for missing. The
+    study's lock is held.
 
     Args:
         study_dir: the study's folder.
@@ -27,20 +28,30 @@ def consolidate(study_dir: Path, minimum: int = 2) -> None:
         return
     kept: pa.Table | None = None
     for kind in reversed(KINDS):  # what belongs to a row of runs was written before it
-        table, read, _problems = read_kind(study_dir, kind)
-        if table is None:
+        merged = study_dir / kind / f"{kind}.parquet"
+        before = {path: _state(path) for path in (study_dir / kind).glob("*.parquet")}
+        table, read, problems = read_kind(study_dir, kind)
+        if table is None or (merged in before and merged not in read):
             continue
         if kind == "runs":
-            table = kept = kept_rows(table)
+            table = kept_rows(table)
+            kept = None if problems else table
         elif kept is not None:
-            table = of_kept(table, kept)
+            table = without_replaced(table, kept)
         if len(read) < minimum:
             continue
-        merged = study_dir / kind / f"{kind}.parquet"
         write_table(table, merged, compression="zstd", use_dictionary=True, write_statistics=True)
         for path in read:
-            if path != merged:
+            if path != merged and _state(path) == before.get(path):  # not written again meanwhile
                 path.unlink(missing_ok=True)
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def adopt(study_dir: Path, found: Mapping[Key, Path]) -> None:

@@ -238,9 +238,24 @@ def kept_rows(runs: pa.Table) -> pa.Table:
 
 def of_kept(table: pa.Table, runs: pa.Table) -> pa.Table:
     """The rows of a table that belong to the kept rows of runs; those of files that do not tell stay, too."""
-    attempts = _attempts(table)
-    kept = pc.unique(_attempts(runs))
-    return table.filter(pc.or_(pc.is_null(table["finished"]), pc.is_in(attempts, kept)))
+    return table.filter(pc.or_(pc.is_null(table["finished"]), _of_kept(table, runs)))
+
+
+def _of_kept(table: pa.Table, runs: pa.Table) -> pa.ChunkedArray:
+    return pc.is_in(_attempts(table), pc.unique(_attempts(runs)))
+
+
+def without_replaced(table: pa.Table, runs: pa.Table) -> pa.Table:
+    """The rows of a table without those of attempts that a kept row of runs has replaced.
+
+    Rows of a run that has no row yet stay: it is written last.
+    """
+    unknown = pc.invert(pc.is_in(_keys(table), pc.unique(_keys(runs))))
+    return table.filter(pc.or_(unknown, pc.or_(pc.is_null(table["finished"]), _of_kept(table, runs))))
+
+
+def _keys(table: pa.Table) -> pa.ChunkedArray:
+    return pc.binary_join_element_wise(*(pc.fill_null(table[name], "") for name in KEY), " ")
 
 
 def read_study(study_dir: Path, runs: Mapping[str, str] | None = None, predictions: bool = True) -> StudyData:

@@ -18,10 +18,10 @@ def greedy_order(
         clash: whether an arm's tricks cannot be combined.
 
     Yields:
-        Arms ("a+b" labels) of which the mean validation metric is to be sent, by arm.
+        Arms ("a+b" labels) of which the mean validation metric is to be sent, by arm; none for one that did not finish.
 
     Returns:
-        The order, and the tricks that could not join because they clash with the stack.
+        The order, and the tricks that could not join because they clash with the stack or did not finish in it.
     """
     order: list[str] = []
     left = list(dict.fromkeys(tricks))
@@ -33,6 +33,10 @@ def greedy_order(
         if not left:
             break
         found = yield [arms[t] for t in left]
+        refused += [t for t in left if arms[t] not in found]
+        left = [t for t in left if t not in refused]
+        if not left:
+            break
         best = max(left, key=lambda t: found[arms[t]])
         order.append(best)
         left.remove(best)

@@ -233,6 +233,10 @@ def checked_name(name: str) -> str:
         ) from None
 
 
+SEARCHING = ".search"
+"""A file in the folder of a search from its beginning: its record comes at the end."""
+
+
 def check_free(results: Path, name: str, kind: str) -> None:
     """Refuse a name that a study and a search would share, because each has its folder and its page by it.
 
@@ -244,9 +248,9 @@ def check_free(results: Path, name: str, kind: str) -> None:
     Raises:
         UserError: the other kind has the name, here or among those published.
     """
-    other, file = ("search", "search.json") if kind == "study" else ("study", "study.json")
+    other, files = ("search", ("search.json", SEARCHING)) if kind == "study" else ("study", ("study.json",))
     for folder in (results / name, results / "published" / name):
-        if (folder / file).exists():
+        if any((folder / file).exists() for file in files):
             raise UserError(f"{folder} holds a {other}, so a {kind} cannot have its name; choose another with --name")
 
 

@@ -29,6 +29,7 @@ from harness.errors import DEBUG, UserError
 from harness.experiment import BASELINE, Arm, RunSpec
 from harness.identity import key_of
 from harness.store.writer import atomically
+from harness.study.workers.processes import main_hidden
 from harness.training.seen import MEMORY, Seen
 from harness.tricks import registry
 
@@ -270,8 +271,9 @@ class _Throwaway:
         self._process = context.Process(target=serve, args=(theirs, self._pipe, *self._begin), daemon=True)
         # A copy of a thread that has computed nothing waits for no helper of OpenMP that was not copied.
         starter = threading.Thread(target=self._process.start)
-        starter.start()
-        starter.join()
+        with main_hidden():
+            starter.start()
+            starter.join()
         theirs.close()
 
     def _end(self, kill: bool = True) -> int | None:

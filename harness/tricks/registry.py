@@ -140,6 +140,11 @@ def add_plugin(path: Path) -> list[str]:
     return [t.info.name for t in tricks]
 
 
+def is_plugin(name: str) -> bool:
+    """Whether a trick comes from a plug-in file of this process."""
+    return name in _plugins
+
+
 def source(name: str) -> str:
     """16 hex digits of the code that a trick of somebody else comes from; empty for our own.
 

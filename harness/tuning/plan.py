@@ -54,6 +54,8 @@ class SearchPlan:
     images: str
     """Content digest of the data set."""
     notes: tuple[str, ...]
+    machine: str = "{}"
+    """JSON of the fingerprint of the runs; known when the search begins."""
 
     def identity(self, arm: SearchedArm) -> Identity:
         """What decides the numbers of an arm's runs beside their specs."""
@@ -75,6 +77,7 @@ class SearchPlan:
             **spec,
             **grid,
             "identity": json.loads(self.identity(arm).json),
+            "machine": json.loads(self.machine),
             "space": {v.name: v.record() for v in arm.space},
             "seeds": len(self.tuning_seeds),
             "objectives": list(self.objectives),

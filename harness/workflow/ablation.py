@@ -22,11 +22,12 @@ from harness.store.locks import POLL, StudyLock
 from harness.store.writer import prepare
 from harness.study.asked import recall, remember, request_of
 from harness.tricks import registry
+from harness.values import whole
 from harness.workflow.events import Compared, Epoch, Event, Finished, Looked, Planned, Started, Waiting, Written
 from harness.workflow.options import options_of
 from harness.workflow.place import data_folder, make_place, parse_workers, slots
 from harness.workflow.request import Request
-from harness.workflow.settings import load, parse_settings, parse_time, whole
+from harness.workflow.settings import load, parse_settings, parse_time
 
 if TYPE_CHECKING:
     from harness.study.plan import Plan
@@ -52,9 +53,7 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
     """
     loaded, tricks, budget = _checked(request)
     digest = None if plan_only else _digest(request, loaded)
-    answer = None if digest is None else recall(request.results, digest)
-    if answer is not None:
-        yield from _answer(request, *answer)
+    if digest is not None and (yield from _answer(request, digest)):
         return
     # Everything below imports torch, so it comes when the input is known to be good and something is to be done.
     place = make_place(request.device, request.threads, request.data_root, request.cuda_graphs, request.verify)
@@ -123,7 +122,9 @@ def _checked(r: Request) -> tuple[Experiment, list[str], float]:
 
 def _digest(r: Request, loaded: Experiment) -> str | None:
     """What identifies the request where its plan depends on nothing but the request, the images and the code."""
-    if r.verify or r.plugins or r.cross is not None or r.seeds == "auto":
+    asked = {name for arm in (*(r.tricks or ()), *loaded.study.tricks) for name in arm.partition("=")[0].split("+")}
+    foreign = any(registry.is_plugin(name.partition(".")[0]) for name in asked)
+    if r.verify or r.plugins or foreign or r.cross is not None or r.seeds == "auto":
         return None
     options = {o.field: getattr(r, o.field) for o in options_of(Request) if o.flag.reproduces} | {
         "declared": r.declared
@@ -131,12 +132,19 @@ def _digest(r: Request, loaded: Experiment) -> str | None:
     return request_of(options, text_of(r.experiment), content(loaded.data, data_folder(r.data_root)).digest)
 
 
-def _answer(r: Request, folder: Path, manifest: Any) -> Events:
-    """What is to be told of a study that has all its runs."""
+def _answer(r: Request, digest: str) -> Generator[Event, None, bool]:
+    """What is to be told of the study that answers the request; returns whether there is one."""
+    answer = recall(r.results, digest)
+    if answer is None:
+        return False
     with ExitStack() as held:
-        yield from _hold(held, folder)
+        yield from _hold(held, answer[0])
+        if recall(r.results, digest) != answer:  # another command has changed it meanwhile
+            return False
+        folder, manifest = answer
         yield Started(manifest.study, len(manifest.runs), 0, manifest.notes)
         yield _write(folder, r.reports)
+    return True
 
 
 def _hold(held: ExitStack, folder: Path) -> Events:
@@ -159,11 +167,13 @@ def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator
     Raises:
         UserError: the chosen name is that of another study, or the folder cannot be written.
     """
+    from harness.study.plan import check_free
     from harness.study.runner import other_question
 
     for candidate in [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]:
         folder = results / candidate.manifest.study
         yield from _hold(held, folder)
+        check_free(results, folder.name, "study")
         why = other_question(folder, candidate.manifest)
         if not why:
             return candidate.look(results)
@@ -288,9 +298,11 @@ class _Study:
     def _greedy(self, seeds: int) -> Generator[Event, None, str]:
         """Put the tricks into greedy order, from studies of their own; returns the sentence that says so."""
         from harness.store.reader import read_study
+        from harness.study.designs import arms_of
         from harness.study.greedy import greedy_order
         from harness.study.plan import clashes
 
+        arms_of("cumulative", self.tricks, self.r.max_arms)  # what could not be stacked is refused before it is trained
         steps = greedy_order(self.tricks, lambda arm: bool(clashes(self.loaded, arm)))
         arms = next(steps)
         while True:
@@ -299,15 +311,17 @@ class _Study:
             manifest = written.loaded.manifest
             rows = read_study(written.folder, manifest.runs, predictions=False).runs
             values = rows[rows["fingerprint"] == manifest.fingerprint].set_index("run_id")["val_accuracy"]
-            by_tricks = {frozenset(a.tricks): values.reindex(list(a.run_ids.values())).mean() for a in manifest.arms}
+            found = {frozenset(a.tricks): values.reindex(list(a.run_ids.values())) for a in manifest.arms}
+            whole = {tricks: float(v.mean()) for tricks, v in found.items() if len(v) and v.notna().all()}
             try:
-                arms = steps.send({arm: float(by_tricks[frozenset(arm.split("+"))]) for arm in arms})
+                arms = steps.send({a: whole[key] for a in arms if (key := frozenset(a.split("+"))) in whole})
             except StopIteration as end:
                 order, refused = end.value
                 break
         self.tricks, self.design = order, "cumulative"
         note = f"The order {', '.join(order)} was chosen greedily by validation accuracy on the same seeds."
-        return note + (f" Left out, because they clash with the stack: {', '.join(refused)}." if refused else "")
+        left = f" Left out, because they clash with the stack or a run of theirs did not finish: {', '.join(refused)}."
+        return note + (left if refused else "")
 
     def _do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
         """Train what is missing of a plan and write its page, with the study's folder to oneself."""

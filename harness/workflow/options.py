@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from harness.data.disk import expand
 from harness.errors import UserError, did_you_mean
 
 Asking = TypeVar("Asking")
@@ -87,3 +88,17 @@ def make_request(kind: type[Asking], values: Mapping[str, Any]) -> Asking:
         first = error.errors()[0]
         rule = first["msg"][:1].lower() + first["msg"][1:]
         raise UserError(f"{first['loc'][0]} = {first['input']!r}: {rule}") from None
+
+
+def expand_paths(request: Any) -> None:
+    """Put the home folder in the place of a leading ~ in all paths of a request, which a shell may have left.
+
+    Raises:
+        UserError: there is no home folder.
+    """
+    for option in options_of(type(request)):
+        value = getattr(request, option.field)
+        if isinstance(value, Path):
+            object.__setattr__(request, option.field, expand(value))
+        elif isinstance(value, tuple) and value and isinstance(value[0], Path):
+            object.__setattr__(request, option.field, tuple(expand(path) for path in value))

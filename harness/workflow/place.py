@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from harness.cpus import available
 from harness.errors import UserError
+from harness.values import whole
 from harness.workflow.request import MOST_WORKERS
-from harness.workflow.settings import whole
 
 if TYPE_CHECKING:
     from harness.training.session import Place

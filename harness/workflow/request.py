@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from harness.experiment import MOST_SEEDS
-from harness.workflow.options import Flag, asked_of
+from harness.values import whole
+from harness.workflow.options import Flag, asked_of, expand_paths
 
 MOST_WORKERS = 1024
 TOLD = Flag(reproduces=False)
@@ -93,6 +94,11 @@ class Request:
     declared: bool = False
     """The tricks are those that the experiment file declares (`harness run`)."""
 
+    def __post_init__(self) -> None:
+        expand_paths(self)
+        if isinstance(self.seeds, str) and whole(self.seeds) is not None:
+            object.__setattr__(self, "seeds", int(self.seeds))
+
     @property
     def asked(self) -> dict[str, Any]:
         """The request as plain values, for the declaration of a study."""
@@ -157,6 +163,9 @@ class SearchRequest:
         str | None, Field(description="Name of the search; made from experiment and tricks by default.")
     ] = None
     plugins: Plugins = ()
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
 
     @property
     def asked(self) -> dict[str, Any]:

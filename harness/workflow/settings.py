@@ -53,11 +53,6 @@ def load(experiment: str, typed: Typed) -> Experiment:
     return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
 
 
-def whole(text: str) -> int | None:
-    """A whole number in plain digits, or None: Python would also read those of other scripts, and has limits."""
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
-
-
 def parse_time(text: str, option: str) -> float:
     """Seconds of a time such as "90s", "20m" or "1.5h", as `option` was given it.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -128,13 +129,24 @@ def run_packed(
     The first run has the device to itself, and its process is asked how much memory is left. A run that then fails
     for want of memory has the device to itself at the end. `memory` is what the process is asked.
     """
-    first, rest, place = jobs[0], jobs[1:], jobs[0].place
-    with open_pool(1, place.threads, plugins) as pool:
-        yield pool.do(first)
-        try:
-            free, total = pool.ask(memory or device_memory)
-        except Died:
-            free, total = 0, 1  # nothing is known: one run at a time
+    place, rest = jobs[0].place, deque(jobs)
+    free, total = 0, 1  # nothing is known: one run at a time
+    with Turns(jobs) as turns, open_pool(1, place.threads, plugins) as pool:
+        while rest:
+            turn = turns.next()
+            if turn is None:
+                time.sleep(POLL)
+                continue
+            job, found = turn
+            rest.remove(job)
+            if found is not None:
+                yield found
+                continue
+            yield pool.do(job)
+            turns.end(job)
+            with suppress(Died):
+                free, total = pool.ask(memory or device_memory)
+            break
     workers = min(fitting(free, total), max(1, available().count // place.threads))
     alone = []
     for job, news in _each([_placed(job, packed=workers > 1) for job in rest], workers, plugins):
@@ -165,7 +177,7 @@ def _each(jobs: Sequence[Job], workers: int, plugins: Sequence[Path]) -> Iterato
     if not jobs:
         return
     workers = min(workers, len(jobs))
-    with open_pool(workers, jobs[0].place.threads, plugins) as pool, Turns(jobs) as turns:
+    with Turns(jobs) as turns, open_pool(workers, jobs[0].place.threads, plugins) as pool:
         pending: dict[Future[Finished], tuple[Job, int]] = {}
         news: SimpleQueue[tuple[Job, Future[Finished] | EpochEnd]] = SimpleQueue()
 

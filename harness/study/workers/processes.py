@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
@@ -74,6 +74,25 @@ def how(exitcode: int | None) -> str:
     return f"killed by {name}" + (f" ({HINTS[name]})" if name in HINTS else "")
 
 
+_HIDING = threading.Lock()
+
+
+@contextmanager
+def main_hidden() -> Iterator[None]:
+    """Start processes that do not run the user's script once more: nothing that they do is in it.
+
+    A script without a guard would otherwise begin its study again in each of them, and wait for itself.
+    """
+    main = vars(sys.modules["__main__"])
+    with _HIDING:  # two threads that start processes would restore each other's gap
+        kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+        main["__spec__"] = None
+        try:
+            yield
+        finally:
+            main.update(kept)
+
+
 @dataclass(frozen=True)
 class _Task:
     future: Future[Any]
@@ -88,7 +107,8 @@ class _Process:
     def __init__(self) -> None:
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(target=serve, args=(theirs,))
-        self._process.start()
+        with main_hidden():
+            self._process.start()
         theirs.close()
 
     @property

@@ -57,15 +57,20 @@ class Turns:
             if folder is None:
                 return job, None
             adopt(self._folder, {job.key: folder})
+            found = self._taken_over(job)
+            if found is None:  # it has gone meanwhile
+                return job, None
             self.end(job)
-            return job, self._taken_over(job)
+            return job, found
         return None
 
     def end(self, job: Job) -> None:
         """Say that the job is stored."""
         self._claims.give(job.key)
 
-    def _taken_over(self, job: Job) -> Finished:
-        row = find_row(self._folder, job.key, ("reason", "seconds_total", "val_accuracy")) or {}
-        facts = (row.get("status", "unknown"), row.get("reason", ""), row.get("seconds_total", 0.0))
-        return Finished(job.spec.arm.label, job.spec.seed, *facts, row.get("val_accuracy"))
+    def _taken_over(self, job: Job) -> Finished | None:
+        row = find_row(self._folder, job.key, ("reason", "seconds_total", "val_accuracy"))
+        if row is None:
+            return None
+        facts = (row["status"], row["reason"] or "", row["seconds_total"] or 0.0)
+        return Finished(job.spec.arm.label, job.spec.seed, *facts, row["val_accuracy"])
