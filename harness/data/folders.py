@@ -146,12 +146,15 @@ def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
     """The image as RGB (size, size, 3), or the reason why it cannot be read.
 
     Raises:
-        UserError: the file's bytes are not those that were hashed.
+        UserError: the file's bytes are not those that were hashed, or the machine fails. Since the reason is kept under
+            the digest of the bytes, it must come from the bytes alone.
     """
     try:
         data = path.read_bytes()
-    except OSError:
+    except FileNotFoundError:
         raise changed(path) from None
+    except (OSError, MemoryError) as error:
+        raise _machine_failed(path, error) from None
     if hashlib.sha256(data).hexdigest() != sha256:
         raise changed(path)
     try:
@@ -161,7 +164,17 @@ def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
     except UnidentifiedImageError:
         return "cannot identify the image file"
     except Exception as error:  # a broken file can make a decoder raise anything
+        # Decoders give no errno; the operating system does.
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
+            raise _machine_failed(path, error) from None
         return str(error) or type(error).__name__
+
+
+def _machine_failed(path: Path, error: OSError | MemoryError) -> UserError:
+    why = "out of memory" if isinstance(error, MemoryError) else error.strerror
+    return UserError(
+        f"{shown(path)} cannot be read now ({why}), which says nothing of the image; mend that and try again"
+    )
 
 
 def _to_rgb(file: ImageFile.ImageFile, window: Window) -> Image.Image:

@@ -151,9 +151,9 @@ def _some(names: Sequence[str]) -> str:
     return shown if len(names) <= 20 else f"{shown} and {len(names) - 20} more"
 
 
-def natural(name: str) -> list[str | int]:
-    """A key that sorts numbers inside names by value: 2 before 10."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))]
+def natural(name: str) -> tuple[list[str | int], str]:
+    """A key that sorts numbers inside names by value: 2 before 10. No two names have one key, as 01 before 1 needs."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", name))], name
 
 
 def clutter(name: str) -> str | None:

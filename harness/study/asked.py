@@ -28,15 +28,18 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY")
 
 
-def request_of(options: Mapping[str, Any], experiment: str, images: str) -> str:
-    """16 hex digits of all that a plan depends on.
+def request_of(options: Mapping[str, Any], experiment: str, images: str) -> str | None:
+    """16 hex digits of all that a plan depends on; None where the code of some trick cannot be read, so one must plan.
 
     Args:
         options: what the command was given, as JSON values.
         experiment: the text of the experiment file.
         images: content digest of the data set.
     """
-    foreign = [registry.source(name) for name in registry.installed()]
+    try:
+        foreign = [registry.source(name) for name in registry.installed()]
+    except UserError:  # the plan says so if it uses that trick
+        return None
     facts = [dict(options), experiment, images, foreign, _code(), _machine()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

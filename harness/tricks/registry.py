@@ -21,6 +21,7 @@ from harness.errors import UserError, did_you_mean
 from harness.experiment import RunSpec
 from harness.identity import Identity, source_digest
 from harness.tricks.not_applicable import known_names
+from harness.tricks.sources import package_digest, plugin_digest
 from harness.values import Origins, explain
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 GROUP = "harness.tricks"
 _plugins: dict[str, type[Trick]] = {}
 _sources: dict[str, str] = {}
-"""Digest of the file of each plug-in trick."""
+"""Digest of the code of each plug-in trick."""
 
 
 @lru_cache(maxsize=1)
@@ -129,6 +130,7 @@ def add_plugin(path: Path) -> list[str]:
         spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
+    digest = plugin_digest(path, digest)
     tricks = _tricks_in(module)
     if not tricks:
         raise UserError(f"plug-in {path} defines no subclass of harness.tricks.contract.Trick")
@@ -148,29 +150,20 @@ def is_plugin(name: str) -> bool:
 def source(name: str) -> str:
     """16 hex digits of the code that a trick of somebody else comes from; empty for our own.
 
-    A plug-in is its file. A trick of an installed package is all Python files of that package, since any may decide.
+    A plug-in is its file and what its author wrote beside it that it imports. A trick of an installed package is all
+    Python files of that package, since any may decide.
 
     Raises:
-        UserError: the package cannot be found.
+        UserError: the package cannot be found or read.
     """
     if name in _sources or name in builtin() or name not in installed():
         return _sources.get(name, "")
-    return _package_digest(installed()[name].module.partition(".")[0])
+    return package_digest(installed()[name].module.partition(".")[0])
 
 
 def identify(spec: RunSpec, images: str) -> Identity:
     """What decides a run's numbers beside its spec and machine, on the data set with that content digest."""
     return Identity(images, tuple((name, code) for name in spec.arm.names if (code := source(name))))
-
-
-@lru_cache
-def _package_digest(package: str) -> str:
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise UserError(f"package '{package}', which has tricks, cannot be found; install it again")
-    origin = Path(spec.origin)
-    root = origin.parent
-    return source_digest(root.rglob("*.py") if origin.stem == "__init__" else [origin], root)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from harness.cpus import Cpus
 from harness.data import content, folders, sources
 from harness.data.sources import load_source
 from harness.data.types import Source
@@ -198,6 +200,43 @@ def test_a_file_that_changes_between_hashing_and_decoding_is_refused(
     with pytest.raises(UserError, match=r"train/dog/1\.png changed while it was read; start again"):
         folder(tmp_path)
     assert not list((tmp_path / ".harness-decoded").glob("*/*.npy"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "out of memory"),
+        (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+    ],
+)
+@pytest.mark.parametrize("where", ["while it is read", "in the decoder"])
+def test_what_fails_in_the_machine_ends_decoding_and_loses_no_image(
+    where: str, error: Exception, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree(tmp_path / "pets")
+    for i in range(2, 8):  # one of so many may be lost
+        save(tmp_path / "pets" / "train" / "dog" / f"{i}.png", GREEN)
+    unlucky = tmp_path / "pets" / "train" / "dog" / "1.png"
+    decode = folders._decode
+
+    def fail(*args: Any) -> Any:
+        raise error
+
+    def fail_once(file: Path, *args: Any) -> Any:
+        with monkeypatch.context() as patched:
+            if file == unlucky and where == "in the decoder":
+                patched.setattr(folders, "_to_rgb", fail)
+            elif file == unlucky:
+                patched.setattr(Path, "read_bytes", fail)
+            return decode(file, *args)
+
+    monkeypatch.setattr(folders, "available", lambda: Cpus(1, "1"))  # one thread, whose patch is no other's
+    with monkeypatch.context() as patched:
+        patched.setattr(folders, "_decode", fail_once)
+        with pytest.raises(UserError, match=rf"train/dog/1\.png cannot be read now \({told}\)"):
+            folder(tmp_path)
+    assert folder(tmp_path).unreadable == ()
 
 
 def ramp(path: Path, white: float, kind: Any) -> None:

@@ -79,6 +79,12 @@ def test_mixed_names_have_an_order(tmp_path: Path) -> None:
     assert listed(tmp_path).classes == ("1a", "007", "10", "a", "a2b", "a10b", "b", "²")
 
 
+def test_names_of_one_number_have_an_order_of_their_own(tmp_path: Path) -> None:
+    alike = sorted("0" * zeros + "1" for zeros in range(8))  # a set of so many is in order by chance once in 40320
+    tree(tmp_path, *alike)
+    assert listed(tmp_path).classes == tuple(alike)
+
+
 def test_the_order_of_files_is_that_of_their_names_at_any_depth(tmp_path: Path) -> None:
     pets = tree(tmp_path)
     touch(

@@ -1,9 +1,13 @@
+import importlib
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
 
 from harness.errors import UserError
-from harness.tricks import registry
+from harness.identity import source_digest
+from harness.study.asked import request_of
+from harness.tricks import registry, sources
 
 PLUGIN = """
 from typing import ClassVar
@@ -18,6 +22,7 @@ class Mine(Trick):
 @pytest.fixture
 def clean_plugins(monkeypatch):
     monkeypatch.setattr(registry, "_plugins", {})
+    monkeypatch.setattr(registry, "_sources", {})
 
 
 @pytest.mark.parametrize("name", sorted(registry.builtin()))
@@ -61,13 +66,66 @@ def test_a_missing_plugin_is_refused(tmp_path):
 
 
 @pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder on Python's path; what is imported from it is forgotten at the end."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def digest_of(path):
+    importlib.invalidate_caches()
+    registry.add_plugin(path)
+    return registry.source("mine")
+
+
+def test_a_plugin_that_imports_only_installed_code_is_its_file(folder, clean_plugins):
+    path = folder / "mine.py"
+    path.write_text("import json, numpy, torch, harness.rng\n" + PLUGIN.format(name="mine"))
+
+    assert digest_of(path) == source_digest([path])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import deep_help",
+        "from deep_help import EPS",
+        "import importlib\nimportlib.import_module('deep_help')",
+        "def later():\n    import deep_help",
+        "import over_help",
+        "from pack_help.inner import EPS",
+        "from loose_help.inner import EPS",
+    ],
+)
+def test_a_plugin_is_also_what_its_author_wrote_and_it_imports(folder, clean_plugins, statement):
+    (folder / "deep_help.py").write_text("EPS = 1")
+    (folder / "over_help.py").write_text("from deep_help import EPS")
+    for package in ("pack_help", "loose_help"):
+        (folder / package).mkdir()
+        (folder / package / "inner.py").write_text("from deep_help import EPS")
+    (folder / "pack_help" / "__init__.py").touch()
+    path = folder / "mine.py"
+    path.write_text(f"{statement}\n{PLUGIN.format(name='mine')}")
+    first = digest_of(path)
+
+    assert digest_of(path) == first, "also when the modules were imported before"
+    (folder / "deep_help.py").write_text("EPS = 2")
+    assert digest_of(path) != first
+
+
+@pytest.fixture
 def entry_points(monkeypatch):
     def install(*points):
         monkeypatch.setattr(registry, "entry_points", lambda group: points)
         registry.installed.cache_clear()
+        sources.package_digest.cache_clear()
 
     yield install
     registry.installed.cache_clear()
+    sources.package_digest.cache_clear()
 
 
 def test_entry_points_of_other_packages_are_tricks(entry_points):
@@ -83,6 +141,32 @@ def test_a_broken_entry_point_is_an_error_only_when_it_is_used(entry_points):
     assert "broken" in registry.names()
     with pytest.raises(UserError, match=r"no_such_package:X.*cannot be imported"):
         registry.load("broken")
+
+
+def test_a_package_without_an_init_file_is_the_files_of_all_its_folders(folder, entry_points, monkeypatch):
+    for part in ("one", "two"):
+        (folder / part / "acme_test" / "aug").mkdir(parents=True)
+        (folder / part / "acme_test" / "aug" / f"{part}.py").write_text("EPS = 1")
+        monkeypatch.syspath_prepend(folder / part)
+    point = EntryPoint("noise", "acme_test.aug.one:Noise", registry.GROUP)
+    entry_points(point)
+    first = registry.source("noise")
+    asked = request_of({}, "", "")
+
+    (folder / "two" / "acme_test" / "aug" / "two.py").write_text("EPS = 2")
+    entry_points(point)
+    assert len(first) == 16
+    assert registry.source("noise") != first
+    assert None not in (asked, request_of({}, "", ""))
+
+
+def test_a_stale_entry_point_is_no_error_of_requests_that_do_not_use_it(folder, entry_points):
+    (folder / "left_over_test" / "__pycache__").mkdir(parents=True)  # what uninstalling may leave
+    for package in ("no_such_package", "left_over_test"):
+        entry_points(EntryPoint("broken", f"{package}:X", registry.GROUP))
+        assert request_of({}, "", "") is None
+        with pytest.raises(UserError, match=f"'{package}', which has tricks, cannot be found"):
+            registry.source("broken")
 
 
 def test_an_entry_point_cannot_take_a_built_in_name(entry_points):
