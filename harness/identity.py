@@ -18,6 +18,17 @@ NUMBERS = 1
 """Version of the engine's numbers. It is bumped when the same spec gives other numbers than before, which the golden
 losses of `tests/golden` tell; rows of another version are then neither reused nor paired."""
 
+BIT_VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_CBWR",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "NVIDIA_TF32_OVERRIDE",
+)
+"""Environment variables by which the libraries below torch compute other bits, where torch itself does not tell."""
+
 SHOWN = 8
 """Hex digits of a digest that a line shows."""
 

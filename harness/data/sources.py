@@ -40,11 +40,15 @@ def load_source(data: Data, data_root: Path) -> Source:
     Raises:
         UserError: files are missing or damaged or change while they are read, or a class does not exist.
     """
-    # What does not matter here is set to its default, so that all studies on the data set share the arrays.
-    asked = Data(
+    asked = images_of(data)
+    return _load(asked, content(asked, data_root).digest, data_root)
+
+
+def images_of(data: Data) -> Data:
+    """The table with what does not decide the images set to its default, so that studies on them share the arrays."""
+    return Data(
         name=data.name, root=data.root, classes=data.classes, image_size=data.image_size, window=data.window, val_size=1
     )
-    return _load(asked, content(asked, data_root).digest, data_root)
 
 
 @lru_cache(maxsize=4)

@@ -18,18 +18,30 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
+from harness.identity import BIT_VARIABLES, NUMBERS
 from harness.store.reader import read_kind, read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import atomically
 from harness.tricks import registry
+from harness.version import __version__
 
 ANSWERS = ".answers"
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "pydantic")
-VARIABLES = ("CUDA_VISIBLE_DEVICES", "ATEN_CPU_CAPABILITY")
+VARIABLES = (
+    *BIT_VARIABLES,
+    "ATEN_CPU_CAPABILITY",
+    "CUDA_DEVICE_ORDER",
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+)
+DEVICES = Path("/dev")
+CARDS = Path("/proc/driver/nvidia/gpus")
 
 
 def request_of(options: Mapping[str, Any], experiment: str, images: str) -> str | None:
-    """16 hex digits of all that a plan depends on; None where the code of some trick cannot be read, so one must plan.
+    """16 hex digits of all that a plan depends on; None where that cannot be told, so that one must plan.
 
     Args:
         options: what the command was given, as JSON values.
@@ -40,7 +52,10 @@ def request_of(options: Mapping[str, Any], experiment: str, images: str) -> str 
         foreign = [registry.source(name) for name in registry.installed()]
     except UserError:  # the plan says so if it uses that trick
         return None
-    facts = [dict(options), experiment, images, foreign, _code(), _machine()]
+    machine = _machine()
+    if machine is None:
+        return None
+    facts = [dict(options), experiment, images, foreign, _code(), NUMBERS, __version__, machine]
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -83,9 +98,14 @@ def _code() -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-@lru_cache
-def _machine() -> list[str]:
-    """What the fingerprint is made of, as far as it can be told without torch, and whatever else might change it."""
+def _machine() -> list[str] | None:
+    """What the fingerprint is made of, as far as it can be told without torch, and whatever else might change it.
+
+    None where there is a card whose model the driver does not say.
+    """
+    cards = _cards()
+    if cards is None:
+        return None
     facts = [f"{name} {version(name)}" for name in PACKAGES]
     torch = find_spec("torch")
     if torch is not None and torch.origin is not None:  # another build of one version
@@ -97,4 +117,19 @@ def _machine() -> list[str]:
     except OSError:
         facts.append(platform.processor())
     facts += [f"{name} {os.environ.get(name)}" for name in VARIABLES]
-    return [*facts, platform.python_version(), *sorted(str(path) for path in Path("/dev").glob("nvidia[0-9]*"))]
+    return [*facts, platform.python_version(), *cards]
+
+
+def _cards() -> list[str] | None:
+    """NVIDIA cards by device file and model; None where there are some and their models cannot be read."""
+    devices = sorted(str(path) for path in DEVICES.glob("nvidia[0-9]*"))
+    models = []
+    try:
+        for path in sorted(CARDS.glob("*/information")):
+            of_card = [line for line in path.read_text().splitlines() if line.startswith("Model:")]
+            if not of_card:
+                return None
+            models += [f"{path.parent.name} {line}" for line in of_card]
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if len(models) < len(devices) else [*devices, *models]

@@ -24,6 +24,7 @@ from harness.analysis.verdicts import MIN_SEEDS
 from harness.data.cifar import not_here
 from harness.errors import UserError
 from harness.experiment import Arm, Experiment, spec_of
+from harness.identity import NUMBERS
 from harness.store.folders import study_folders
 from harness.store.reader import read_kind
 from harness.store.schema import Manifest
@@ -99,7 +100,7 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
             continue
         rows = table.to_pandas()
         rows = rows[(rows["fingerprint"] == manifest.fingerprint) & (rows["status"] == "ok")]
-        rows = rows[_of_images(rows, manifest, experiment)]
+        rows = rows[_comparable(rows, manifest, experiment)]
         frames.append(rows[rows["spec"].map(lambda text: _workload(text) == workload).astype(bool)])
     if not frames:
         return pd.DataFrame(
@@ -109,10 +110,24 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
     return merged
 
 
-def _of_images(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) -> pd.Series[bool]:
-    """Which rows are of the same images. Earlier versions had other digests, but only folders can change."""
-    same: pd.Series[bool] = rows["data_hash"] == manifest.data
-    return same if experiment.data.name == "folder" else same | rows["identity"].isna()
+def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) -> pd.Series[bool]:
+    """Which rows are of the same images, code and numbers.
+
+    Rows of the study's arms have the arms' identities. Of other arms, images and numbers decide. Earlier versions had
+    no identities and other digests, but only folders can change.
+    """
+    identities = {json.dumps(a.tricks, sort_keys=True): a.identity for a in manifest.arms if a.identity}
+
+    def fits(arm: str, data: str | None, identity: str | None, facts: str | None) -> bool:
+        if identity is None or facts is None:
+            return data == manifest.data or experiment.data.name != "folder"
+        if arm in identities:
+            return identity == identities[arm]
+        return data == manifest.data and json.loads(facts)["numbers"] == NUMBERS
+
+    columns = rows[["hyperparameters", "data_hash", "identity", "identity_json"]].astype(object)
+    found = [fits(*values) for values in columns.where(columns.notna(), None).itertuples(index=False)]
+    return pd.Series(found, index=rows.index, dtype=bool)
 
 
 def _workload(spec: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ which executes no code.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from dataclasses import astuple
 from pathlib import Path
@@ -16,15 +15,16 @@ from typing import Any
 import torch
 
 from harness.experiment import RunSpec
+from harness.training import files
 from harness.training.loop import Clock, CurvePoint
 from harness.training.session import Place, Session
 
 
-def path_of(spec: RunSpec, place: Place) -> Path | None:
-    """Where the run's checkpoint lies, or None when runs are not checkpointed."""
+def path_of(spec: RunSpec, place: Place, images: str | None = None) -> Path | None:
+    """Where the run's checkpoint lies, or None when runs are not checkpointed; `images` as in `Place.name`."""
     if place.checkpoint_dir is None:
         return None
-    return place.checkpoint_dir / f"{place.name(spec)}.pt"
+    return place.checkpoint_dir / f"{place.name(spec, images)}.pt"
 
 
 def save(path: Path, session: Session, points: list[CurvePoint], clock: Clock) -> None:
@@ -43,16 +43,7 @@ def save(path: Path, session: Session, points: list[CurvePoint], clock: Clock) -
         "points": [list(astuple(p)) for p in points],
         "clock": [clock.wall, clock.cpu, clock.steps],
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    files.save(path, state)
 
 
 def load(path: Path, session: Session, clock: Clock) -> list[CurvePoint] | None:

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from harness import rng
+from harness.data.content import content
 from harness.data.sources import load_source
 from harness.data.splits import Held
 from harness.errors import DEBUG, UserError
@@ -79,9 +80,10 @@ def execute(
     measured: dict[str, Any] = {}
     saved: Path | None = None
     try:
-        identity = registry.identify(spec, load_source(spec.data, place.data_root).digest)
-        saved = checkpoint.path_of(spec, place)
-        session = set_up(spec, place)
+        source = load_source(spec.data, place.data_root)
+        identity = registry.identify(spec, source.digest)
+        saved = checkpoint.path_of(spec, place, source.digest)
+        session = set_up(spec, place, source)
         if saved is not None:
             result.points = checkpoint.load(saved, session, clock) or []
         saved_at = time.monotonic()
@@ -93,11 +95,16 @@ def execute(
             result.points += points
             on_epoch(session.run.epoch, points)
             if saved is not None and time.monotonic() - saved_at >= place.checkpoint_seconds:
-                with suppress(OSError):  # a disk too full for a checkpoint may still take the rows
+                with suppress(OSError, RuntimeError):  # a disk too full for a checkpoint may still take the rows
                     checkpoint.save(saved, session, result.points, clock)
                 saved_at = time.monotonic()
         if states is not None and states != _global_rng_states():
             raise AssertionError("something drew from a global random generator")
+        if content(spec.data, place.data_root).digest != source.digest:
+            raise UserError(
+                "the images changed while the run trained; leave the folder alone until the study ends, and start it "
+                "again"
+            )
         measured, result.predictions = _final(session, place)
     except Exception as error:
         status, reason = outcome_of(error, spec)

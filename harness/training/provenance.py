@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from harness.experiment import Data, Model, Recipe
+from harness.identity import BIT_VARIABLES
 
 PACKAGES = ("harness", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
@@ -64,15 +65,28 @@ def deciding_packages(data: Data, model: Model) -> tuple[str, ...]:
     return tuple(package for package, decides in asked.items() if decides)
 
 
-@lru_cache
 def fingerprint(
     recipe: Recipe, device: str, threads: int, cuda_graphs: bool = False, packages: tuple[str, ...] = ()
 ) -> dict[str, str]:
     """What changes the bits of a result beside the spec: columns `fingerprint`, `fingerprint_json`, `device`.
 
     Runs are compared only within one fingerprint. Thread count matters because it changes the order of sums, and
-    `cuda_graphs` because steps then read a learning rate that was rounded to float32.
+    `cuda_graphs` because steps then read a learning rate that was rounded to float32. Of `BIT_VARIABLES`, those that
+    are set are part of it.
     """
+    variables = tuple((name, os.environ[name]) for name in BIT_VARIABLES if name in os.environ)
+    return _fingerprint(recipe, device, threads, cuda_graphs, packages, variables)
+
+
+@lru_cache
+def _fingerprint(
+    recipe: Recipe,
+    device: str,
+    threads: int,
+    cuda_graphs: bool,
+    packages: tuple[str, ...],
+    variables: tuple[tuple[str, str], ...],
+) -> dict[str, str]:
     name = device_name(device)
     facts = {
         "threads": threads,
@@ -83,6 +97,7 @@ def fingerprint(
         "device": name,
         **{package: version(package) for package in packages},
         **({"cuda_graphs": True} if cuda_graphs else {}),
+        **dict(variables),
     }
     if device.startswith("cuda"):
         facts["tf32"] = f"cudnn {torch.backends.cudnn.allow_tf32}, matmul {torch.backends.cuda.matmul.allow_tf32}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import time
 from collections.abc import Callable
@@ -14,12 +13,14 @@ import torch
 
 from harness import rng
 from harness.data.batches import Loader
-from harness.data.sources import load_source
+from harness.data.sources import images_of, load_source
 from harness.data.splits import Held, Splits, split
+from harness.data.types import Source
 from harness.experiment import Data, Experiment, Recipe, RunSpec
 from harness.identity import key_of
 from harness.models.build import build
 from harness.models.classifier import Classifier
+from harness.training import files
 from harness.training.evaluate import Predictions, metrics, predict_all
 from harness.training.graph import GraphedStep, graphed, reason_against
 from harness.training.layout import AtRisk, layer_at_risk
@@ -58,9 +59,9 @@ class Place:
         packages = deciding_packages(of.data, of.model)
         return fingerprint(self.laid_out(of.recipe), self.device, self.threads, self.cuda_graphs, packages)
 
-    def name(self, spec: RunSpec) -> str:
-        """What files of a run are named by: its key and its fingerprint. Loads the images."""
-        identity = registry.identify(spec, load_source(spec.data, self.data_root).digest)
+    def name(self, spec: RunSpec, images: str | None = None) -> str:
+        """What files of a run are named by: its key and its fingerprint. Loads the images, or takes their digest."""
+        identity = registry.identify(spec, images or load_source(spec.data, self.data_root).digest)
         return f"{key_of(spec.run_id, identity.short)}-{self.fingerprint(spec)['fingerprint']}"
 
     def laid_out(self, recipe: Recipe) -> Recipe:
@@ -110,8 +111,13 @@ class Session:
         return metrics(out.logits, out.label)
 
 
-def set_up(spec: RunSpec, place: Place) -> Session:
+def set_up(spec: RunSpec, place: Place, source: Source | None = None) -> Session:
     """Build everything of a run: data, weights, surgery, optimizer, schedule.
+
+    Args:
+        spec: the run.
+        place: where it executes.
+        source: its images where the caller has loaded them.
 
     Raises:
         NotApplicable: a trick cannot act here.
@@ -121,14 +127,17 @@ def set_up(spec: RunSpec, place: Place) -> Session:
     device = torch.device(place.device)
     stack = Stack(registry.make(t.name, t.params) for t in spec.arm.tricks)
     seed_of = stack.slot("stream_seed", lambda seed, purpose: seed)
-    splits = split(load_source(spec.data, place.data_root), spec.data, spec.seed)
+    source = source or load_source(spec.data, place.data_root)
+    splits = split(source, spec.data, spec.seed)
     recipe: Recipe = place.laid_out(stack.fold("recipe", spec.recipe, splits.info))
     other_seconds = [0.0]
 
     def train_other(other: RunSpec) -> Classifier:
         started = time.perf_counter()
+        # A folder may change while a run is set up; both networks learn from what it was.
+        same = images_of(other.data) == images_of(spec.data)
         try:
-            return fetch_or_train(other, place)
+            return fetch_or_train(other, place, source if same else None)
         finally:
             other_seconds[0] += time.perf_counter() - started
 
@@ -216,13 +225,14 @@ def baseline_schedule(run: Run) -> Schedule:
     return functional.cosine() if r.schedule == "cosine" else functional.constant()
 
 
-def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
+def fetch_or_train(spec: RunSpec, place: Place, source: Source | None = None) -> Classifier:
     """The trained network of another run: from stored weights, else trained now and stored.
 
-    In a rehearsal, the network as it is before training.
+    In a rehearsal, the network as it is before training. `source` is as in `set_up`.
     """
-    path = place.weights_dir and place.weights_dir / f"{place.name(spec)}.pt"
-    session = set_up(spec, place)
+    source = source or load_source(spec.data, place.data_root)
+    path = place.weights_dir and place.weights_dir / f"{place.name(spec, source.digest)}.pt"
+    session = set_up(spec, place, source)
     if place.rehearsal:
         return session.evaluated_model().eval()
     if path is not None and path.is_file():
@@ -235,8 +245,6 @@ def fetch_or_train(spec: RunSpec, place: Place) -> Classifier:
         pass
     model = session.evaluated_model().eval()
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        torch.save(model.state_dict(), temporary)
-        os.replace(temporary, path)
+        with suppress(OSError, RuntimeError):  # stored weights only save time
+            files.save(path, model.state_dict())
     return model

@@ -178,5 +178,49 @@ def test_rows_of_other_workloads_and_machines_are_not_counted(tmp_path):
     assert stored_runs(manifest(), experiment, tmp_path)["arm"].tolist() == []
 
 
+def test_rows_of_edited_code_and_of_another_numbers_version_are_not_counted(tmp_path):
+    experiment = load_experiment("digits")
+    text = spec_of(experiment, Arm(), 0).canonical_json
+    now, edited = Identity("images", (("mine", "now"),)), Identity("images", (("mine", "before"),))
+    rows = {
+        "baseline": ("baseline", Identity("images")),
+        "old baseline": ("baseline", Identity("images", numbers=-1)),
+        "mine": ("mine", now),
+        "edited": ("mine", edited),
+        "other": ("theirs", Identity("images", (("theirs", "x"),))),
+        "old other": ("theirs", Identity("images", numbers=-1)),
+        "other images": ("theirs", Identity("photos")),
+        "of 0.1.0": ("theirs", None),
+    }
+    for folder in ("one", "two"):
+        prepare(tmp_path / folder)
+        for run_id, (arm, identity) in rows.items():
+            facts = {"data_hash": "old digest"}
+            if identity is not None:
+                facts = {"data_hash": identity.data, "identity": identity.short, "identity_json": identity.json}
+            row = make_row(arm, run_id=run_id, fingerprint="f", spec=text, **facts)
+            write_run(tmp_path / folder, row, [], None)
+    arms = [
+        make_arm("baseline", 0, identity=Identity("images").short),
+        make_arm("mine", 0, identity=now.short),
+    ]
+    asked = make_manifest(arms, 1, experiment="e", fingerprint="f", data="images")
+
+    assert sorted(stored_runs(asked, experiment, tmp_path)["run_id"]) == ["baseline", "mine", "of 0.1.0", "other"]
+
+
+def test_an_edited_run_of_the_same_id_does_not_hide_the_one_that_counts(tmp_path):
+    experiment = load_experiment("digits")
+    text = spec_of(experiment, Arm(), 0).canonical_json
+    now, edited = Identity("images", (("mine", "now"),)), Identity("images", (("mine", "before"),))
+    for folder, identity in {"a": edited, "b": now}.items():
+        prepare(tmp_path / folder)
+        facts = {"data_hash": "images", "identity": identity.short, "identity_json": identity.json}
+        write_run(tmp_path / folder, make_row("mine", run_id="r", fingerprint="f", spec=text, **facts), [], None)
+    asked = make_manifest([make_arm("mine", 0, identity=now.short)], 1, experiment="e", fingerprint="f", data="images")
+
+    assert stored_runs(asked, experiment, tmp_path)["identity"].tolist() == [now.short]
+
+
 def other(spec):
     return json.dumps(json.loads(spec.canonical_json) | {"data": {"name": "cifar10"}})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.experiment import Data, Model
+from harness.identity import BIT_VARIABLES
 from harness.testing import tiny_spec
 from harness.training import provenance
 from harness.training.session import Place
@@ -52,9 +53,19 @@ def test_what_changes_bits_changes_the_fingerprint_and_where_data_lie_does_not(p
 
 def test_another_version_of_a_deciding_library_is_another_fingerprint(monkeypatch):
     before = PLACE.fingerprint(tiny_spec())["fingerprint"]
-    provenance.fingerprint.cache_clear()
+    provenance._fingerprint.cache_clear()
     monkeypatch.setattr(provenance, "version", lambda package: "0.0")
     changed = PLACE.fingerprint(tiny_spec())["fingerprint"]
-    provenance.fingerprint.cache_clear()
+    provenance._fingerprint.cache_clear()
 
     assert changed != before
+
+
+@pytest.mark.parametrize("name", BIT_VARIABLES)
+def test_a_variable_that_changes_bits_is_in_it_where_it_is_set(name, monkeypatch):
+    monkeypatch.delenv(name, raising=False)
+    unset = facts()
+    monkeypatch.setenv(name, "1")
+
+    assert facts() == unset | {name: "1"}
+    assert name not in unset
