@@ -77,6 +77,19 @@ def test_the_command_line_is_the_same_call(made, tmp_path):
     }
 
 
+def test_a_script_without_a_guard_is_run_once(tmp_path):
+    """Its workers start by spawning, which would otherwise run the script again in each of them."""
+    script = tmp_path / "study.py"
+    settings = {**OPTIONS, "seeds": 1, "workers": 2}
+    script.write_text(
+        "print('begins')\nimport harness\n"
+        f"print(harness.ablate('label_smoothing', progress=False, **{settings!r}).name)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=240)
+
+    assert (done.returncode, done.stdout.split()) == (0, ["begins", "digits-label-smoothing"]), done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

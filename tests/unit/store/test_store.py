@@ -128,6 +128,24 @@ def test_consolidation_keeps_every_row_and_leaves_one_file(tmp_path):
     assert after.correct("f0").keys() == before.correct("f0").keys()
 
 
+def test_a_merged_file_that_cannot_be_read_is_kept_and_nothing_is_taken_for_replaced(tmp_path):
+    for i in range(3):
+        store(tmp_path, run_id=f"{i:016x}", seed=i)
+    consolidate(tmp_path)
+    merged = tmp_path / "runs" / "runs.parquet"
+    whole = merged.read_bytes()
+    merged.write_bytes(whole[:100])
+    for i in range(3, 6):
+        store(tmp_path, run_id=f"{i:016x}", seed=i)
+    consolidate(tmp_path)
+
+    assert merged.read_bytes() == whole[:100], "a later look may mend it"
+    merged.write_bytes(whole)
+    study = read_study(tmp_path)
+    assert sorted(study.runs["run_id"]) == [f"{i:016x}" for i in range(6)]
+    assert len(study.curves) == 12, "what may belong to rows that could not be read stays"
+
+
 def test_stragglers_written_after_consolidation_are_read_and_duplicates_are_not(tmp_path):
     store(tmp_path, accuracy=0.5)
     store(tmp_path, run_id="b" * 16)

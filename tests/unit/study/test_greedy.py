@@ -12,7 +12,7 @@ def ordered(steps):
         except StopIteration as end:
             return *end.value, asked
         asked.append(arms)
-        values = {arm: SCORES[arm] for arm in arms}
+        values = {arm: SCORES[arm] for arm in arms if arm in SCORES}
 
 
 def test_each_step_takes_the_trick_with_which_the_stack_validates_best():
@@ -31,3 +31,10 @@ def test_tricks_that_clash_with_the_stack_are_left_out():
 
 def test_without_a_trick_that_fits_nothing_is_asked_for():
     assert ordered(greedy_order(["a"], lambda arm: True)) == ([], ["a"], [])
+
+
+def test_a_trick_that_never_finishes_is_refused_and_the_others_go_on():
+    order, refused, asked = ordered(greedy_order(["a", "diverges", "b"]))
+
+    assert (order, refused) == (["b", "a"], ["diverges"])
+    assert asked == [["a", "diverges", "b"], ["b+a"]]
