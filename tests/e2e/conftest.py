@@ -14,6 +14,7 @@ import pytest
 from harness.cli import main
 from harness.store.reader import read_search
 from harness.tricks import registry
+from processes import heed_signals
 
 
 @dataclass
@@ -98,7 +99,7 @@ class Searches:
         process = subprocess.Popen(
             [sys.executable, "-m", "harness", *map(str, arguments), "--plugin", "starts.py"],
             cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            preexec_fn=heed_signals,
         )  # fmt: skip
         self.processes.append(process)
         return process

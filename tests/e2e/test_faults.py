@@ -26,6 +26,7 @@ from harness.study.workers.local import run_packed
 from harness.testing import tiny_spec
 from harness.training.session import Place
 from harness.tricks import registry
+from processes import heed_signals
 
 STUDY = ("ablate", "mixup", "gate", "--plugin", "gate.py", "--seeds", "4", "--name", "s")
 RUNS = 12
@@ -179,7 +180,7 @@ def start(folder, *arguments):
     process = subprocess.Popen(
         [sys.executable, "-m", "harness", *arguments],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_signals,
         env=os.environ | dict([mark.split("=")]),
     )  # fmt: skip
     return Started(process, mark)
