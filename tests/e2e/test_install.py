@@ -4,7 +4,6 @@ Neither downloads anything: the packages that the harness needs are those of thi
 """
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,16 +14,16 @@ from zipfile import ZipFile
 import pytest
 
 import harness
+from processes import OUTSIDE
 
 ROOT = Path(__file__).parents[2]
-OURS = ("PYTHONPATH", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
-"""Environment variables that would bring this checkout, or the options of its `make test`, along."""
 SHORT = ("--set", "recipe.epochs=2", "--set", "data.test_size=100")
 
 
 def run(*command, folder, **variables):
-    env = {k: v for k, v in os.environ.items() if k not in OURS} | variables
-    done = subprocess.run([*map(str, command)], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*map(str, command)], cwd=folder, env=OUTSIDE | variables, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

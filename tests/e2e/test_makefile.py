@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from processes import OUTSIDE
+
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
-OUTSIDE = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-"""The environment without what `make test` itself was called with, which it hands on."""
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,7 @@ def finish(processes):
 
 
 def trials(server, arm, search="s"):
-    storage = optuna.RDBStorage(server)
+    storage = optuna.storages.RDBStorage(server)
     return optuna.load_study(storage=storage, study_name=f"{search}/{arm}").get_trials()
 
 
@@ -122,7 +122,7 @@ def test_hosts_that_share_the_server_alone_share_the_trials(server, searches, tm
 def test_a_trial_of_a_host_that_died_is_begun_again_when_its_heartbeat_stops(server, tmp_path, monkeypatch):
     plan = plan_search(
         load_experiment("digits"), ["erm_baseline"], tiny_info(), trials=2, seeds=1, fresh=1, nuisance="lr",
-        objectives="accuracy", sampler="tpe", pruner="none", name="died", command="", toml="",
+        objectives="accuracy", sampler="tpe", pruner="none", name="died", command="", toml="", images="",
     )  # fmt: skip
     hosts = []
     for name in "ab":

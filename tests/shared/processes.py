@@ -1,6 +1,10 @@
 """Processes that a test starts."""
 
+import os
 import signal
+
+OUTSIDE = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+"""The environment without what `make test` itself was called with, which it hands on, and without this checkout."""
 
 
 def heed_signals():
