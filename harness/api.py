@@ -16,6 +16,7 @@ from harness.workflow.request import Request, SearchRequest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.analysis.types import Check
     from harness.report.load import Loaded
     from harness.store.schema import Manifest
 
@@ -163,8 +164,8 @@ class Study:
         return [effect.verdict.sentence for effect in self._loaded.analysis.effects]
 
     @property
-    def checks(self) -> list[tuple[str, bool, str]]:
-        """What makes the comparison valid: (what, whether it holds, detail)."""
+    def checks(self) -> list[Check]:
+        """What makes the comparison valid: (what, "holds", "fails" or "not known", detail)."""
         return list(self._loaded.analysis.checks)
 
     def html(self, reports: str | Path = "reports") -> Path:

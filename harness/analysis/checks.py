@@ -3,59 +3,92 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.analysis.rows import Pairs
+from harness.analysis.rows import Pairs, Side
+from harness.analysis.types import Check, State
 from harness.store.schema import Manifest
 
 
 def checks(
-    rows: pd.DataFrame, elsewhere: pd.DataFrame, pairs: Sequence[Pairs], manifest: Manifest
-) -> tuple[tuple[str, bool, str], ...]:
-    """What makes the comparison valid: (what, whether it holds, detail).
+    rows: pd.DataFrame, elsewhere: pd.DataFrame, base: Side, pairs: Sequence[Pairs], manifest: Manifest
+) -> tuple[Check, ...]:
+    """What makes the comparison valid. What the rows do not tell is not known, which is neither good nor bad.
 
     Args:
         rows: the study's own.
         elsewhere: those of its runs that other machines made.
+        base: the baseline's runs.
         pairs: of each arm.
         manifest: the study as declared.
     """
-    planned = len(manifest.seeds)
-    wanted = [p for p in pairs if p.plan.label in manifest.family]
-    short = [f"{p.plan.label} has {len(p.seeds)} of {planned}" for p in wanted if len(p.seeds) < planned]
-    commits = sorted(set(rows["git_commit"].fillna("")))
+    commits = _told(rows, "git_commit")
     dirty = int(rows["git_dirty"].eq(True).sum())
-    versions, data = rows["versions"].nunique(), rows["data_hash"].nunique()
+    same = _state(rows, commits, len(commits) <= 1 and not dirty)
+    versions, data = _told(rows, "versions"), _told(rows, "data_hash")
     return (
-        ("paired seeds complete", not short, "; ".join(short) or f"{planned} for each arm"),
+        ("paired seeds complete", *_complete(pairs, manifest)),
         ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
-        (
-            "fresh split for each seed",
-            len(set(manifest.seeds)) == planned,
-            f"{len(set(manifest.seeds))} distinct seeds of {planned}",
-        ),
-        ("test split read once", True, "at the end of training, with the last weights"),
+        ("every seed gives runs of its own", *_seeds_differ(base)),
         (
             "one clean git commit",
-            len(commits) <= 1 and not dirty,
-            f"{', '.join(c[:10] or 'none recorded' for c in commits)}; {dirty} runs with uncommitted changes",
+            same,
+            f"{', '.join(c[:10] for c in commits) or 'none recorded'}; {dirty} runs with uncommitted changes",
         ),
-        ("equal package versions", versions <= 1, f"{versions} sets of versions"),
-        ("one data set", data <= 1, f"{data} data hashes"),
+        ("equal package versions", _state(rows, versions, len(versions) <= 1), f"{len(versions)} sets of versions"),
+        ("one data set", _state(rows, data, len(data) <= 1), f"{len(data)} data hashes"),
     )
 
 
-def _one_machine(rows: pd.DataFrame, elsewhere: pd.DataFrame, manifest: Manifest) -> tuple[bool, str]:
+def _told(rows: pd.DataFrame, column: str) -> list[str]:
+    """The different values of a column that say something."""
+    return sorted(set(rows[column].dropna()) - {""})
+
+
+def _state(rows: pd.DataFrame, told: Sequence[str], holds: bool) -> State:
+    """That of a check on a column: not known where no row says anything."""
+    if not holds:
+        return "fails"
+    return "holds" if told and len(rows) else "not known"
+
+
+def _complete(pairs: Sequence[Pairs], manifest: Manifest) -> tuple[State, str]:
+    """Whether every arm has all its pairs; seeds that diverged are outcomes, and arms that cannot run have none."""
+    planned = len(manifest.seeds)
+    wanted = [
+        p for p in pairs if p.plan.skipped is None and not (len(p.arm.status) and (p.arm.status == "skipped").all())
+    ]
+    if not wanted:
+        return "not known", "no arm to pair with the baseline"
+    short = [
+        f"{p.plan.label} has {len(p.seeds) + len(p.lost)} of {planned}"
+        for p in wanted
+        if len(p.seeds) + len(p.lost) < planned
+    ]
+    return ("fails", "; ".join(short)) if short else ("holds", f"{planned} for each arm")
+
+
+def _seeds_differ(base: Side) -> tuple[State, str]:
+    """Whether the baseline's predictions differ from seed to seed; a command that ignores its seed makes one run."""
+    known = [d for d in base.table.texts("test_digest", [base.rows[s] for s in base.finished]) if d]
+    if len(known) < 2:
+        return "not known", f"{len(known)} runs of the baseline with stored predictions"
+    alike = len(known) - len(Counter(known))
+    return ("fails" if alike else "holds"), f"{len(Counter(known))} different of {len(known)} runs of the baseline"
+
+
+def _one_machine(rows: pd.DataFrame, elsewhere: pd.DataFrame, manifest: Manifest) -> tuple[State, str]:
     """Whether every stored run was made on the study's machine, and which were not."""
     said = f"{len(rows)} runs of {manifest.fingerprint}; {len(elsewhere)} rows of other fingerprints left out"
     only = elsewhere[~elsewhere["run_id"].isin(rows["run_id"])]
     if only.empty:
-        return True, said
+        return ("holds" if len(rows) else "not known"), said
     arms = {arm.label: [s for s, i in arm.run_ids.items() if i in set(only["run_id"])] for arm in manifest.arms}
     seeds = "; ".join(f"{label}, seeds {', '.join(map(str, s))}" for label, s in arms.items() if s)
     here, there = (json.loads(next(iter(frame["fingerprint_json"].dropna()), "{}")) for frame in (rows, only))
     changed = ", ".join(f"{k} {there.get(k)}, not {here.get(k)}" for k in sorted(here) if there.get(k) != here[k])
     why = f" ({changed})" if changed else ""
-    return False, f"{said}, among them the only ones of {seeds}{why}; the study's command trains those here"
+    return "fails", f"{said}, among them the only ones of {seeds}{why}; the study's command trains those here"

@@ -2,34 +2,42 @@
 
 The unit is the block: one seed, with the same split, initial weights and data order for all arms. Tests
 and intervals are those of the paired t test; beside them stand the exact sign-flip permutation test and the
-Wilcoxon signed-rank test. p values of a study are corrected together by Holm's method.
+Wilcoxon signed-rank test. p values of a study are corrected together by Holm's method, and from `MANY` arms on
+beside it by that of Benjamini and Hochberg.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr, stdtrit  # those of scipy.stats.t, which takes half a second to import
+from numpy.typing import NDArray
 
 from harness.analysis.checks import checks
-from harness.analysis.examples import Right, image_error, mcnemar
+from harness.analysis.examples import Right, image_error, mcnemar, mcnemar_p
+from harness.analysis.inference import (
+    benjamini_hochberg,
+    holm,
+    sign_flip_test,
+    signed_rank_test,
+    signed_ranks,
+    t_interval,
+    t_test,
+    tost,
+)
 from harness.analysis.power import mde, seeds_needed
 from harness.analysis.rows import Floats, Pairs, Side, Table, margin_of, metric_of, split_rows
+from harness.analysis.sentences import judge
 from harness.analysis.sequential import e_value
-from harness.analysis.types import Analysis, Effect, Ratio, Verdict
-from harness.analysis.verdicts import Evidence, Setting, judge, outlying
+from harness.analysis.types import Analysis, Effect, Ratio, Test, Verdict
+from harness.analysis.verdicts import MANY, Evidence, Setting, outlying
 from harness.errors import UserError
 from harness.metrics import TRAINING_TIME, usable
 from harness.store.schema import Manifest
-
-RESAMPLES = 2**14
-"""Sign flips of a permutation test: all of them, so an exact p, up to 14 pairs; beyond, a seeded sample."""
 
 
 def analyse(
@@ -64,17 +72,13 @@ def analyse(
         Pairs(arm, base, Side.of(arm, table, what), manifest.seeds) for arm in manifest.arms if arm is not baseline
     ]
     margin = margin_of(manifest, what)
-    family = sum(len(p.seeds) >= 2 for p in pairs)
-    setting = Setting(what.name, what.points, what.higher_is_better, margin, manifest.alpha, manifest.scope, family)
+    family = sum(len(p.seeds) + len(p.lost) >= 2 for p in pairs)
+    setting = Setting(
+        what.name, what.points, what.higher_is_better, margin, manifest.alpha, manifest.scope, family, _grain(pairs)
+    )
     # Predictions are stored for the test split.
     answers = correct if (what.split, what.needs) == ("test", "answers") else None
-    drafts = [_draft(p, setting, answers) for p in pairs]
-    # One correction of the p values that decide: those of the Wilcoxon test for unstable arms.
-    deciding = [e.p_wilcoxon if evidence.instability(e) else e.p for e, evidence in drafts]
-    effects = []
-    for (draft, evidence), p in zip(drafts, holm(deciding).tolist(), strict=True):
-        effect = replace(draft, p_holm=p)
-        effects.append(replace(effect, verdict=judge(effect, evidence, setting)))
+    effects = _corrected([_draft(p, setting, answers) for p in pairs], setting)
     values = base.values.to_numpy()
     return Analysis(
         metric=what.name,
@@ -87,123 +91,47 @@ def analyse(
         baseline_sd=float(values.std(ddof=1)) if values.size > 1 else math.nan,
         baseline_failed=int((base.status != "ok").sum()),
         effects=tuple(effects),
-        checks=checks(own, elsewhere, pairs, manifest),
+        checks=checks(own, elsewhere, base, pairs, manifest),
         study=manifest.study,
         scope=manifest.scope,
+        family=family,
     )
 
 
-def t_interval(x: ArrayLike, alpha: float = 0.05) -> tuple[Floats, Floats, Floats]:
-    """Mean of `x` along its last axis with its 1 - `alpha` t interval: (mean, low, high).
-
-    With one value, the interval is NaN.
-    """
-    x = np.asarray(x, dtype=float)
-    mean, error, freedom = _moments(x)
-    half = -stdtrit(freedom, alpha / 2) * error
-    return mean, mean - half, mean + half
-
-
-def t_test(x: ArrayLike) -> Floats:
-    """Two-sided p of the t test that the mean of `x` along its last axis is zero.
-
-    Where all values are equal, p is 1 if they are zero, else 0. With one value it is NaN.
-    """
-    mean, error, freedom = _moments(np.asarray(x, dtype=float))
-    return np.asarray(2 * stdtr(freedom, -np.abs(_ratio(mean, error))))
-
-
-def tost(x: ArrayLike, margin: float) -> Floats:
-    """P of the two one-sided t tests that the mean of `x` along its last axis lies inside ±`margin`.
-
-    It is below 0.05 exactly when the 90 % t interval lies inside (Schuirmann 1987).
-    """
-    mean, error, freedom = _moments(np.asarray(x, dtype=float))
-    above_low = stdtr(freedom, -_ratio(mean + margin, error))
-    below_high = stdtr(freedom, _ratio(mean - margin, error))
-    return np.asarray(np.maximum(above_low, below_high))
-
-
-def sign_flip_test(x: ArrayLike) -> float:
-    """Two-sided p of the permutation test that flips the signs of `x`, shape (n,); exact up to n = 14."""
-    x = np.asarray(x, dtype=float)
-    if not x.any() or x.size < 2:  # one difference is as large with either sign
-        return 1.0 if x.size else math.nan
-    null, mean = _flips(x.size) @ x / x.size, x.mean()
-    near = 100 * np.finfo(float).eps * np.abs(x).mean()  # means that differ by rounding alone are equal
-    fewer = min((null <= mean + near).sum(), (null >= mean - near).sum())
-    sampled = int(2**x.size > RESAMPLES)  # then the data themselves count as one more (Phipson and Smyth 2010)
-    return float(min(1.0, 2 * (fewer + sampled) / (len(null) + sampled)))
-
-
-@lru_cache(maxsize=8)
-def _flips(n: int) -> Floats:
-    """The signs that a permutation test of `n` pairs tries, shape (flips, n): all, or a sample for large `n`."""
-    if 2**n <= RESAMPLES:
-        return np.asarray(1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=float)
-    # The stream of scipy.stats.permutation_test, so that its p values are reproduced.
-    both = np.tile([1.0, -1.0], (RESAMPLES, n, 1))
-    return np.ascontiguousarray(np.random.default_rng(0).permuted(both, axis=-1)[..., 0])
-
-
-def signed_ranks(x: ArrayLike) -> Floats:
-    """Ranks of the absolute nonzero values of `x`, with their signs: what the Wilcoxon test permutes."""
-    x = np.asarray(x, dtype=float)
-    x = x[x != 0]
-    _, group, size = np.unique(np.abs(x), return_inverse=True, return_counts=True)
-    return np.asarray(np.sign(x) * (np.cumsum(size) - (size - 1) / 2)[group])  # equal values share their mean rank
-
-
-def holm(p: ArrayLike) -> Floats:
-    """P values corrected by Holm's step-down method along the last axis; NaN stay NaN and are not counted."""
-    # Not statsmodels' multipletests: its import and its garbage collection take longer than all the rest.
-    values = np.asarray(p, dtype=float)
-    order = np.argsort(values, axis=-1)  # NaN come last
-    remaining = np.isfinite(values).sum(axis=-1, keepdims=True) - np.arange(values.shape[-1])
-    stepped = np.maximum.accumulate(np.take_along_axis(values, order, axis=-1) * remaining, axis=-1)
-    corrected = np.empty_like(values)
-    np.put_along_axis(corrected, order, np.minimum(stepped, 1.0), axis=-1)
-    return corrected
-
-
-def _moments(x: Floats) -> tuple[Floats, Floats, int]:
-    """Mean, standard error and degrees of freedom along the last axis."""
-    n = x.shape[-1]
-    error = x.std(axis=-1, ddof=1) / math.sqrt(n) if n > 1 else np.full(x.shape[:-1], math.nan)
-    return x.mean(axis=-1), error, n - 1
-
-
-def _ratio(a: ArrayLike, b: ArrayLike) -> Floats:
-    """A / b, where 0 / 0 is 0 and other divisions by zero are infinite."""
-    a, b = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where((a == 0) & (b == 0), 0.0, a / b)
+def _grain(pairs: Sequence[Pairs]) -> float:
+    """The smallest difference between two values of a study: with a few runs, about one image of the test split."""
+    values = np.unique(np.concatenate([v for p in pairs for v in (p.x, p.y)] or [np.empty(0)]))
+    steps = np.diff(values)
+    steps = steps[steps > 1e-9]  # rounding alone is no step
+    return float(steps.min()) if steps.size else 0.0
 
 
 def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool_]] | None) -> tuple[Effect, Evidence]:
-    """All numbers of one arm but `p_holm` and the verdict, which need the whole family."""
+    """All numbers of one arm but those that are corrected, and the verdict, which need the whole family."""
     plan, x, y, d, n = pairs.plan, pairs.x, pairs.y, pairs.d, len(pairs.seeds)
     nan = math.nan
     mean = float(d.mean()) if n else nan
-    ranks = signed_ranks(d)
-    low = high = sd = p = p_permutation = p_wilcoxon = p_tost = dz = smallest = correlation = gain = nan
-    more = None
+    judged = pairs.outcomes(setting.higher_is_better)
+    ranks = signed_ranks(judged)
+    low = high = low_all = high_all = sd = p = p_permutation = p_tost = dz = smallest = correlation = gain = nan
+    more = more_for_effect = None
     if n >= 2:
-        low, high = (float(v) for v in t_interval(d, setting.alpha)[1:])
         sd = float(d.std(ddof=1))
+        if sd or not mean:
+            low, high = (float(v) for v in t_interval(d, setting.alpha)[1:])
+            low_all, high_all = (float(v) for v in t_interval(d, setting.level)[1:])
         p, p_tost = float(t_test(d)), float(tost(d, setting.margin))
-        p_permutation, p_wilcoxon = sign_flip_test(d), (sign_flip_test(ranks) if d.any() else 1.0)
-        dz = float(_ratio(mean, sd))
+        p_permutation = sign_flip_test(d)
+        dz = float(mean / sd) if sd else math.copysign(math.inf, mean) if mean else 0.0
         # Holm's correction asks at most for the level that Bonferroni's does.
-        level = setting.alpha / max(setting.family, 1)
-        smallest = mde(sd, n, level)
-        needed = seeds_needed(setting.margin, sd, level)
-        more = needed - n if needed and needed > n else None
+        smallest = mde(sd, n, setting.level)
+        more = _more(setting.margin, sd, n, setting.level)
+        more_for_effect = _more(abs(mean), sd, n, setting.level)
         if np.ptp(x) and np.ptp(y):
             correlation = float(np.corrcoef(x, y)[0, 1])
         if sd:
             gain = float(x.var(ddof=1) + y.var(ddof=1)) / sd**2
-    better = d if setting.higher_is_better else -d
+    better = judged if setting.higher_is_better else -judged
     status = pairs.arm.status
     digests = pairs.texts("test_digest")
     i, j = np.triu_indices(n)
@@ -211,13 +139,16 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         skipped=plan.skipped or (str(_reasons(pairs)[0]) if len(status) and (status == "skipped").all() else None),
         n_ok=int((status == "ok").sum()),
         identical=bool(n and (digests[0] == digests[1]).all() and (digests[0] != "").all()),
+        constant=n >= 2 and not pairs.lost and not np.ptp(x) and not np.ptp(y),
         n_diverged_base=len(pairs.base.diverged),
-        n_outlying=outlying(d, setting.margin),
+        n_outlying=outlying(d, setting.margin, setting.grain),
         missing=dict(pairs.missing),
         typical=float(np.median((d[i] + d[j]) / 2)) if n else nan,
         direction=float(np.sign(ranks.sum())),
     )
+    test, least = _test_of(pairs, evidence, ranks, sd, setting)
     images = _images(pairs, correct) if correct is not None else []
+    lost = Counter(pairs.lost)
     effect = Effect(
         arm=plan.label,
         tricks=tuple(sorted(plan.tricks)),
@@ -235,11 +166,11 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         p=p,
         p_holm=nan,
         p_permutation=p_permutation,
-        p_wilcoxon=p_wilcoxon,
+        p_wilcoxon=signed_rank_test(judged) if len(judged) > 1 else nan,
         p_tost=p_tost,
         dz=dz,
         wins=int((better > 0).sum()),
-        ties=int((d == 0).sum()),
+        ties=int((judged == 0).sum()),
         mde=smallest,
         more_seeds=more,
         correlation=correlation,
@@ -255,8 +186,48 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         image_error=image_error(images),
         images=tuple((seed, *mcnemar(b, a)) for seed, (b, a) in zip(pairs.seeds, images, strict=False)),
         e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd else nan,
+        test=test,
+        p_least=least,
+        low_all=low_all,
+        high_all=high_all,
+        lost=(lost[False, True], lost[True, False], lost[True, True]),
+        more_for_effect=more_for_effect,
     )
     return effect, evidence
+
+
+def _test_of(pairs: Pairs, evidence: Evidence, ranks: Floats, sd: float, setting: Setting) -> tuple[Test, float]:
+    """The test that decides on an arm, and the smallest p that it can have."""
+    least = 2.0 ** (1 - ranks.size)
+    if pairs.lost:
+        return "signed-rank", least
+    if sd == 0 and pairs.d.any():
+        return "sign-flip", least
+    # A rank test that cannot reach its level would decide that nothing is there.
+    if evidence.n_outlying and least < setting.level:
+        return "signed-rank", least
+    return "t", 0.0
+
+
+def _more(effect: float, sd: float, n: int, level: float) -> int | None:
+    """How many more than `n` seeds find such an effect with 80 % power."""
+    needed = seeds_needed(effect, sd, level)
+    return needed - n if needed and needed > n else None
+
+
+def _corrected(drafts: Sequence[tuple[Effect, Evidence]], setting: Setting) -> list[Effect]:
+    """The effects with what is corrected over the family, and with their verdicts."""
+    deciding = [e.p_wilcoxon if e.test == "signed-rank" else e.p for e, _ in drafts]
+    q = benjamini_hochberg(deciding) if setting.family >= MANY else [math.nan] * len(drafts)
+    # Runs that diverged are no part of the mean: equivalence of the others is not equivalence.
+    equal = holm([math.nan if any(e.lost) else e.p_tost for e, _ in drafts])
+    lost = holm([mcnemar_p(e.lost[0], e.lost[1]) if e.n_judged > 1 else math.nan for e, _ in drafts])
+    effects = []
+    for (draft, evidence), *values in zip(drafts, holm(deciding), q, equal, lost, strict=True):
+        p_holm, rate, p_tost_holm, p_lost = map(float, values)
+        effect = replace(draft, p_holm=p_holm, q=rate, p_tost_holm=p_tost_holm, p_lost=p_lost)
+        effects.append(replace(effect, verdict=judge(effect, evidence, setting)))
+    return effects
 
 
 def _reasons(pairs: Pairs) -> NDArray[np.object_]:

@@ -32,6 +32,10 @@ def mcnemar(base: Right, arm: Right) -> tuple[int, int, float]:
     trained networks, not for the trick.
     """
     gained, lost = int((arm & ~base).sum()), int((base & ~arm).sum())
-    if not gained + lost:
-        return 0, 0, 1.0
-    return gained, lost, min(1.0, 2 * float(bdtr(min(gained, lost), gained + lost, 0.5)))
+    return gained, lost, mcnemar_p(gained, lost)
+
+
+def mcnemar_p(one_way: int, other_way: int) -> float:
+    """McNemar's exact two-sided p: of so many pairs that differ one way, and so many the other."""
+    pairs = one_way + other_way
+    return min(1.0, 2 * float(bdtr(min(one_way, other_way), pairs, 0.5))) if pairs else 1.0

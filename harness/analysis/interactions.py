@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from harness.analysis.effects import holm, t_interval, t_test
+from harness.analysis.inference import holm, t_interval, t_test
 from harness.analysis.rows import Floats, Side, Table, metric_of, own_rows
 from harness.analysis.types import Credit, DesignAnalysis, Estimate, FactorialFit
 from harness.errors import UserError

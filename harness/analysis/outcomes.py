@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
-from harness.analysis.effects import holm
+from harness.analysis.inference import holm, t_interval, t_test
 from harness.analysis.rows import Floats, own_rows
 from harness.store.reader import Answers, StudyData
 from harness.store.schema import CONFIDENCE_BINS, OUTCOMES, SCHEMA_VERSION, Manifest
@@ -288,10 +288,8 @@ def _mean(x: Floats, alpha: float) -> Mean:
     n = len(x)
     if n < 2:
         return Mean(float(x[0]) if n else math.nan, math.nan, math.nan, n)
-    mean, error = float(x.mean()), float(x.std(ddof=1)) / math.sqrt(n)
-    half = error * float(stdtrit(n - 1, 1 - alpha / 2))
-    t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
-    return Mean(mean, mean - half, mean + half, n, float(2 * stdtr(n - 1, -abs(t))))
+    mean, low, high = (float(v) for v in t_interval(x, alpha))
+    return Mean(mean, low, high, n, float(t_test(x)))
 
 
 def _adjusted(family: Sequence[Mean]) -> list[Mean]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,10 +51,16 @@ def mde(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
     """
     if n < 2 or not math.isfinite(sd):
         return math.nan
+    return sd * _standardised(n, alpha, power)
+
+
+@lru_cache(maxsize=1024)
+def _standardised(n: int, alpha: float, power: float) -> float:
+    """`mde` where the deviation is one."""
     highest = 2.0
     while achieved_power(highest, 1.0, n, alpha) < power:
         highest *= 2
-    return sd * float(optimize.brentq(lambda dz: achieved_power(dz, 1.0, n, alpha) - power, 0.0, highest))
+    return float(optimize.brentq(lambda dz: achieved_power(dz, 1.0, n, alpha) - power, 0.0, highest))
 
 
 def seeds_needed(effect: float, sd: float, alpha: float = 0.05, power: float = 0.8, n_max: int = N_MAX) -> int | None:

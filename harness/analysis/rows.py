@@ -171,22 +171,34 @@ class Side:
 
 
 class Pairs:
-    """The complete pairs of one arm with the baseline, and why others are missing."""
+    """The pairs of one arm with the baseline: those that finished, those that diverged, and why others are missing."""
 
     def __init__(self, plan: ArmPlan, base: Side, arm: Side, planned: Sequence[int]) -> None:
         self.plan, self.base, self.arm, self.planned = plan, base, arm, planned
         self.seeds: list[int] = []
+        self.lost: list[tuple[bool, bool]] = []
+        """For each seed of which a run diverged and none is missing: whether the baseline did, and the arm."""
         self.missing: Counter[str] = Counter()
         for seed in planned:
-            in_arm, in_base = arm.why_missing(seed), base.why_missing(seed)
-            if in_arm is None and in_base is None:
-                self.seeds.append(seed)
-            elif seed not in arm.diverged | base.diverged:
+            diverged = seed in base.diverged, seed in arm.diverged
+            in_arm = None if diverged[1] else arm.why_missing(seed)
+            in_base = None if diverged[0] else base.why_missing(seed)
+            if in_arm or in_base:
                 self.missing[in_arm or f"baseline {in_base}"] += 1
+            elif any(diverged):
+                self.lost.append(diverged)
+            else:
+                self.seeds.append(seed)
         self.x: Floats = np.array([base.finished[s] for s in self.seeds], dtype=float)
         self.y: Floats = np.array([arm.finished[s] for s in self.seeds], dtype=float)
         # Accuracies are counts: equal differences must stay equal when they are ranked or compared with 0.
         self.d: Floats = np.round(self.y - self.x, 10)
+
+    def outcomes(self, higher_is_better: bool) -> Floats:
+        """The differences of all judged pairs: a run that diverged is infinitely worse than one that finished."""
+        worst = -math.inf if higher_is_better else math.inf
+        lost = [0.0 if base == arm else worst if arm else -worst for base, arm in self.lost]
+        return np.concatenate([self.d, np.array(lost, dtype=float)])
 
     @cached_property
     def _rows(self) -> tuple[list[int], list[int]]:

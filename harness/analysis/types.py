@@ -11,6 +11,9 @@ VerdictKind = Literal[
     "hurts",
     "helps slightly",
     "hurts slightly",
+    "likely helps",
+    "likely hurts",
+    "suggestive",
     "equivalent",
     "undecided",
     "inactive",
@@ -19,6 +22,17 @@ VerdictKind = Literal[
     "failed",
 ]
 
+
+GAINS: tuple[VerdictKind, ...] = ("helps", "helps slightly", "likely helps")
+LOSSES: tuple[VerdictKind, ...] = ("hurts", "hurts slightly", "likely hurts")
+"""The kinds of verdicts that claim a direction."""
+
+Test = Literal["t", "signed-rank", "sign-flip"]
+"""The test that decides: Student's of the differences, Wilcoxon's of their ranks, or the exact one of their signs."""
+
+State = Literal["holds", "fails", "not known"]
+Check = tuple[str, State, str]
+"""What makes a comparison valid, whether it does here, and the detail."""
 
 Severity = Literal["info", "warning", "problem"]
 Code = Literal[
@@ -62,12 +76,14 @@ class Ratio:
 class Effect:
     """One arm against the baseline, paired by seed, in points of the metric (percent for accuracies).
 
-    Numbers that cannot be computed (too few pairs) are NaN. `low` and `high` bound the interval at level
-    1 - alpha. `p_holm` is the adjusted p of the test that decides: the t test, or Wilcoxon's for unstable
-    arms. `mde` is the smallest effect found with 80 % power at this n; `more_seeds` how many further
-    seeds an effect of the size of the margin would need (None when already enough or unknown).
-    `pairing_gain` is the variance of the difference as if unpaired over the paired one. `noise_share` is
-    the part of the paired variance that a larger test set would remove.
+    `n` counts the pairs that finished, which the effect, its interval and all that describes them come from. A seed
+    that diverged is an outcome, too: the test that decides, the wins and the ties count all `n_judged` pairs. Numbers
+    that cannot be computed (too few pairs) are NaN. `low` and `high` bound the interval at level 1 - alpha; they are
+    NaN where all seeds have the same difference other than zero, because nothing then tells how much seeds vary.
+    `p_wilcoxon` is of all judged pairs. `p_holm` is the adjusted p of the `test` that decides. `mde` is the smallest
+    effect found with 80 % power at this n; `more_seeds` how many further seeds an effect of the size of the margin
+    would need (None when already enough or unknown). `pairing_gain` is the variance of the difference as if unpaired
+    over the paired one. `noise_share` is the part of the paired variance that a larger test set would remove.
     """
 
     arm: str
@@ -110,6 +126,27 @@ class Effect:
     which answers for these two trained networks and not for the trick."""
     e_value: float = math.nan
     """Evidence against no effect that stays valid however often one looks: 20 is as strong as p = 0.05 once."""
+    test: Test = "t"
+    p_least: float = 0.0
+    """The smallest p that the test that decides can have with these pairs."""
+    q: float = math.nan
+    """Benjamini and Hochberg's, of the tests that decide; NaN where fewer than `MANY` arms are judged together."""
+    p_tost_holm: float = math.nan
+    """`p_tost`, adjusted for the arms that are judged together."""
+    low_all: float = math.nan
+    high_all: float = math.nan
+    """The interval that holds for all arms at once, with probability 1 - alpha: Bonferroni's, of the t distribution."""
+    lost: tuple[int, int, int] = (0, 0, 0)
+    """Seeds on which only the arm diverged, only the baseline, and both."""
+    p_lost: float = math.nan
+    """McNemar's exact p that arm and baseline diverge equally often, adjusted for the arms that are judged together."""
+    more_for_effect: int | None = None
+    """How many further seeds find an effect of the size seen with 80 % power at the corrected level; None as above."""
+
+    @property
+    def n_judged(self) -> int:
+        """Pairs that the test that decides counts: those that finished, and those of which a run diverged."""
+        return self.n + sum(self.lost)
 
     @property
     def differences(self) -> tuple[float, ...]:
@@ -122,8 +159,9 @@ class Analysis:
     """All effects of a study on one metric.
 
     `unit` is "points" for percent scales, else the metric's own unit, or empty. `margin` is NaN where none
-    was declared, which is everywhere but for accuracies. `checks` lists (what, passed, detail)
-    for the validity box. `scope` is the workload in a few words, on which all of it holds.
+    was declared, which is everywhere but for accuracies. `checks` are
+    those of the validity box. `scope` is the workload in a few words, on which all of it holds. `family` is the number
+    of arms that are judged together.
     """
 
     metric: str
@@ -136,9 +174,10 @@ class Analysis:
     baseline_sd: float
     baseline_failed: int
     effects: tuple[Effect, ...]
-    checks: tuple[tuple[str, bool, str], ...] = field(default=())
+    checks: tuple[Check, ...] = field(default=())
     study: str = ""
     scope: str = ""
+    family: int = 0
 
 
 @dataclass(frozen=True)

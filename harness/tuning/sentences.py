@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
-from harness.analysis.effects import analyse, t_interval
+from harness.analysis.effects import analyse
+from harness.analysis.inference import t_interval
 from harness.analysis.rows import arm_values
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE

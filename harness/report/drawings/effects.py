@@ -116,6 +116,7 @@ def forest(analysis: Analysis, log: bool = False) -> Markup:
                 tag("title", f"{e.arm}: {numbers}, n = {e.n}; {e.verdict.label}"),
                 text(left - 12, y + 4, clip(e.arm, max(room, 23)), "", "end"),
                 *tick,
+                *_for_all(e, x, y),
                 *whisker(e, x, y, tone_of(e, analysis.higher_is_better)),
                 text(710, y + 4, numbers, strong),
                 text(980, y + 4, str(e.n), "", "end"),
@@ -133,6 +134,15 @@ def forest(analysis: Analysis, log: bool = False) -> Markup:
     )
     description = "; ".join(f"{e.arm} {signed(e.mean, d)} {interval(e.low, e.high, d)}, n = {e.n}" for e in effects)
     return svg(990, bottom + 48, f"Effects with {level} confidence intervals", description, *parts, class_="forest")
+
+
+def _for_all(effect: Effect, x: Scale, y: float) -> list[Markup]:
+    """The interval that holds for all arms at once, thin, where it is longer than the arm's own."""
+    if not effect.high_all - effect.low_all > effect.high - effect.low:  # unknown ones are NaN
+        return []
+    low, high = x.data
+    ends = [x(min(max(v, low), high)) for v in (effect.low_all, effect.high_all)]
+    return [line(ends[0], y, ends[1], y, "ci all")]
 
 
 def _log_scale(effects: Sequence[Effect], margin: float, out: Span) -> SignedLog:

@@ -12,7 +12,7 @@ from statistics import median
 
 from markupsafe import Markup
 
-from harness.analysis.types import Analysis, Effect, Estimate
+from harness.analysis.types import GAINS, LOSSES, Analysis, Effect, Estimate
 from harness.report.drawings.svg import Scale, Span, line, padded, rect, tag, text, tick_labels, ticks
 from harness.report.text.numbers import clear_of_zero, interval, signed
 
@@ -40,10 +40,23 @@ def effect_span(effects: Sequence[Effect], margin: float) -> Span:
 
 
 def tone_of(effect: Effect | Estimate, higher_is_better: bool) -> str:
-    """CSS class of an interval: `open` while it holds zero, else the direction."""
-    if not clear_of_zero(effect.low, effect.high):
+    """CSS classes of an interval: `open` while it holds zero, else the direction.
+
+    The mean of an effect is filled where its verdict claims the direction; where its own interval alone excludes zero,
+    it has the direction's colour and is a mere `hint`.
+    """
+    claimed = claims(effect) if isinstance(effect, Effect) else clear_of_zero(effect.low, effect.high)
+    if not claimed and not clear_of_zero(effect.low, effect.high):
         return "open"
-    return "better" if (effect.mean > 0) == higher_is_better else "worse"
+    if isinstance(effect, Effect) and claimed:
+        return "better" if effect.verdict.kind in GAINS else "worse"
+    tone = "better" if (effect.mean > 0) == higher_is_better else "worse"
+    return tone if claimed else f"{tone} hint"
+
+
+def claims(effect: Effect) -> bool:
+    """Whether the verdict claims a direction."""
+    return effect.verdict.kind in GAINS or effect.verdict.kind in LOSSES
 
 
 def ways(higher_is_better: bool) -> tuple[str, str]:
@@ -93,7 +106,7 @@ class Mark:
     """One interval: its ends, what it says in words, and how it looks.
 
     `colour` is a CSS class. A mark with a `shape`, one of `SHAPES`, which repeat, belongs to one of several studies:
-    the shape tells which, so that colour is never alone, and it is filled where the interval excludes zero.
+    the shape tells which, so that colour is never alone, and it is `full` where the verdict claims a direction.
     """
 
     mean: float
@@ -102,12 +115,13 @@ class Mark:
     colour: str
     title: str = ""
     shape: int | None = None
+    full: bool = False
 
 
 def mark(effect: Effect, name: str, colour: str, shape: int = 0, digits: int = 2) -> Mark:
     """An effect as it is drawn among those of several studies."""
     title = f"{name}: {signed(effect.mean, digits)} {interval(effect.low, effect.high, digits)}, n = {effect.n}"
-    return Mark(effect.mean, effect.low, effect.high, colour, title, shape)
+    return Mark(effect.mean, effect.low, effect.high, colour, title, shape, claims(effect))
 
 
 def head(span: Span, higher_is_better: bool, layout: Lanes = STUDIES) -> Markup:
@@ -146,12 +160,12 @@ def lane(marks: Sequence[Mark], span: Span, margin: float, layout: Lanes = STUDI
 
 
 def whisker(e: Effect | Estimate | Mark, x: Scale, y: float, tone: str) -> list[Markup]:
-    """An interval with its mean, filled when clear of zero; arrows where it leaves the axis."""
+    """An interval with its mean, filled as its tone says; arrows where it leaves the axis."""
     return _whisker(e, x, y, line, (f"ci {tone}", f"arrow {tone}", f"dot {tone}"), 5)
 
 
 def _of_study(m: Mark, x: Scale, y: float) -> Markup:
-    classes = ("est", "est full", f"est {'full' if clear_of_zero(m.low, m.high) else 'hollow'}")
+    classes = ("est", "est full", f"est {'full' if m.full else 'hollow'}")
     return tag("g", tag("title", m.title), *_whisker(m, x, y, _across, classes, 6, m.shape or 0), class_=m.colour)
 
 

@@ -47,8 +47,14 @@ MOST = {"forest": 60, "curves": 7, "cost": 12, "pairs": 6}
 WIDTHS = (7.0, 40.0)
 """Widths in cm that can be asked for."""
 
-TONES = {"better": (BLUE, "o", BLUE), "worse": (VERMILION, "s", VERMILION), "open": (GREY, "o", "white")}
-"""Colour, marker and its filling: an interval that holds zero is open, and the direction has a shape, too."""
+TONES = {
+    "better": (BLUE, "o", BLUE),
+    "better hint": (BLUE, "o", "white"),
+    "worse": (VERMILION, "s", VERMILION),
+    "worse hint": (VERMILION, "s", "white"),
+    "open": (GREY, "o", "white"),
+}
+"""Colour, marker and its filling: an effect without a verdict is open, and the direction has a shape, too."""
 
 LINES = (
     ("#000000", (0, ())),

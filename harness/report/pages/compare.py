@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from harness.analysis.compare import ArmComparison, Comparison, Pooling, compare
-from harness.analysis.effects import holm
+from harness.analysis.inference import holm
 from harness.analysis.rows import own_rows
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE

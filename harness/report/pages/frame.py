@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.analysis.types import GAINS, LOSSES
+from harness.analysis.verdicts import MANY
 from harness.report.text import numbers, words
 
 if TYPE_CHECKING:
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
 BADGES = {
     "helps": "▲",
     "helps slightly": "△",
+    "likely helps": "▴",
     "hurts": "▼",
     "hurts slightly": "▽",
+    "likely hurts": "▾",
+    "suggestive": "≈",
     "equivalent": "=",
     "undecided": "?",
     "inactive": "○",
@@ -50,7 +55,10 @@ environment.globals |= {
     "clear": numbers.clear_of_zero,
     "contents": contents,
     "decimals": numbers.decimals,
+    "gains": GAINS,
     "interval": numbers.interval,
+    "losses": LOSSES,
+    "many": MANY,
     "number": numbers.number,
     "p_value": numbers.p_value,
     "plural": numbers.plural,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+from harness.analysis.types import GAINS, LOSSES
 from harness.errors import UserError
 from harness.report.evidence import Origin, TrickEvidence
 from harness.report.load import Loaded
@@ -101,8 +102,8 @@ def study_entry(origin: Origin) -> IndexEntry:
         experiment=manifest.experiment,
         size=f"{design}, {plural(arms, 'arm')} × {plural(len(manifest.seeds), 'seed')}",
         counts={kind: kinds[kind] for kind in BADGES if kinds[kind]},  # type: ignore[index]
-        gains=[e.arm for e in analysis.effects if e.verdict.kind.startswith("helps")],
-        losses=[e.arm for e in analysis.effects if e.verdict.kind.startswith("hurts")],
+        gains=[e.arm for e in analysis.effects if e.verdict.kind in GAINS],
+        losses=[e.arm for e in analysis.effects if e.verdict.kind in LOSSES],
         table=href(origin.name, "csv"),
     )
 

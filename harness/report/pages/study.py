@@ -28,7 +28,7 @@ from harness.report.pages.outcomes import OutcomesSection, class_names, outcomes
 from harness.report.pages.provenance import LostRuns, lost_runs, provenance
 from harness.report.pages.writing import write_page
 from harness.report.text.commands import arm_commands
-from harness.report.text.numbers import confidence, decimals, margin_of, metric_name
+from harness.report.text.numbers import clear_of_zero, confidence, decimals, margin_of, metric_name
 from harness.report.text.references import ArmCheck, Direction, check, count
 from harness.report.text.tables import variance_rows
 from harness.store.schema import Manifest
@@ -48,7 +48,8 @@ class VerdictSection:
     """The verdicts, in the order in which they are told, and by kind.
 
     `family` is how many p values were corrected together. `found_from` is the effect that half of the undecided arms
-    would have shown, or None where nothing is undecided.
+    would have shown, or None where nothing is undecided. `apart` are the arms whose test and interval for all arms at
+    once say different things.
     """
 
     verdicts: Sequence[Effect]
@@ -56,6 +57,7 @@ class VerdictSection:
     family: int
     found_from: float | None
     folded: bool
+    apart: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -243,10 +245,16 @@ def _answer(analysis: Analysis, names: Sequence[str]) -> VerdictSection:
     return VerdictSection(
         verdicts=told,
         kinds=[(kind, [e for e in told if e.verdict.kind == kind]) for kind in kinds],
-        family=sum(math.isfinite(e.p) for e in told),
+        family=analysis.family,
         found_from=median(sizes) if sizes else None,
         folded=len(told) > TOLD_ARMS,
+        apart=[e.arm for e in told if _apart(e, analysis.alpha)],
     )
+
+
+def _apart(effect: Effect, alpha: float) -> bool:
+    """Whether the corrected test rejects and the interval for all arms at once holds zero, or the other way round."""
+    return math.isfinite(effect.low_all) and (effect.p_holm < alpha) != clear_of_zero(effect.low_all, effect.high_all)
 
 
 def _curves(panels: Sequence[Panel], names: Sequence[str]) -> CurveSection | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.effects import t_interval
+from harness.analysis.inference import t_interval
 from harness.analysis.rows import arm_values
 from harness.metrics import COLUMNS, OBJECTIVES
 from harness.report.drawings.landscape import landscape

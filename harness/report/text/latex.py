@@ -73,7 +73,7 @@ def _caption(analysis: Analysis, rows: Sequence[Values]) -> str:
     unit = f" in {analysis.unit}" if analysis.unit else ""
     scope = f", on {analysis.scope}" if analysis.scope else ""
     level, d = latex_escape(confidence(analysis)).replace(" ", "~"), decimals(analysis)
-    family = sum(math.isfinite(e.p) for e in analysis.effects)
+    family = analysis.family
     test = rf"$p$ adjusted by Holm's method for {family} arms" if family > 1 else r"$p$ of the paired $t$ test"
     reaches = f"{number(analysis.baseline_mean, d)} {'%' if analysis.unit == 'points' else analysis.unit}".rstrip()
     parts = [

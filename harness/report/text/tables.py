@@ -71,6 +71,14 @@ def _row(effect: Effect) -> Values:
         "p_permutation": effect.p_permutation,
         "p_wilcoxon": effect.p_wilcoxon,
         "p_tost": effect.p_tost,
+        "p_tost_holm": effect.p_tost_holm,
+        "q": effect.q,
+        "test": effect.test,
+        "low_all": effect.low_all,
+        "high_all": effect.high_all,
+        "n_judged": effect.n_judged,
+        "n_diverged_base": effect.lost[1] + effect.lost[2],
+        "p_diverged_holm": effect.p_lost,
         "e_value": effect.e_value,
         "wins": effect.wins,
         "ties": effect.ties,
@@ -95,7 +103,8 @@ _KEYS = (
     "arm", "verdict", "kind", "unstable", "n", "n_planned", "mean_base", "sd_base", "mean_arm",
     "sd_arm", "effect", "low", "high", "p", "p_holm", "p_permutation", "p_wilcoxon", "p_tost", "e_value", "wins",
     "ties", "sd_paired", "dz", "mde", "time", "time_low", "time_high", "memory", "memory_low",
-    "memory_high", "n_diverged", "n_failed", "n_skipped", "n_lost", "reason",
+    "memory_high", "n_diverged", "n_failed", "n_skipped", "n_lost", "reason", "test", "q", "low_all", "high_all",
+    "p_tost_holm", "n_judged", "n_diverged_base", "p_diverged_holm",
 )  # fmt: skip
 
 
@@ -134,9 +143,9 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
         return str(r["n"]) if r["n_planned"] is None else f"{r['n']}/{r['n_planned']}"
 
     def wins(r: Values) -> str:
-        if r["wins"] is None or not r["n"]:
+        if r["wins"] is None or not r["n_judged"]:
             return NONE
-        return f"{r['wins']}/{r['n']}" + (f" ({plural(r['ties'], 'tie')})" if r["ties"] else "")
+        return f"{r['wins']}/{r['n_judged']}" + (f" ({plural(r['ties'], 'tie')})" if r["ties"] else "")
 
     def lost(r: Values) -> str:
         counts = ((r["n_diverged"], "diverged"), (r["n_failed"], "failed"), (r["n_skipped"], "skipped"))
@@ -147,7 +156,7 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
         return words if r["n"] else f"{words}: {r['reason']}"
 
     level = confidence(analysis)
-    family = sum(math.isfinite(e.p) for e in analysis.effects)
+    family = analysis.family
     better = "higher" if analysis.higher_is_better else "lower"
     found = (
         Column("arm", "Arm", "The tricks added to the baseline.", lambda r: str(r["arm"]), True),
@@ -172,8 +181,8 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
         Column(
             "low",
             f"{level} CI",
-            "Paired t interval of the effect, not adjusted for the number of arms. In the drawing, the "
-            "shaded band is the margin and the vertical line is zero.",
+            "Paired t interval of the effect over the pairs that finished, not adjusted for the number of arms. In the "
+            "drawing, the shaded band is the margin and the vertical line is zero.",
             lambda r: interval(r["low"], r["high"], d),
             True,
         ),
@@ -181,9 +190,15 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
         Column(
             "p_holm",
             "p Holm",
-            f"p of the deciding test (Wilcoxon's for unstable arms), adjusted for {family} arms.",
+            f"p of the test that decides (t, or signed ranks where seeds diverged), adjusted for {family} arms.",
             p("p_holm"),
             True,
+        ),
+        Column(
+            "q",
+            "q",
+            "Benjamini and Hochberg's: of the arms with q below 0.05, 5 % at most are expected to be false calls.",
+            p("q"),
         ),
         Column(
             "p_permutation",
@@ -197,7 +212,12 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
             "Evidence that stays valid while seeds are added: above 20 is as strong as p below 0.05 at one look.",
             lambda r: number(r["e_value"], 1),
         ),
-        Column("wins", "Wins", "Seeds on which the arm beat the baseline.", wins),
+        Column(
+            "wins",
+            "Wins",
+            "Seeds on which the arm beat the baseline; one that diverged is beaten by any that finished.",
+            wins,
+        ),
         Column(
             "sd_paired",
             "Paired sd",
@@ -212,18 +232,21 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
             True,
         ),
         Column(
-            "p_tost",
+            "p_tost_holm",
             "p equiv.",
-            f"Two one-sided tests: small if the effect lies within ±{in_unit(analysis.margin, unit)}.",
-            p("p_tost"),
+            f"Two one-sided tests, adjusted for {family} arms: small if the effect lies within "
+            f"±{in_unit(analysis.margin, unit)}.",
+            p("p_tost_holm"),
         ),
         Column("time", "Time", "Training time over the baseline's [95 % CI].", scaled("time"), True),
         Column("memory", "Memory", "Peak memory over the baseline's [95 % CI].", scaled("memory"), True),
         Column("n_lost", "Lost runs", "Runs that diverged, failed or were skipped.", lost, True),
     )
     absent = {"p_holm"} if family < 2 else set()
+    if not any(math.isfinite(e.q) for e in analysis.effects):
+        absent.add("q")
     if math.isnan(analysis.margin):
-        absent.add("p_tost")
+        absent.add("p_tost_holm")
     return tuple(c for c in found if c.key not in absent)
 
 

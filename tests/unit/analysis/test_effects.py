@@ -7,10 +7,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import wilcoxon
 from statsmodels.stats.multitest import multipletests
 
 from harness import testing
-from harness.analysis.effects import analyse, holm, sign_flip_test, signed_ranks, t_interval, t_test, tost
+from harness.analysis.effects import analyse
+from harness.analysis.inference import (
+    benjamini_hochberg,
+    holm,
+    sign_flip_test,
+    signed_rank_test,
+    signed_ranks,
+    t_interval,
+    t_test,
+    tost,
+)
 from harness.analysis.types import Analysis, Effect
 from harness.errors import UserError
 from harness.store.schema import Manifest
@@ -127,8 +138,8 @@ def test_runs_that_another_machine_alone_has_are_named_with_what_differs_and_wha
     there = {"fingerprint": "elsewhere", "fingerprint_json": '{"device": "cpu", "torch": "2.15"}'}
     rows = [r | facts for r in (*BASE, *MIXUP[:3])]
     analysis = analyse(frame(rows, [r | there for r in (*MIXUP[2:], BASE[0])]), ONE)
-    passed, detail = next((passed, text) for what, passed, text in analysis.checks if what == "one fingerprint")
-    assert not passed
+    state, detail = next((state, text) for what, state, text in analysis.checks if what == "one fingerprint")
+    assert state == "fails"
     assert detail == (
         "8 runs of here; 4 rows of other fingerprints left out, among them the only ones of mixup, seeds 3, 4 "
         "(torch 2.15, not 2.14); the study's command trains those here"
@@ -153,20 +164,38 @@ def test_no_differences_give_p_one_and_an_empty_interval_without_warnings() -> N
         1,
         1,
         1,
-        0,
+        1 / 32,  # of the signs of five differences, all below the margin
     )
     assert (effect.wins, effect.ties, effect.more_seeds) == (0, 5, None)
     assert math.isnan(effect.pairing_gain)
     assert effect.verdict.kind == "equivalent"  # the digests differ
 
 
-def test_a_constant_difference_gives_p_zero_without_warnings() -> None:
+def test_equal_differences_have_the_exact_p_of_their_signs_and_no_interval() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         effect = only(analyse(frame(BASE, arm("mixup", [0.93, 0.94, 0.92, 0.95, 0.93])), ONE))
-    assert (effect.mean, effect.low, effect.high) == pytest.approx((3, 3, 3))
-    assert (effect.sd, effect.p, effect.p_holm, effect.p_tost, effect.dz) == (0, 0, 0, 1, math.inf)
-    assert effect.verdict.kind == "helps"
+    assert effect.mean == pytest.approx(3)
+    assert math.isnan(effect.low)
+    assert math.isnan(effect.high)
+    assert (effect.sd, effect.p, effect.p_holm, effect.p_tost, effect.dz) == (0, 2 / 32, 2 / 32, 1, math.inf)
+    assert (effect.test, effect.p_least) == ("sign-flip", 2 / 32)
+    assert effect.verdict.kind == "undecided"
+    assert "+3.00 points in every seed" in effect.verdict.sentence
+    assert "from 6 seeds on it can" in effect.verdict.sentence
+
+
+def test_six_equal_differences_help() -> None:
+    manifest = make_manifest({"mixup": None}, seeds=6)
+    base = [*SAME, 0.91]
+    effect = only(analyse(frame(arm("baseline", base), arm("mixup", [a + 0.03 for a in base])), manifest))
+    assert (effect.p_holm, effect.verdict.kind) == (2 / 64, "helps")
+    assert effect.verdict.label == "helps +3.00 pt, 6/6 seeds"
+
+
+def test_a_metric_with_one_value_cannot_tell() -> None:
+    effect = only(analyse(frame(arm("baseline", [1.0] * 5), arm("mixup", [1.0] * 5)), ONE))
+    assert effect.verdict.label == "no verdict (n=5; every seed gave the same number)"
 
 
 def test_equal_digests_and_results_are_inactive() -> None:
@@ -202,17 +231,83 @@ def test_p_values_of_a_family_are_corrected_together_and_both_are_kept() -> None
     assert math.isnan(by_arm["sam"].p_holm)
 
 
-def test_diverged_seeds_are_counted_and_the_wilcoxon_test_decides() -> None:
-    manifest = make_manifest({"mixup": None}, seeds=8)
-    base = arm("baseline", [0.90] * 8)
-    mixup = arm("mixup", [0.91, 0.92, 0.93, 0.94, 0.95, 0.96])
-    lost = [row("mixup", s, math.nan, status="diverged", reason="loss is NaN") for s in (6, 7)]
-    effect = only(analyse(frame(base, mixup, lost), manifest))
-    assert (effect.n, effect.n_diverged, effect.reasons) == (6, 2, ("loss is NaN",))
-    assert effect.p_wilcoxon == pytest.approx(2 / 64)
-    assert effect.p_holm == effect.p_wilcoxon
-    assert effect.verdict.unstable
-    assert effect.verdict.label.startswith("unstable (2 of 8 diverged): helps")
+def diverging(arm_lost: int, base_lost: int, n: int = 10, gain: float = 0.01) -> Effect:
+    """Ten seeds on which the arm gains about a point, but its first runs and the baseline's last ones diverge."""
+    lost = {"status": "diverged", "reason": "loss is NaN"}
+    base = [row("baseline", s, 0.90 + s / 1000, **(lost if s >= n - base_lost else {})) for s in range(n)]
+    mixup = [row("mixup", s, 0.90 + gain + s / 900, **(lost if s < arm_lost else {})) for s in range(n)]
+    return only(analyse(frame(base, mixup), make_manifest({"mixup": None}, seeds=n)))
+
+
+def test_a_diverged_run_ranks_below_all_that_finished_and_every_pair_is_tested() -> None:
+    effect = diverging(4, 0)
+    assert (effect.n, effect.n_judged, effect.n_diverged, effect.reasons) == (6, 10, 4, ("loss is NaN",))
+    # The four share the mean of the ranks 7 to 10: against them stand 1 + ... + 6 = 21 of 55. At most 21 on one side
+    # have 313 of 1024 sign patterns with these ties.
+    assert effect.p_holm == effect.p_wilcoxon == pytest.approx(2 * patterns_at_most(21, [1, 2, 3, 4, 5, 6, *[8.5] * 4]))
+    assert (effect.wins, effect.test) == (6, "signed-rank")
+    assert effect.verdict.kind == "suggestive", "the finished pairs alone gain clearly"
+    assert effect.verdict.label.startswith("unstable (4 of 10 diverged): suggestive")
+    assert "in the 6 of 10 pairs that finished" in effect.verdict.sentence
+
+
+def patterns_at_most(most: float, ranks: list[float]) -> float:
+    """The share of all patterns of signs whose positive ranks sum to at most so much, by counting."""
+    sums = [sum(r for i, r in enumerate(ranks) if k >> i & 1) for k in range(2 ** len(ranks))]
+    return sum(s <= most for s in sums) / len(sums)
+
+
+def test_a_baseline_that_diverges_ranks_highest_and_both_are_a_tie() -> None:
+    helped = diverging(0, 3)
+    assert (helped.wins, helped.p_holm, helped.verdict.kind) == (10, 2 / 1024, "helps")
+    assert helped.lost == (0, 3, 0)
+    both = diverging(10, 10)
+    assert (both.n, both.n_judged, both.ties, both.p_holm) == (0, 10, 10, 1.0)
+    assert both.verdict.kind == "undecided"
+
+
+def test_an_arm_that_always_diverges_hurts_and_diverges_more_often() -> None:
+    effect = diverging(10, 0)
+    assert (effect.n, effect.p_holm, effect.p_lost) == (0, 2 / 1024, 2 / 1024)
+    assert effect.verdict.label == "unstable (10 of 10 diverged): hurts, 10/10 seeds"
+    assert "It diverges more often than the baseline: in 10 of 10 seeds, the baseline in 0" in effect.verdict.sentence
+    five = diverging(5, 0)
+    assert five.p_lost == 2 / 32  # McNemar: five one way and none the other
+    assert "It diverged in 5 of 10 seeds, the baseline in 0 (McNemar's exact p = 0.062)" in five.verdict.sentence
+
+
+def test_an_arm_that_diverged_is_never_equivalent() -> None:
+    assert diverging(0, 0, gain=-0.0005).verdict.kind == "equivalent"
+    assert {diverging(2, 0, gain=-0.0005).verdict.kind, diverging(0, 2, gain=-0.0005).verdict.kind} == {"undecided"}
+
+
+def test_a_run_that_diverged_beside_a_missing_one_is_a_gap() -> None:
+    lost = [row("mixup", 4, math.nan, status="diverged", reason="loss is NaN")]
+    effect = only(analyse(frame(BASE[:4], MIXUP[:4], lost), make_manifest({"mixup": None})))
+    assert "1 of 5 seeds missing: 1 baseline not run" in effect.verdict.sentence
+
+
+def test_one_outlier_does_not_hand_the_decision_to_a_test_that_cannot_decide() -> None:
+    # All ten lose some 78 points but one, which loses 40. Ten signs reach 2 / 1024, and fifty arms ask for 0.001.
+    losses = [0.78 + 0.001 * s for s in range(9)] + [0.40]
+    base = arm("baseline", [0.90 + 0.001 * (s % 3) for s in range(10)])
+    collapsed = arm("mixup", [r["test_accuracy"] - loss for r, loss in zip(base, losses, strict=True)])
+    others = {f"trick{i}": arm(f"trick{i}", [0.9 + 0.001 * (s % (i % 3 + 2)) for s in range(10)]) for i in range(49)}
+    manifest = make_manifest(dict.fromkeys(["mixup", *others]), seeds=10)
+    effect = analyse(frame(base, collapsed, *others.values()), manifest).effects[0]
+    assert (effect.verdict.unstable, effect.test, effect.verdict.kind) == (True, "t", "hurts")
+    alone = only(analyse(frame(base, collapsed), make_manifest({"mixup": None}, seeds=10)))
+    assert (alone.test, alone.p_holm, alone.verdict.kind) == ("signed-rank", 2 / 1024, "hurts")
+
+
+def test_intervals_for_all_arms_are_bonferronis_and_equivalence_is_corrected() -> None:
+    manifest = make_manifest({"mixup": None, "ema": None})
+    ema = arm("ema", [0.901, 0.910, 0.889, 0.921, 0.900])
+    by_arm = {e.arm: e for e in analyse(frame(BASE, MIXUP, ema), manifest).effects}
+    half = 3.4954 * math.sqrt(0.5)  # the tabled 98.75 % quantile of t with 4 degrees of freedom
+    assert (by_arm["mixup"].low_all, by_arm["mixup"].high_all) == pytest.approx((2 - half, 2 + half), abs=1e-4)
+    assert by_arm["ema"].p_tost_holm == pytest.approx(2 * by_arm["ema"].p_tost)
+    assert math.isnan(by_arm["ema"].q), "two arms are few"
 
 
 def test_failed_seeds_leave_no_verdict_and_name_the_gap() -> None:
@@ -299,6 +394,8 @@ def test_the_baseline_is_summarised_over_its_own_finished_runs() -> None:
     ("changes", "broken"),
     [
         ({}, set()),
+        ({"status": "diverged"}, set()),
+        ({"status": "skipped"}, {"paired seeds complete"}),
         ({"git_dirty": True}, {"one clean git commit"}),
         ({"git_commit": "other"}, {"one clean git commit"}),
         ({"versions": '{"torch": "1"}'}, {"equal package versions"}),
@@ -309,13 +406,37 @@ def test_the_baseline_is_summarised_over_its_own_finished_runs() -> None:
 )
 def test_checks_name_what_differs_in_one_row(changes: dict[str, Any], broken: set[str]) -> None:
     analysis = analyse(frame(BASE, MIXUP[:4], [MIXUP[4] | changes]), ONE)
-    assert {what for what, passed, _ in analysis.checks if not passed} == broken
+    assert {what for what, state, _ in analysis.checks if state == "fails"} == broken
 
 
-def test_repeated_seeds_fail_the_fresh_split_check() -> None:
-    manifest = make_manifest({"mixup": None}, seeds=5).model_copy(update={"seeds": (0, 1, 2, 3, 3)})
-    checks = {what: passed for what, passed, _ in analyse(frame(BASE, MIXUP), manifest).checks}
-    assert not checks["fresh split for each seed"]
+def test_what_the_rows_do_not_tell_is_not_known() -> None:
+    silent = {"git_commit": None, "versions": None, "data_hash": None, "test_digest": None}
+    states = {what: state for what, state, _ in analyse(frame(BASE, MIXUP).assign(**silent), ONE).checks}
+    assert {what for what, state in states.items() if state == "not known"} == {
+        "one clean git commit",
+        "equal package versions",
+        "one data set",
+        "every seed gives runs of its own",
+    }
+    nothing = analyse(frame(BASE[:1]).iloc[:0], make_manifest({"mixup": "needs a stem"})).checks
+    assert {state for _, state, _ in nothing} == {"not known"}
+
+
+def test_an_arm_that_cannot_run_leaves_no_gap() -> None:
+    skipped = [row("mixup", s, math.nan, status="skipped", reason="needs a stem") for s in range(5)]
+    ema = arm("ema", SAME)
+    for manifest in (
+        make_manifest({"mixup": "needs a stem", "ema": None}),
+        make_manifest({"mixup": None, "ema": None}),
+    ):
+        checks = {what: state for what, state, _ in analyse(frame(BASE, skipped, ema), manifest).checks}
+        assert checks["paired seeds complete"] == "holds"
+
+
+def test_a_baseline_whose_seeds_all_give_one_run_is_found_out() -> None:
+    runs = frame([r | {"test_digest": "same"} for r in BASE], MIXUP)
+    state, detail = next((s, text) for what, s, text in analyse(runs, ONE).checks if what.startswith("every seed"))
+    assert (state, detail) == ("fails", "1 different of 5 runs of the baseline")
 
 
 def test_helpers_work_along_the_last_axis() -> None:
@@ -326,7 +447,7 @@ def test_helpers_work_along_the_last_axis() -> None:
     assert t_test(x)[1] == 1
     # Standardised distances to the margins ±4: 6 / sqrt(.5) above and 2 / sqrt(.5) below; the nearer decides.
     assert tost(x, 4.0)[0] == pytest.approx(t_test(x)[0] / 2)
-    assert tost(x, 4.0)[1] == 0
+    assert tost(x, 4.0)[1] == 1 / 32
 
 
 def test_sign_flips_are_exact_below_fifteen_pairs_and_repeatable_above() -> None:
@@ -352,6 +473,26 @@ def test_holm_agrees_with_statsmodels_along_the_last_axis() -> None:
     p = np.random.default_rng(0).uniform(0, 0.4, (3, 7))
     expected = [multipletests(row, method="holm")[1] for row in p]
     np.testing.assert_allclose(holm(p), expected)
+
+
+def test_benjamini_and_hochberg_agree_with_statsmodels_and_ignore_unknown_values() -> None:
+    p = np.random.default_rng(0).uniform(0, 0.4, (3, 7))
+    expected = [multipletests(row, method="fdr_bh")[1] for row in p]
+    np.testing.assert_allclose(benjamini_hochberg(p), expected)
+    q = benjamini_hochberg([0.01, math.nan, 0.04, 0.03]).tolist()
+    assert q == pytest.approx([0.03, math.nan, 0.04, 0.04], nan_ok=True)
+
+
+def test_the_signed_rank_test_agrees_with_scipy_and_is_exact_with_ties() -> None:
+    draw = np.random.default_rng(0)
+    for n in (6, 10, 20, 40):
+        x = draw.normal(0.3, 1, n)
+        assert signed_rank_test(x) == pytest.approx(wilcoxon(x, method="exact").pvalue)
+    assert signed_rank_test([1, 1, 1, -1, 2, 2]) == pytest.approx(2 * patterns_at_most(2.5, [2.5] * 4 + [5.5] * 2))
+    assert signed_rank_test(np.zeros(4)) == 1.0
+    assert signed_rank_test([-math.inf] * 6) == 2 / 64
+    many = draw.normal(0.1, 1, 300)
+    assert signed_rank_test(many) == pytest.approx(wilcoxon(many).pvalue, abs=0.02)
 
 
 def test_one_difference_that_is_not_zero_proves_nothing() -> None:

@@ -14,8 +14,8 @@ from scipy import stats
 
 from harness.analysis.detectors import guessed, slope_test
 from harness.analysis.diagnosis import curves_by_run
-from harness.analysis.effects import RESAMPLES, sign_flip_test, signed_ranks, t_interval, t_test, tost
 from harness.analysis.examples import mcnemar
+from harness.analysis.inference import RESAMPLES, sign_flip_test, signed_ranks, t_interval, t_test, tost
 from harness.analysis.power import achieved_power
 from harness.analysis.sequential import calibrate
 from harness.analysis.verdicts import NORMAL_QUARTILE

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.analysis.effects import t_test, tost
+from harness.analysis.inference import t_test, tost
 from harness.analysis.sequential import LEVEL, LOOKS, calibrate, e_value
 from harness.analysis.verdicts import decide
 from harness.errors import UserError

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from harness.analysis.sentences import judge
 from harness.analysis.types import Effect, Verdict
-from harness.analysis.verdicts import Evidence, Setting, decide, judge, outlying
+from harness.analysis.verdicts import Evidence, Setting, decide, outlying
 
 SETTING = Setting(
     metric="test_accuracy",
@@ -59,7 +60,7 @@ WHOLE = Evidence(n_ok=10)
 
 
 def verdict(effect: Effect = HELPS, evidence: Evidence = WHOLE, **setting: Any) -> Verdict:
-    return judge(effect, evidence, replace(SETTING, **setting))
+    return judge(replace(effect, p_tost_holm=effect.p_tost), evidence, replace(SETTING, **setting))
 
 
 def test_a_clear_gain_helps_and_the_sentence_stands_alone() -> None:
@@ -125,10 +126,53 @@ def test_no_seeds_are_asked_for_when_there_are_enough_or_never_will_be() -> None
     assert "more than 1000 seeds" in verdict(replace(UNCLEAR, mde=20.0, more_seeds=None)).label
 
 
-def test_the_corrected_p_decides_in_a_family() -> None:
-    answer = verdict(replace(HELPS, p_holm=0.06), family=4)
-    assert answer.kind == "undecided"
-    assert "p = 0.06 after Holm's correction for 4 arms" in answer.sentence
+def test_an_interval_that_excludes_zero_without_a_corrected_p_is_suggestive() -> None:
+    answer = verdict(replace(HELPS, p_holm=0.06, more_for_effect=4), family=4)
+    assert answer.kind == "suggestive"
+    assert answer.label == (
+        "suggestive +1.35 pt [0.33, 2.37] (Holm p = 0.06; about 4 more seeds would show an effect of that size)"
+    )
+    assert answer.sentence == (
+        "mixup is suggestive on digits, 100 training images: +1.35 points [0.33, 2.37] over 10 seeds, an interval of "
+        "this arm alone that excludes zero, but p = 0.06 after Holm's correction for 4 arms; about 4 more seeds would "
+        "show an effect of that size."
+    )
+    assert verdict(replace(UNCLEAR, p_holm=1.0), family=4).kind == "undecided"
+    small = verdict(replace(HELPS, mean=0.2, low=0.1, high=0.3, p_holm=0.06, p_tost=0.001), family=4)
+    assert small.label.startswith("suggestive +0.20 pt [0.10, 0.30], negligible (within ±0.5 pt)")
+
+
+@pytest.mark.parametrize(("sign", "kind"), [(1, "likely helps"), (-1, "likely hurts")])
+def test_among_many_arms_q_below_the_level_is_likely(sign: int, kind: str) -> None:
+    low, high = sorted((0.33 * sign, 2.37 * sign))
+    effect = replace(HELPS, mean=1.35 * sign, low=low, high=high, wins=8 if sign > 0 else 2, p_holm=0.3, q=0.03)
+    answer = verdict(effect, family=30)
+    assert answer.kind == kind
+    assert answer.label.startswith(kind)
+    assert answer.label.endswith("8/10 seeds, q = 0.03")
+    assert "q = 0.03 by Benjamini and Hochberg's method for 30 arms, p = 0.3 after Holm's correction" in answer.sentence
+    assert verdict(replace(effect, p_holm=0.01), family=30).kind == kind.removeprefix("likely ")
+
+
+def test_a_test_that_cannot_reach_its_level_decides_nothing_and_says_from_when_it_could() -> None:
+    # Six signs have 64 patterns, so p is at least 2 / 64; nine arms ask for 0.05 / 9, which nine signs reach: 2 / 512.
+    effect = replace(UNCLEAR, n=6, n_planned=6, p_holm=0.28, test="signed-rank", p_least=2 / 64)
+    answer = verdict(effect, Evidence(n_ok=6, n_outlying=1), family=9)
+    assert answer.label == "unstable (1 of 6 outlying): undecided (too few seeds for its test; p = 0.28)"
+    assert (
+        "the signed-rank test of 6 seeds cannot go below p = 0.031 and 9 arms ask for less than 0.0056, so it decides "
+        "nothing here; from 9 seeds on it can." in answer.sentence
+    )
+    clear = verdict(replace(effect, low=0.1), Evidence(n_ok=6, n_outlying=1), family=9)
+    assert clear.kind == "suggestive"
+    assert "too few seeds for its test" in clear.label
+
+
+def test_a_metric_that_is_the_same_for_all_seeds_gives_no_verdict() -> None:
+    top5 = replace(HELPS, mean=0.0, low=0.0, high=0.0, sd=0.0, p_holm=1.0, p_tost=0.03, wins=0, ties=10)
+    answer = verdict(top5, replace(WHOLE, constant=True), metric="test_top5")
+    assert answer.label == "no verdict (n=10; every seed gave the same number)"
+    assert "each of 10 seeds gave the same test_top5" in answer.sentence
 
 
 def test_below_five_seeds_there_is_no_verdict_however_clear() -> None:
@@ -157,27 +201,37 @@ def test_identical_predictions_are_inactive_but_equal_accuracies_are_not() -> No
     zero = replace(HELPS, mean=0.0, low=0.0, high=0.0, sd=0.0, p_holm=1.0, p_tost=0.0, wins=0, ties=10)
     assert verdict(zero, replace(WHOLE, identical=True)).label == "inactive - changed nothing"
     assert verdict(zero, WHOLE).kind == "equivalent"
-    assert verdict(replace(zero, n_diverged=1), replace(WHOLE, identical=True)).kind == "undecided"
+    lost = replace(zero, n=9, n_diverged=1, lost=(1, 0, 0), p_tost=math.nan)
+    assert verdict(lost, replace(WHOLE, identical=True)).kind == "undecided"
 
 
 def test_diverged_seeds_are_prefixed_and_the_signed_ranks_give_the_direction() -> None:
-    effect = replace(HELPS, n=8, n_diverged=2, mean=-1.0, low=-4.0, high=2.0, wins=7, p_holm=0.02)
+    effect = replace(
+        HELPS, n=8, n_diverged=2, lost=(2, 0, 0), mean=-1.0, low=-4.0, high=2.0, wins=7, p_holm=0.02, p_lost=0.5
+    )
+    effect = replace(effect, test="signed-rank", p_least=2 / 1024)
     answer = verdict(effect, Evidence(n_ok=8, typical=1.2, direction=1.0))
     assert answer.unstable
-    assert answer.label == "unstable (2 of 10 diverged): helps +1.20 pt, 7/8 seeds"
-    assert "typically +1.20 (mean -1.00 points [-4.00, 2.00]" in answer.sentence
-    assert "Wilcoxon p = 0.02" in answer.sentence
+    assert answer.label == "unstable (2 of 10 diverged): helps +1.20 pt, 7/10 seeds"
+    assert "typically +1.20 (mean -1.00 points [-4.00, 2.00] in the 8 of 10 pairs that finished)" in answer.sentence
+    assert "better in 7 of 10 seeds, signed-rank p = 0.02." in answer.sentence
+    assert answer.sentence.endswith("It diverged in 2 of 10 seeds, the baseline in 0 (McNemar's exact p = 0.5).")
+    often = verdict(replace(effect, p_lost=0.01), Evidence(n_ok=8, typical=1.2, direction=1.0))
+    assert "It diverges more often than the baseline: in 2 of 10 seeds, the baseline in 0" in often.sentence
 
 
-def test_an_arm_that_diverged_is_never_equivalent() -> None:
-    effect = replace(UNCLEAR, n=8, n_diverged=2, p_tost=1e-6)
-    assert verdict(effect, Evidence(n_ok=8)).kind == "undecided"
-    assert verdict(replace(effect, n_diverged=0), Evidence(n_ok=8, n_diverged_base=2)).kind == "undecided"
+def test_an_arm_that_diverged_on_every_seed_hurts_without_a_number() -> None:
+    nothing = {"mean": math.nan, "low": math.nan, "high": math.nan, "sd": math.nan, "p_tost": math.nan, "wins": 0}
+    lost = replace(HELPS, n=0, n_diverged=10, lost=(10, 0, 0), p_holm=2 / 1024, p_lost=2 / 1024, **nothing)
+    answer = verdict(replace(lost, test="signed-rank", p_least=2 / 1024), Evidence(direction=-1.0))
+    assert answer.label == "unstable (10 of 10 diverged): hurts, 10/10 seeds"
+    assert "no pair of runs finished, worse in 10 of 10 seeds, signed-rank p = 0.002" in answer.sentence
+    assert "nan" not in answer.sentence
 
 
-def test_too_few_finite_seeds_leave_no_verdict_on_an_unstable_arm() -> None:
-    answer = verdict(replace(HELPS, n=4, n_diverged=6), Evidence(n_ok=4))
-    assert answer.label == "unstable (6 of 10 diverged): no verdict (n=4; need 5)"
+def test_four_pairs_are_too_few_however_they_ended() -> None:
+    answer = verdict(replace(HELPS, n=2, n_planned=4, n_diverged=2, lost=(2, 0, 0)), Evidence(n_ok=2))
+    assert answer.label == "unstable (2 of 4 diverged): no verdict (n=4; need 5)"
 
 
 def test_outlying_seeds_and_a_diverging_baseline_are_named() -> None:
@@ -210,7 +264,7 @@ def test_rounding_never_shows_a_negative_zero() -> None:
 
 
 def test_the_level_is_open_and_a_zero_mean_has_no_direction() -> None:
-    rules = {"p_tost": 1.0, "alpha": 0.05, "higher_is_better": True}
+    rules = {"q": math.nan, "p_tost": 1.0, "clear": False, "alpha": 0.05, "higher_is_better": True}
     assert decide(mean=1.0, p=0.05, **rules) == "undecided"
     assert decide(mean=1.0, p=0.0499, **rules) == "helps"
     assert decide(mean=0.0, p=0.01, **rules) == "undecided"
@@ -230,6 +284,14 @@ def test_healthy_arms_are_hardly_ever_called_unstable() -> None:
     for n in (5, 10, 20):
         flagged = sum(outlying(draw.standard_normal(n), 0.5) > 0 for _ in range(2000))
         assert flagged <= 30
+
+
+def test_an_image_more_or_less_is_no_outlier() -> None:
+    # Of 50 images, one is 2 points. Half of one is the least deviation, so the limit is (8 + 12) / 0.6745 points.
+    ties = np.array([0.0, 0.0, 0.0, 2.0, 28.0])
+    assert outlying(ties, 0.5, grain=2.0) == 0
+    assert outlying(np.array([0.0, 0.0, 0.0, 2.0, 30.0]), 0.5, grain=2.0) == 1
+    assert outlying(ties, 0.5) == 2, "without a grain the deviation is zero and the margin decides"
 
 
 def test_where_most_differences_are_equal_only_those_beyond_the_margin_are_outlying() -> None:

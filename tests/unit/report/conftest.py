@@ -80,6 +80,9 @@ def make_effect(arm: str, base: np.ndarray, treated: np.ndarray, cost: float) ->
         n_skipped=0,
         reasons=(),
         verdict=Verdict(kind, label, sentence),
+        p_tost_holm=0.4,
+        low_all=mean - 1.5 * half,
+        high_all=mean + 1.5 * half,
     )
 
 
@@ -166,10 +169,11 @@ def make_study(gains: dict[str, float] = GAINS, seeds: int = 10, epochs: int = 2
         baseline_failed=0,
         effects=effects,
         checks=(
-            ("Every seed has a baseline and an arm", True, "10 of 10"),
-            ("One fingerprint", True, ""),
-            ("Clean git tree", False, "uncommitted changes"),
+            ("Every seed has a baseline and an arm", "holds", "10 of 10"),
+            ("One fingerprint", "not known", ""),
+            ("Clean git tree", "fails", "uncommitted changes"),
         ),
+        family=len(gains),
     )
     runs, curves = [], []
     for plan in arms:

@@ -73,11 +73,22 @@ def test_effects_without_an_interval_are_not_drawn(study):
 
 def test_colour_says_better_or_worse_in_the_direction_of_the_metric(study):
     gain = next(e for e in study.analysis.effects if e.low > 0)
+    hurts, unclear = (replace(gain, verdict=replace(gain.verdict, kind=kind)) for kind in ("hurts", "suggestive"))
     loss = replace(study.analysis, higher_is_better=False)
     span = (-3.0, 3.0)
-    assert "ci better" in figures.interval_bar(gain, study.analysis, span)
-    assert "ci worse" in figures.interval_bar(gain, loss, span)
-    assert "ci open" in figures.interval_bar(replace(gain, low=-0.1), study.analysis, span)
+    assert 'class="dot better"' in figures.interval_bar(gain, study.analysis, span)
+    assert 'class="dot worse"' in figures.interval_bar(hurts, loss, span)
+    # Its own interval alone is a mere hint: coloured, and not filled.
+    assert 'class="dot better hint"' in figures.interval_bar(unclear, study.analysis, span)
+    assert 'class="dot worse hint"' in figures.interval_bar(unclear, loss, span)
+    assert 'class="dot open"' in figures.interval_bar(replace(unclear, low=-0.1), study.analysis, span)
+
+
+def test_the_interval_for_all_arms_is_drawn_thin_where_it_is_known(study):
+    effects = [e for e in study.analysis.effects if e.n]
+    assert str(figures.forest(study.analysis)).count('class="ci all"') == len(effects)
+    alone = tuple(replace(e, low_all=e.low, high_all=e.high) for e in effects)
+    assert 'class="ci all"' not in figures.forest(replace(study.analysis, effects=alone))
 
 
 def test_arms_are_told_apart_by_colour_and_dash():

@@ -1,5 +1,6 @@
 import math
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -38,9 +39,9 @@ def test_the_margin_and_zero_are_where_they_belong():
     assert f'x1="{at(0):.0f}" x2="{at(0):.0f}" y1="0" y2="26" class="zero"' in svg
 
 
-def test_a_dot_is_full_only_where_the_interval_excludes_zero():
-    assert "est full" in lane([mark(1, 0.5, 1.5)], SPAN, 0)
-    assert "est full" not in lane([mark(1, -0.5, 1.5)], SPAN, 0)
+def test_a_dot_is_full_only_where_the_verdict_claims_a_direction():
+    assert "est full" in lane([replace(mark(1, 0.5, 1.5), full=True)], SPAN, 0)
+    assert "est full" not in lane([mark(1, 0.5, 1.5)], SPAN, 0)
 
 
 def test_what_leaves_the_axis_ends_in_an_arrow():

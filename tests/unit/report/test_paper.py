@@ -167,7 +167,9 @@ def test_pairs_join_each_seed_and_show_its_difference(source):
 
 def test_nothing_is_told_by_colour_alone():
     assert len({str(dashes) for _, dashes in paper.LINES}) == len(paper.LINES) == paper.MOST["curves"] + 1
-    assert len({(marker, fill == "white") for _, marker, fill in paper.TONES.values()}) == 3
+    assert len({(marker, fill == "white") for _, marker, fill in paper.TONES.values()}) == 4
+    shown = [(marker, fill) for name, (_, marker, fill) in paper.TONES.items() if name != "open"]
+    assert len(set(shown)) == 4, "what is open holds zero, which its whisker shows"
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -47,7 +47,7 @@ def trained(manifest, sign=1.0):
     block = rng.normal(0, 1.5, len(SEEDS))
 
     def run(arm, seed):
-        accuracy = (88 + block[seed] + sign * GAINS[arm.label] + rng.normal(0, 0.3)) / 100
+        accuracy = (88 + block[seed] + sign * GAINS[arm.label] + rng.normal(0, 0.15)) / 100
         row = make_row(arm, seed, test_accuracy=accuracy, val_accuracy=accuracy)
         values = [accuracy * e / 5 for e in range(1, 6)]
         return StoredRun(

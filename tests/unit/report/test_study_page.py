@@ -120,7 +120,7 @@ def test_names_cannot_inject_markup(study_of):
     manifest = study.manifest.model_copy(
         update=dict.fromkeys(("study", "question", "scope", "command", "toml", "design", "created"), EVIL)
     )
-    analysis = replace(study.analysis, checks=((EVIL, False, EVIL),))
+    analysis = replace(study.analysis, checks=((EVIL, "fails", EVIL),))
     runs = study.runs.assign(reason=EVIL, device=EVIL, git_commit=EVIL, status="failed").iloc[:3]
     for shown in (study.runs, runs):
         html = render_study(manifest, analysis, shown, study.curves, [EVIL])
