@@ -93,9 +93,11 @@ class Run:
 
     @property
     def rate(self) -> str:
-        """The largest learning rate, in words."""
+        """What is known of the learning rate, in words: curves have it at the ends of epochs, when it may have fallen."""
         _, lr = self.curve("train", "lr")
-        return f"{lr.max():.3g}" if lr.size else "unknown"
+        asked = json.loads(self.row["spec"]).get("recipe", {}).get("lr")
+        words = [f"recipe.lr = {asked:g}"] if asked is not None else []
+        return ", ".join([*words, f"learning rate up to {lr.max():.3g} at the end of an epoch" if lr.size else ""]).strip(", ")
 
 
 def findings_of(run: Run) -> list[Finding]:
@@ -160,7 +162,7 @@ def _diverged(run: Run) -> Finding | None:
         "diverged",
         "problem",
         "The loss is not finite",
-        f"{reason}{before}; peak learning rate {run.rate}.",
+        f"{reason}{before}; {run.rate or 'learning rate unknown'}.",
         "Repeat with a tenth of recipe.lr. If that trains, the rate was too large: lower it or add warm-up or gradient "
         "clipping. If not, look at the loss of the first batch and at the precision.",
     )
@@ -188,7 +190,7 @@ def _at_chance(run: Run) -> Finding | None:
         "Nothing was learnt",
         f"The training loss ends at {level:.3g} (first epoch {loss[0]:.3g}, highest {loss.max():.3g}, "
         f"ln {classes} = {run.chance:.3g}); {accuracy:.1%} of {n} validation images are right, and guessing gets up to "
-        f"{most / n:.1%}; peak learning rate {run.rate}.",
+        f"{most / n:.1%}; {run.rate or 'learning rate unknown'}.",
         "Repeat with recipe.lr ten times larger, or ten times smaller if the loss rose. If both stay at chance, train "
         "on a few dozen images without augmentation: a network that cannot memorise those has a wrong loss, wrong "
         "labels or weights that get no gradient.",

@@ -248,7 +248,7 @@ class _Study:
                                      f"this is look {i + 1}.")  # fmt: skip
             written = yield from self._do(plan, r.name is not None)
             effects = written.loaded.analysis.effects
-            undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "no verdict"))
+            undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "suggestive", "no verdict"))
             if looks:
                 yield Looked(n, undecided)
             if not undecided:

@@ -56,13 +56,13 @@ def test_a_vanishing_learning_rate_leaves_the_network_at_chance():
 
     assert finding.severity == "problem"
     assert finding.evidence.startswith("All 2 runs")
-    assert "peak learning rate 1e-06" in finding.evidence
+    assert "recipe.lr = 1e-06, learning rate up to 1e-06 at the end of an epoch" in finding.evidence
 
 
 def test_a_learning_rate_that_destroys_the_network_without_a_nan_leaves_it_at_chance():
     finding = findings(*train([0], recipe={"lr": 20.0}))["at_chance"]
 
-    assert "peak learning rate 20" in finding.evidence
+    assert "recipe.lr = 20, learning rate up to 20 at the end of an epoch" in finding.evidence
 
 
 @pytest.mark.parametrize("schedule", ["step", "cosine"])

@@ -150,7 +150,7 @@ def test_a_run_that_diverged_says_only_that() -> None:
 def test_a_run_that_diverged_in_its_first_epoch_has_no_finite_loss_to_tell() -> None:
     lost = make_row(status="diverged", reason="the training loss is nan in epoch 1 of 20", val_accuracy=None)
     (finding,) = diagnose(lost, make_curves(train_loss=[math.nan], val_nll=[], val_accuracy=[]), CONTEXT)
-    assert finding.evidence.startswith("the training loss is nan in epoch 1 of 20; peak learning rate")
+    assert finding.evidence.startswith("the training loss is nan in epoch 1 of 20; learning rate")
 
 
 def test_a_metric_that_is_not_finite_is_a_divergence_even_in_a_finished_run() -> None:
