@@ -52,6 +52,7 @@ environment.globals |= {
     "agreement": words.agreement,
     "badges": BADGES,
     "by_reason": words.by_reason,
+    "chance": numbers.chance,
     "clear": numbers.clear_of_zero,
     "contents": contents,
     "decimals": numbers.decimals,

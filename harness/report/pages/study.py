@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from harness.analysis.outcomes import Outcomes
 from harness.analysis.rows import own_rows
+from harness.analysis.sweep import SHRUNK_FROM, Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Effect, Finding
 from harness.experiment import BASELINE
 from harness.report.drawings.cost import cost, front, options, told
@@ -122,7 +123,8 @@ class StudyPage:
     """The variables of the template: what was declared and found, and a section each; None or empty ones are left out.
 
     `forests` is the same drawing on a linear and on a logarithmic axis; `missing` are the arms that it lacks.
-    `variance` is a table whose rows have a text by heading. `by_images` are the effects whose pairs of runs are listed.
+    `sweep` is what many arms share. `variance` is a table whose rows have a text by heading. `by_images` are the
+    effects whose pairs of runs are listed.
     """
 
     manifest: Manifest
@@ -135,6 +137,7 @@ class StudyPage:
     preface: Sequence[str]
     answer: VerdictSection
     arms: ArmTable
+    sweep: Sweep | None
     forests: Sequence[Markup]
     missing: Sequence[str]
     design: DesignSection | None
@@ -151,6 +154,7 @@ class StudyPage:
     provenance: Sequence[tuple[str, str]]
     commands: Mapping[str, str]
     shown_pairs: int = SHOWN_PAIRS
+    shrunk_from: int = SHRUNK_FROM
 
 
 def render_study(
@@ -194,6 +198,7 @@ def render_study(
         preface=paragraphs(preface),
         answer=_answer(analysis, names),
         arms=arm_table(manifest, analysis, findings, commands),
+        sweep=sweep_of(analysis),
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
         missing=[e.arm for e in analysis.effects if e not in ranked],
         design=design_section(design, analysis) if design else None,

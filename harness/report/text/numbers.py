@@ -36,6 +36,13 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p is not None and p < 0.001 else number(p, 3)
 
 
+def chance(p: float) -> str:
+    """A chance or a share in whole percent; never a certainty."""
+    if 0.99 < p < math.inf:
+        return ">99 %"
+    return NONE if number(p) == NONE else f"{number(100 * p, 0)} %"
+
+
 def ratio(value: Ratio | None) -> str:
     """A ratio with its interval: "1.93× [1.90, 1.96]"."""
     if value is None or number(value.value) == NONE:
