@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.analysis.effects import t_interval
+from harness.analysis.inference import t_interval
 from harness.analysis.rows import Floats
 from harness.analysis.shrinkage import Halves, Shrunk, middle, mild, shrink, validate
 from harness.analysis.types import Analysis

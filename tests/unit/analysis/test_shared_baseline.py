@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from scipy.special import stdtrit
 
-from harness.analysis.effects import analyse, t_interval
+from harness.analysis.effects import analyse
+from harness.analysis.inference import t_interval
 from harness.analysis.shrinkage import mild
 from harness.store.reader import read_manifest, read_study
 

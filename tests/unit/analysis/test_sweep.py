@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.analysis.effects import analyse, t_interval
+from harness.analysis.effects import analyse
+from harness.analysis.inference import t_interval
 from harness.analysis.shrinkage import middle, mild, moderated, own_parts, posterior, shrink, validate
 from harness.analysis.sweep import Sweep, sweep_of
 from harness.store.reader import read_manifest, read_study
