@@ -93,11 +93,12 @@ class Run:
 
     @property
     def rate(self) -> str:
-        """What is known of the learning rate, in words: curves have it at the ends of epochs, when it may have fallen."""
+        """What is known of the learning rate, in words; curves have it at the ends of epochs, when it may have fallen."""
         _, lr = self.curve("train", "lr")
         asked = json.loads(self.row["spec"]).get("recipe", {}).get("lr")
         words = [f"recipe.lr = {asked:g}"] if asked is not None else []
-        return ", ".join([*words, f"learning rate up to {lr.max():.3g} at the end of an epoch" if lr.size else ""]).strip(", ")
+        words += [f"learning rate up to {lr.max():.3g} at the end of an epoch"] if lr.size else []
+        return ", ".join(words)
 
 
 def findings_of(run: Run) -> list[Finding]:

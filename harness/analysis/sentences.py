@@ -102,11 +102,11 @@ def _equivalence(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
 
 
 def _undecided(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
-    start, p = f"{effect.arm} %s on {setting.scope}: {_over(effect, evidence, setting)}", _tested(effect, setting)
+    found = f"on {setting.scope}: {_over(effect, evidence, setting)}, {_tested(effect, setting)}"
     limit = _limit(effect, setting)
     if limit:
         label = f"undecided (too few seeds for its test; p {_p(effect.p_holm)})"
-        return label, f"{start % 'is undecided'}, {p}; {limit}."
+        return label, f"{effect.arm} is undecided {found}; {limit}."
     could = f"could be {_signed(effect.low, setting)} to {_signed(effect.high, setting)}"
     mde, margin = f"{effect.mde:.2g} {_unit(setting)}".rstrip(), _margin(setting, _unit(setting))
     more = ""
@@ -116,7 +116,7 @@ def _undecided(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
         more = f"more than {N_MAX} seeds for {margin}"
     power = f"with 80 % power {_seeds(effect.n)} find effects from {mde}" + (f"; it takes {more}" if more else "")
     label = f"no detectable difference ({'; '.join(filter(None, (could, f'MDE {mde}', more)))})"
-    return label, f"{start % 'shows no detectable difference'}, {p}; {power}."
+    return label, f"{effect.arm} shows no detectable difference {found}; {power}."
 
 
 def _tested(effect: Effect, setting: Setting) -> str:

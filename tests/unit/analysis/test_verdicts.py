@@ -121,6 +121,12 @@ def test_an_unclear_result_says_what_it_could_be_and_what_it_takes_to_know() -> 
     assert "+0.31 points [-0.42, 1.04] over 10 seeds, p = 0.36" in answer.sentence
 
 
+def test_a_scope_may_hold_a_percent_sign() -> None:
+    noisy = "digits, 15% label noise"
+    assert noisy in verdict(UNCLEAR, scope=noisy).sentence
+    assert noisy in verdict(scope=noisy).sentence
+
+
 def test_no_seeds_are_asked_for_when_there_are_enough_or_never_will_be() -> None:
     assert "more" not in verdict(replace(UNCLEAR, mde=0.3, more_seeds=None)).label
     assert "more than 1000 seeds" in verdict(replace(UNCLEAR, mde=20.0, more_seeds=None)).label
