@@ -93,7 +93,7 @@ class Run:
 
     @property
     def rate(self) -> str:
-        """What is known of the learning rate, in words; curves have it at the ends of epochs, when it may have fallen."""
+        """What is known of the learning rate, in words; curves have it at ends of epochs, when it may have fallen."""
         _, lr = self.curve("train", "lr")
         asked = json.loads(self.row["spec"]).get("recipe", {}).get("lr")
         words = [f"recipe.lr = {asked:g}"] if asked is not None else []
