@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.text import numbers, words
+from harness.report.text import kinds, numbers, words
+from harness.tricks.kinds import KINDS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -51,6 +52,7 @@ environment.globals |= {
     "contents": contents,
     "decimals": numbers.decimals,
     "interval": numbers.interval,
+    "kinds_of_tricks": KINDS,
     "number": numbers.number,
     "p_value": numbers.p_value,
     "plural": numbers.plural,
@@ -58,6 +60,7 @@ environment.globals |= {
     "searched": words.searched,
     "shown": numbers.shown,
     "signed": numbers.signed,
+    "tally": kinds.tally,
     "told": words.told,
     "told_p": numbers.told_p,
     "typed": numbers.typed,

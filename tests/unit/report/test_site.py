@@ -22,7 +22,8 @@ ATOM = "{http://www.w3.org/2005/Atom}"
 SEEDS = range(6)
 CARDS = [
     {
-        "kind": "trick", "name": name, "family": "core", "summary": f"{name} in short", "formula": "L = x",
+        "trick": True, "kind": "addition",
+        "name": name, "family": "core", "summary": f"{name} in short", "formula": "L = x",
         "paper": "A 2020", "expect": "little", "differs": "nothing", "cost": 1.0, "excludes": {}, "version": 1,
         "hooks": ["batch"], "parameters": [],
     }

@@ -21,7 +21,8 @@ EVIL = '<script>alert("1")</script>'
 
 def trick(name, family="losses", **changed):
     return {
-        "kind": "trick", "name": name, "family": family, "summary": f"{name} in short", "formula": "L = x",
+        "trick": True, "kind": "addition",
+        "name": name, "family": family, "summary": f"{name} in short", "formula": "L = x",
         "paper": "A 2020, arXiv:2001.00001", "expect": "little", "differs": "nothing", "cost": 1.25, "excludes": {},
         "version": 3, "hooks": ["batch"], "parameters": [],
     } | changed  # fmt: skip
@@ -32,7 +33,14 @@ def parameter(**changed):
 
 
 def other(name, **changed):
-    return {"name": name, "family": "text", "kind": "protocol", "reason": "Because.", "command": ""} | changed
+    return {
+        "trick": False,
+        "name": name,
+        "family": "text",
+        "kind": "protocol",
+        "reason": "Because.",
+        "command": "",
+    } | changed
 
 
 def read(cards):
