@@ -43,7 +43,8 @@ def compare(plan: SearchPlan, winners: Mapping[str, Params | None], fingerprint:
     best = winners[BASELINE]
     if best is not None:
         tuned = [made.arm(arm, winners[arm.label]) for arm in plan.arms]
-        both = [made.arm(baseline, {}), made.arm(baseline, best).model_copy(update={"label": TUNED_BASELINE})]
+        again = made.arm(baseline, best).model_copy(update={"label": TUNED_BASELINE, "kind": "value"})
+        both = [made.arm(baseline, {}), again]
         manifests |= {"tuned": made.manifest("tuned", tuned), "tuning": made.manifest("tuning", both)}
     return Comparisons(manifests, tuple(made.specs.values()))
 
