@@ -58,6 +58,17 @@ def test_every_part_of_a_card_is_on_the_page():
         assert part in shown
 
 
+def test_a_card_says_its_kind_and_the_list_marks_what_is_no_addition():
+    page = read([trick("a", kind="fault"), trick("b")])
+    alone = Page(render_trick(trick("a", kind="fault"), TrickEvidence(), {"a"}))
+
+    assert page.text_of("a").startswith("a a in short fault")
+    assert "Kind fault: a known mistake" in page.text_of("a")
+    assert page.text_of("b").startswith("b b in short 1.25×")
+    assert "Kind addition: " in page.text_of("b")
+    assert "Kind fault" in " ".join(piece.strip() for piece in alone.pieces)
+
+
 def test_families_and_tricks_have_anchors_in_order():
     page = read([trick("b", "mixing"), trick("z"), trick("a")])
 
