@@ -53,7 +53,7 @@ RUN := set -f; $(BIN)/python -c "$$WITH_ARGS" $(BIN)
 HARNESS := $(RUN)/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-gpu test-slow test-oldest lint format new-trick clean
+.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-gpu test-slow test-oldest lint format new-trick cards clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -120,6 +120,9 @@ format: $(STAMP)  ## format the code
 
 new-trick: $(STAMP)  ## NAME=x FAMILY=y: write the skeleton of a trick and of its test
 	$(call takes,NAME FAMILY)@$(HARNESS) new-trick $(call names,NAME) $(call names,FAMILY)
+
+cards: $(STAMP)  ## write harness/tricks/index.json again, after a card changed
+	$(call takes,)@$(BIN)/python -m harness.tricks.index
 
 clean:  ## remove .venv and caches, not results
 	rm -rf .venv $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis

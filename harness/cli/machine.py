@@ -57,3 +57,4 @@ def new_trick(
 
     for path in new_trick(name, family, Path.cwd()):
         typer.echo(f"wrote {path.relative_to(Path.cwd())}")
+    typer.echo("when its card is written, `make cards` adds it to harness/tricks/index.json")

@@ -160,6 +160,7 @@ def _size(count: int) -> str:
 def tricks(
     name: Annotated[str | None, typer.Argument(help="Show the card of one trick.")] = None,
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, for example removal.")] = None,
     plugin: Plugins = None,
     html: Annotated[
         Path | None, typer.Option(help="Write all cards as a page, for example reports/tricks.html.")
@@ -182,10 +183,13 @@ def tricks(
         else:
             _print_card(card(name))
         return
-    listed = [c for c in cards() if family in (None, c["family"])]
-    if not listed:
-        known = sorted({str(c["family"]) for c in cards()})
-        raise UserError(f"--family {family}: no such family. Known: {', '.join(known)}")
+    listed = cards()
+    for key, wanted in (("family", family), ("kind", kind)):
+        known = sorted({str(c[key]) for c in listed})
+        listed = [c for c in listed if wanted in (None, c[key])]
+        if not listed:
+            there = f" in the family {family}" if key == "kind" and family else ""
+            raise UserError(f"--{key} {wanted}: no such {key}{there}. Known: {', '.join(known)}")
     if html is not None:
         from harness.report.pages.tricks import write_tricks
 
@@ -201,6 +205,8 @@ def _print_cards(listed: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from harness.tricks.kinds import ADDITION
+
     console = Console()
 
     def show(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -213,12 +219,15 @@ def _print_cards(listed: list[dict[str, Any]]) -> None:
             last = row[0]
         console.print(out)
 
-    tricks = [c for c in listed if c["kind"] == "trick"]
-    others = [c for c in listed if c["kind"] != "trick"]
+    def does(c: dict[str, Any]) -> str:
+        return str(c["summary"]) + ("" if c["kind"] == ADDITION else f" ({c['kind']})")
+
+    tricks = [c for c in listed if c["trick"]]
+    others = [c for c in listed if not c["trick"]]
     if tricks:
         show(
             ("family", "trick", "cost", "what it does", "not with"),
-            [(c["family"], c["name"], f"{c['cost']:.2f}x", c["summary"], ", ".join(c["excludes"])) for c in tricks],
+            [(c["family"], c["name"], f"{c['cost']:.2f}x", does(c), ", ".join(c["excludes"])) for c in tricks],
         )
         console.print(f"{len(tricks)} tricks. `harness tricks NAME` shows a card.", highlight=False)
     if others:
@@ -235,8 +244,10 @@ def _print_card(c: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from harness.tricks.kinds import KINDS
+
     console = Console(highlight=False)
-    if c["kind"] != "trick":
+    if not c["trick"]:
         console.print(f"[bold]{c['name']}[/bold]  ({c['family']}, no trick here: {c['kind']})")
         console.print(c["reason"])
         if c["command"]:
@@ -248,6 +259,7 @@ def _print_card(c: dict[str, Any]) -> None:
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(overflow="fold")
+    facts.add_row("kind", f"{c['kind']}: {KINDS[c['kind']]}")
     for key in ("summary", "formula", "paper", "differs", "expect", "measured"):
         if c[key]:
             facts.add_row(key, c[key])

@@ -96,7 +96,7 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
         else:
             left_out.append(f"{page.name}.html: it compares what is left out")
     _check_names([*studies, *searches, *(page.name for page in asked)])
-    known = {c["name"] for c in cards if c["kind"] == "trick"}
+    known = {c["name"] for c in cards if c["trick"]}
     loaded = {name: _lean(write_report(folder, reports, linked=known)[1]) for name, folder in studies.items()}
     for name, study in loaded.items():
         write_page(reports / f"{name}.csv", to_csv(study.analysis))
@@ -112,7 +112,7 @@ def write_site(results: Path, reports: Path, cards: Sequence[Card]) -> Site:
     evidence = gather(origins)
     write_tricks(cards, reports / "tricks.html", evidence, root="")
     for card in cards:
-        if card["kind"] == "trick":
+        if card["trick"]:
             write_trick(card, evidence.get(card["name"], TrickEvidence()), known, reports / "tricks")
     write_page(reports / "index.html", render_index(entries, known, evidence))
     write_page(reports / "feed.xml", feed(entries))

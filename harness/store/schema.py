@@ -154,7 +154,8 @@ class ArmPlan(_Record):
     """One arm of a study: its label, tricks with hyperparameters, and the run of each seed.
 
     `skipped` is the reason why the arm cannot run, or None. `cost` is the expected step time from the cards.
-    `identity` is that of the arm's runs; empty in studies of earlier versions, whose rows have none.
+    `identity` is that of the arm's runs; empty in studies of earlier versions, whose rows have none. `kind` is what its
+    tricks do to the baseline (`harness.tricks.kinds`); empty in studies of earlier versions.
     """
 
     label: str
@@ -164,6 +165,7 @@ class ArmPlan(_Record):
     summary: str = ""
     cost: float = 1.0
     identity: str = ""
+    kind: str = ""
 
 
 class MetricSpec(_Record):

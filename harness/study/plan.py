@@ -23,6 +23,7 @@ from harness.study.designs import ArmNames, Design, PlannedArm, arms_of, parse_a
 from harness.training.session import Place
 from harness.tricks import registry
 from harness.tricks.contract import Trick
+from harness.tricks.kinds import joint_kind
 from harness.tricks.stack import Stack, conflicts
 from harness.values import canonical, shown
 from harness.version import __version__
@@ -138,6 +139,7 @@ def make_plan(
             summary="; ".join(tricks[n].info.summary for n in arm.names),
             cost=costs[arm.label],
             identity=registry.identify(spec_of(experiment, arms[arm.label], 0), images).short,
+            kind=joint_kind(tricks[n].info.kind for n in arm.names),
         )
         for arm in made.arms
     )

@@ -28,6 +28,7 @@ from harness.training.loop import Clock, train
 from harness.training.session import Place, Session, set_up
 from harness.tricks import registry
 from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Run, Search, TrainingSet, Trick
+from harness.tricks.kinds import KINDS
 
 
 def tiny_batch(n: int = 8, classes: int = 10, channels: int = 1, size: int = 8, seed: int = 0) -> Batch:
@@ -176,6 +177,7 @@ class TrickConformance:
             info.differs,
         ):
             assert text.strip()
+        assert info.kind in KINDS
         assert info.cost > 0
         assert info.version >= 1
         assert all(reason.strip() for reason in info.excludes.values())

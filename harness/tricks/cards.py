@@ -9,9 +9,9 @@ from harness.tricks.not_applicable import known_names
 
 
 def card(name: str) -> dict[str, Any]:
-    """What is known about a name, as plain data; `kind` says what it is.
+    """What is known about a name, as plain data; `trick` says whether it is a trick here.
 
-    A trick (kind "trick"): its `Info` and, for each hyperparameter, its default, valid domain and search range.
+    A trick: its `Info` and, for each hyperparameter, its default, valid domain and search range.
     Another known name (see `harness.tricks.not_applicable`): name, family, kind, reason and command.
 
     Raises:
@@ -51,8 +51,8 @@ def card(name: str) -> dict[str, Any]:
         )  # fmt: skip
     info = cls.info
     return {
+        "trick": True,
         **info._asdict(),
-        "kind": "trick",
         "excludes": dict(info.excludes),
         "hooks": [h for h in HOOKS if getattr(cls, h) is not getattr(Trick, h)],
         "parameters": parameters,
@@ -62,10 +62,10 @@ def card(name: str) -> dict[str, Any]:
 def others() -> dict[str, dict[str, Any]]:
     """Known names that are no trick here, by name; without those that a trick took."""
     taken = set(registry.names())
-    return {row.name: row.model_dump() for row in known_names() if row.name not in taken}
+    return {row.name: {"trick": False, **row.model_dump()} for row in known_names() if row.name not in taken}
 
 
 def cards() -> list[dict[str, Any]]:
     """All tricks and then all other known names, each by family and name."""
     listed = [*(card(n) for n in registry.names()), *others().values()]
-    return sorted(listed, key=lambda c: (c["kind"] != "trick", c["family"], c["name"]))
+    return sorted(listed, key=lambda c: (not c["trick"], c["family"], c["name"]))

@@ -29,6 +29,7 @@ from harness.data.types import DataInfo as DataInfo
 from harness.data.types import Invariances as Invariances
 from harness.data.types import TrainingSet as TrainingSet
 from harness.experiment import Recipe, RunSpec, TrickSpec
+from harness.tricks.kinds import TrickKind
 from harness.values import Strict, canonical
 
 if TYPE_CHECKING:
@@ -126,9 +127,10 @@ class Choice(tuple[Any, ...]):
 class Info(NamedTuple):
     """A trick's card.
 
-    `differs` says what this code does otherwise than the paper. `cost` is the expected time of a training
-    step in multiples of the baseline's. `excludes` maps the names of tricks that cannot be combined with
-    this one to the reason. `version` is bumped when the trick's numbers change; it enters the run id.
+    `kind` says what the trick does to the baseline (`harness.tricks.kinds`); headlines count additions. `differs` says
+    what this code does otherwise than the paper. `cost` is the expected time of a training step in multiples of the
+    baseline's. `excludes` maps the names of tricks that cannot be combined with this one to the reason. `version` is
+    bumped when the trick's numbers change; it enters the run id.
     `measured` says why our own studies contradict `expect`, with the figures that show it, their n and intervals.
     `eager` says what a step reads on the host that changes from step to step; empty when there is nothing, so that
     a step can be captured as a CUDA graph and replayed.
@@ -146,6 +148,7 @@ class Info(NamedTuple):
     version: int = 1
     measured: str = ""
     eager: str = ""
+    kind: TrickKind = "addition"
 
 
 class NotApplicable(Exception):

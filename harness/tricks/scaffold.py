@@ -32,6 +32,7 @@ class CLASS(Trick):
     info: ClassVar = Info(
         name="NAME",
         family="FAMILY",
+        kind="addition",  # or what else it does to the baseline: harness/tricks/kinds.py
         summary="a few words for the list",
         paper="Authors year, arXiv:0000.00000",
         formula="x = (1 - strength) x",

@@ -43,7 +43,8 @@ def compare(plan: SearchPlan, winners: Mapping[str, Params | None], fingerprint:
     best = winners[BASELINE]
     if best is not None:
         tuned = [made.arm(arm, winners[arm.label]) for arm in plan.arms]
-        both = [made.arm(baseline, {}), made.arm(baseline, best).model_copy(update={"label": TUNED_BASELINE})]
+        again = made.arm(baseline, best).model_copy(update={"label": TUNED_BASELINE, "kind": "value"})
+        both = [made.arm(baseline, {}), again]
         manifests |= {"tuned": made.manifest("tuned", tuned), "tuning": made.manifest("tuning", both)}
     return Comparisons(manifests, tuple(made.specs.values()))
 
@@ -59,7 +60,10 @@ class _Maker:
         """An arm with some values, or one that is left out because no trial of it was completed."""
         if params is None:
             return ArmPlan(
-                label=arm.label, tricks={t: {} for t in arm.tricks}, skipped="no trial of the search was completed"
+                label=arm.label,
+                tricks={t: {} for t in arm.tricks},
+                skipped="no trial of the search was completed",
+                kind=arm.kind,
             )
         experiment, resolved = settle(self.plan.experiment, arm.tricks, params)
         specs = [spec_of(experiment, resolved, seed) for seed in self.plan.fresh_seeds]
@@ -72,6 +76,7 @@ class _Maker:
             summary="; ".join(filter(None, [arm.summary, values])),
             cost=arm.cost,
             identity=self.plan.identity(arm).short,
+            kind=arm.kind,
         )
 
     def manifest(self, name: str, arms: Sequence[ArmPlan]) -> Manifest:

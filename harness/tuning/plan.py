@@ -16,6 +16,7 @@ from harness.study.designs import ArmNames, parse_arm
 from harness.study.plan import checked_name, study_name
 from harness.tricks import registry
 from harness.tricks.contract import DataInfo
+from harness.tricks.kinds import joint_kind
 from harness.tricks.stack import Stack
 from harness.tuning.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
 from harness.tuning.space import Params, Value, settle, space_of
@@ -32,6 +33,7 @@ class SearchedArm:
     trials: int
     summary: str
     cost: float
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,7 @@ def plan_search(
             trials=_budget(sampler, space, trials, len(first)),
             summary="; ".join(t.info.summary for t in made),
             cost=math.prod(t.info.cost for t in made),
+            kind=joint_kind(t.info.kind for t in made),
         )
         arms.append(arm)
         notes += [*said, *_short(arm, trials)]

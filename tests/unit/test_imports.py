@@ -18,10 +18,12 @@ LONGEST = 400
 
 VALUES = {"errors", "values", "experiment", "identity", "version"}
 OUTSIDE = {"cpus", *VALUES}
+CARDS = {"tricks.index", "tricks.kinds"}
+"""What is known of tricks without torch."""
 ALLOWED = {
     "analysis": {"analysis", "store", "metrics", "errors"},
     "store": {"store", "metrics", "identity", "errors"},
-    "report": {"report", "analysis", "store", "metrics", "errors", "experiment", "values"},
+    "report": {"report", "analysis", "store", "metrics", "errors", "experiment", "values", *CARDS},
     "models": {"models", "data.types", "rng", "errors", "experiment"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},

@@ -13,6 +13,7 @@ from harness.report.drawings.lanes import declared_margin, drawable, effect_span
 from harness.report.text.numbers import clear_of_zero, decimals, in_unit, sort_key
 from harness.report.text.tables import Column, columns, effect_rows
 from harness.store.schema import Manifest
+from harness.tricks.kinds import ADDITION
 
 FIRST = ("arm", "kind", "effect", "low", "wins", "n", "p", "p_holm")
 """Columns that come first, so that a narrow window shows them without scrolling."""
@@ -22,7 +23,8 @@ FIRST = ("arm", "kind", "effect", "low", "wins", "n", "p", "p_holm")
 class ArmRow:
     """One arm, or the baseline; a cell has its column's key, text, sort key and drawing, or an empty text for none.
 
-    `strong` where the interval excludes zero; `flags` are problems and warnings with their numbers on the page.
+    `kind` is that of its verdict, `does` that of its tricks. `strong` where the interval excludes zero; `flags` are
+    problems and warnings with their numbers on the page.
     """
 
     arm: str
@@ -35,6 +37,7 @@ class ArmRow:
     strong: bool
     flags: Sequence[tuple[int, Finding]]
     command: str | None
+    does: str
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,12 @@ def arm_table(
     analysis: Analysis,
     findings: Sequence[tuple[Finding, Sequence[str]]],
     commands: Mapping[str, str],
+    kinds: Mapping[str, str],
 ) -> ArmTable:
-    """The ablation table with what only the page needs; its numbers are those of `effect_rows`."""
+    """The ablation table with what only the page needs; its numbers are those of `effect_rows`.
+
+    `kinds` says of each arm what it does to the baseline.
+    """
     by_key = {c.key: c for c in columns(analysis)}
     # The seeds stand beside the interval that sums them up.
     found = [by_key[key] for key in dict.fromkeys((*(k for k in FIRST if k in by_key), *by_key))]
@@ -78,6 +85,7 @@ def arm_table(
                 strong=clear_of_zero(values["low"], values["high"]),
                 flags=flags.get(values["arm"], ()),
                 command=commands.get(values["arm"]),
+                does=kinds.get(values["arm"], ADDITION),
             )
         )
     return ArmTable(

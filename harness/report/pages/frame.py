@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from harness.analysis.types import GAINS, LOSSES
 from harness.analysis.verdicts import MANY
-from harness.report.text import numbers, words
+from harness.report.text import kinds, numbers, words
+from harness.tricks.kinds import KINDS
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -58,6 +59,7 @@ environment.globals |= {
     "decimals": numbers.decimals,
     "gains": GAINS,
     "interval": numbers.interval,
+    "kinds_of_tricks": KINDS,
     "losses": LOSSES,
     "many": MANY,
     "number": numbers.number,
@@ -67,6 +69,7 @@ environment.globals |= {
     "searched": words.searched,
     "shown": numbers.shown,
     "signed": numbers.signed,
+    "tally": kinds.tally,
     "told": words.told,
     "told_p": numbers.told_p,
     "typed": numbers.typed,

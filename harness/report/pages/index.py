@@ -16,6 +16,7 @@ from harness.errors import UserError
 from harness.report.evidence import Origin, TrickEvidence
 from harness.report.load import Loaded
 from harness.report.pages.frame import BADGES, render
+from harness.report.text.kinds import directed, headline, kinds_of
 from harness.report.text.numbers import plural
 from harness.store.schema import SearchRecord
 
@@ -26,8 +27,10 @@ ATOM = "http://www.w3.org/2005/Atom"
 class IndexEntry:
     """A study, search or comparison as the index lists it.
 
-    `counts` has the arms of each kind of verdict, in the order in which verdicts are told; `gains` and `losses` are the
-    arms whose verdict has a direction. `created` is a time in UTC. `table` is the address of a study's table as CSV.
+    `counts` has the arms of each kind of verdict, in the order in which verdicts are told, and `gains` and `losses` are
+    the arms whose verdict has a direction: of the additions, or of all arms where none is one. `rest` tells of the
+    other arms, `other_gains` and `other_losses` name them; `found` are the verdicts of all arms. `created` is a time in
+    UTC. `table` is the address of a study's table as CSV.
     """
 
     kind: str
@@ -41,6 +44,10 @@ class IndexEntry:
     counts: Mapping[str, int]
     gains: Sequence[str] = ()
     losses: Sequence[str] = ()
+    rest: str = ""
+    other_gains: Sequence[str] = ()
+    other_losses: Sequence[str] = ()
+    found: Sequence[str] = ()
     table: str = ""
 
     @property
@@ -89,7 +96,8 @@ def study_entry(origin: Origin) -> IndexEntry:
         UserError: its declaration has no time; so for the other kinds.
     """
     manifest, analysis = origin.loaded.manifest, origin.loaded.analysis
-    kinds = Counter(e.verdict.kind for e in analysis.effects)
+    told = headline(analysis.effects, kinds_of(manifest))
+    kinds, others = (Counter(e.verdict.kind for e in effects) for effects in (told.counted, told.others))
     arms = sum(bool(arm.tricks) for arm in manifest.arms)
     design = manifest.design.replace("_", " ")
     return IndexEntry(
@@ -102,8 +110,12 @@ def study_entry(origin: Origin) -> IndexEntry:
         experiment=manifest.experiment,
         size=f"{design}, {plural(arms, 'arm')} × {plural(len(manifest.seeds), 'seed')}",
         counts={kind: kinds[kind] for kind in BADGES if kinds[kind]},  # type: ignore[index]
-        gains=[e.arm for e in analysis.effects if e.verdict.kind in GAINS],
-        losses=[e.arm for e in analysis.effects if e.verdict.kind in LOSSES],
+        gains=directed(told.counted, GAINS),
+        losses=directed(told.counted, LOSSES),
+        rest=told.rest,
+        other_gains=directed(told.others, GAINS),
+        other_losses=directed(told.others, LOSSES),
+        found=[kind for kind in BADGES if kind in kinds | others],
         table=href(origin.name, "csv"),
     )
 
@@ -152,7 +164,7 @@ def render_index(entries: Sequence[IndexEntry], tricks: Collection[str], evidenc
     page = IndexPage(
         kinds=[(kind, [e for e in entries if e.kind == kind]) for kind in ("study", "comparison", "search")],
         experiments=sorted({e.experiment for e in entries if e.experiment}),
-        verdicts=[kind for kind in BADGES if any(kind in e.counts for e in entries)],
+        verdicts=[kind for kind in BADGES if any(kind in e.found for e in entries)],
         tricks=tricks,
         measured=sum(any(m.effect.n for m in e.alone) for name, e in evidence.items() if name in tricks),
     )
@@ -181,7 +193,7 @@ def feed(entries: Sequence[IndexEntry]) -> bytes:
         element(entry, "id", _urn(e.kind, e.name, e.created.isoformat()))
         element(entry, "updated", _stamp(e.created))
         element(entry, "link", rel="alternate", type="text/html", href=e.page)
-        element(entry, "summary", ". ".join(filter(None, (e.verdicts, e.size, e.scope))))
+        element(entry, "summary", ". ".join(filter(None, (e.verdicts, e.rest.removesuffix("."), e.size, e.scope))))
     ElementTree.indent(root)
     return b"%s\n" % ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
 

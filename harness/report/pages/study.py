@@ -29,6 +29,7 @@ from harness.report.pages.outcomes import OutcomesSection, class_names, outcomes
 from harness.report.pages.provenance import LostRuns, lost_runs, provenance
 from harness.report.pages.writing import write_page
 from harness.report.text.commands import arm_commands
+from harness.report.text.kinds import Headline, headline, kinds_of
 from harness.report.text.numbers import clear_of_zero, confidence, decimals, margin_of, metric_name
 from harness.report.text.references import ArmCheck, Direction, check, count
 from harness.report.text.tables import variance_rows
@@ -46,15 +47,16 @@ TOLD_ARMS = 8
 
 @dataclass(frozen=True)
 class VerdictSection:
-    """The verdicts, in the order in which they are told, and by kind.
+    """The verdicts, in the order in which they are told, and by kind of verdict.
 
-    `family` is how many p values were corrected together. `found_from` is the effect that half of the undecided arms
-    would have shown, or None where nothing is undecided. `apart` are the arms whose test and interval for all arms at
-    once say different things.
+    `headline` counts the additions, and the arms of other kinds apart. `family` is how many p values were corrected
+    together. `found_from` is the effect that half of the undecided arms would have shown, or None where nothing is
+    undecided. `apart` are the arms whose test and interval for all arms at once say different things.
     """
 
     verdicts: Sequence[Effect]
     kinds: Sequence[tuple[str, Sequence[Effect]]]
+    headline: Headline
     family: int
     found_from: float | None
     folded: bool
@@ -186,7 +188,7 @@ def render_study(
     runs = own_rows(runs, manifest)
     ranked = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
     names = list(dict.fromkeys([BASELINE, *(e.arm for e in ranked), *(a.label for a in manifest.arms)]))
-    commands = arm_commands(manifest)
+    commands, kinds = arm_commands(manifest), kinds_of(manifest)
     page = StudyPage(
         manifest=manifest,
         analysis=analysis,
@@ -196,8 +198,8 @@ def render_study(
         digits=decimals(analysis),
         linked=linked,
         preface=paragraphs(preface),
-        answer=_answer(analysis, names),
-        arms=arm_table(manifest, analysis, findings, commands),
+        answer=_answer(analysis, names, kinds),
+        arms=arm_table(manifest, analysis, findings, commands, kinds),
         sweep=sweep_of(analysis),
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
         missing=[e.arm for e in analysis.effects if e not in ranked],
@@ -243,13 +245,18 @@ def write_report(
     return write_page(reports / f"{study_dir.name}.html", html), loaded
 
 
-def _answer(analysis: Analysis, names: Sequence[str]) -> VerdictSection:
-    told = sorted(analysis.effects, key=lambda e: (list(BADGES).index(e.verdict.kind), names.index(e.arm)))
+def _answer(analysis: Analysis, names: Sequence[str], of_arms: Mapping[str, str]) -> VerdictSection:
+    groups = list(dict.fromkeys(of_arms.values()))
+    told = sorted(
+        analysis.effects,
+        key=lambda e: (list(BADGES).index(e.verdict.kind), groups.index(of_arms[e.arm]), names.index(e.arm)),
+    )
     kinds = dict.fromkeys(e.verdict.kind for e in told)
     sizes = [e.mde for e in told if e.verdict.kind == "undecided" and math.isfinite(e.mde)]
     return VerdictSection(
         verdicts=told,
         kinds=[(kind, [e for e in told if e.verdict.kind == kind]) for kind in kinds],
+        headline=headline(told, of_arms),
         family=analysis.family,
         found_from=median(sizes) if sizes else None,
         folded=len(told) > TOLD_ARMS,

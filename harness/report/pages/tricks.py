@@ -83,13 +83,13 @@ def render_tricks(
     """The page of all cards.
 
     Args:
-        cards: plain data as `harness tricks --json` prints it; those of kind "trick" come first on the page, by family,
-            and the others in a table after them.
+        cards: plain data as `harness tricks --json` prints it; tricks come first on the page, by family, and other
+            known names in a table after them.
         evidence: what studies say, by trick; None where no study is at hand.
         root: where the site's index is from here, or None outside a site; inside, each trick has a page of its own.
     """
-    tricks = sorted((c for c in cards if c["kind"] == "trick"), key=lambda c: (c["family"], c["name"]))
-    others = sorted((c for c in cards if c["kind"] != "trick"), key=lambda c: (c["family"], c["name"]))
+    tricks = sorted((c for c in cards if c["trick"]), key=lambda c: (c["family"], c["name"]))
+    others = sorted((c for c in cards if not c["trick"]), key=lambda c: (c["family"], c["name"]))
     page = TricksPage(
         root=root,
         families=[(family, list(found)) for family, found in groupby(tricks, key=lambda c: c["family"])],
@@ -115,7 +115,7 @@ def render_trick(card: Card, evidence: TrickEvidence, tricks: Collection[str], r
     """The page of one trick: what studies found, what was published, and its card.
 
     Args:
-        card: of kind "trick", as plain data.
+        card: of a trick, as plain data.
         evidence: what studies say of it.
         tricks: names that have a page beside this one.
         root: where the site's index is from here.

@@ -54,6 +54,7 @@ class BatchNorm(Trick):
     info: ClassVar = Info(
         name="batch_norm",
         family="architecture",
+        kind="removal",
         summary="take batch normalisation away, replace it, or change its constants",
         paper=(
             "Ioffe, Szegedy 2015, arXiv:1502.03167; layer: Ba, Kiros, Hinton 2016, arXiv:1607.06450; instance: "

@@ -25,6 +25,7 @@ class InputStandardization(Trick):
     info: ClassVar = Info(
         name="input_standardization",
         family="architecture",
+        kind="removal",
         summary="feed pixels that are not standardised, or by other constants",
         paper="LeCun, Bottou, Orr, Mueller 1998 (Efficient BackProp)",
         formula=(

@@ -31,6 +31,7 @@ class Relu(Trick):
     info: ClassVar = Info(
         name="relu",
         family="architecture",
+        kind="removal",
         summary="replace the rectifier by another activation",
         paper=(
             "Nair, Hinton 2010 (ICML); silu: Elfwing, Uchibe, Doya 2017, arXiv:1702.03118, Ramachandran, Zoph, Le "

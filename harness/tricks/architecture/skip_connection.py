@@ -27,6 +27,7 @@ class SkipConnection(Trick):
     info: ClassVar = Info(
         name="skip_connection",
         family="architecture",
+        kind="removal",
         summary="remove the shortcuts of residual blocks",
         paper="He, Zhang, Ren, Sun 2015, arXiv:1512.03385",
         formula="a block computes act(F(x)) in place of act(F(x) + shortcut(x))",

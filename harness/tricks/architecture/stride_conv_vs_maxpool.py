@@ -27,6 +27,7 @@ class StrideConvVsMaxpool(Trick):
     info: ClassVar = Info(
         name="stride_conv_vs_maxpool",
         family="architecture",
+        kind="removal",
         summary="downsample by pooling, not by stride",
         paper="Springenberg, Dosovitskiy, Brox, Riedmiller 2014, arXiv:1412.6806",
         formula="conv(x, stride s) becomes conv(pool_s(x), stride 1) in residual blocks, with the same weights",

@@ -21,6 +21,7 @@ class TanhHidden(Trick):
     info: ClassVar = Info(
         name="tanh_hidden",
         family="architecture",
+        kind="removal",
         summary="tanh in place of ReLU, with Xavier initialisation",
         paper="LeCun, Bottou, Orr, Mueller 1998 (Efficient BackProp); Glorot, Bengio 2010 (AISTATS)",
         formula="act(x) = tanh(x); weights N(0, 2 gain^2 / (fan_in + fan_out)) but for the head, biases 0",

@@ -14,6 +14,7 @@ class Placebo(Trick):
     info: ClassVar = Info(
         name="placebo",
         family="control",
+        kind="control",
         summary="redraw every random stream but the split: the noise floor of the study",
         paper="none; an A/A test",
         formula="the streams init, order and augment are seeded from another seed",

@@ -34,6 +34,7 @@ class BatchSize(Trick):
     info: ClassVar = Info(
         name="batch_size",
         family="core",
+        kind="value",
         summary="another batch size",
         paper="Masters, Luschi 2018, arXiv:1804.07612; Keskar et al. 2016, arXiv:1609.04836",
         formula="B = size; gradient noise has variance proportional to 1 / B",

@@ -13,6 +13,7 @@ class ErmBaseline(Trick):
     info: ClassVar = Info(
         name="erm_baseline",
         family="core",
+        kind="control",
         summary="nothing: the control that must come out inactive",
         paper="Vapnik 1998, Statistical Learning Theory; baseline recipe He et al. 2015, arXiv:1512.03385",
         formula="minimise the mean of the loss over the training examples",

@@ -25,6 +25,7 @@ class LinearLrScaling(Trick):
     info: ClassVar = Info(
         name="linear_lr_scaling",
         family="core",
+        kind="value",
         summary="learning rate proportional to the batch size",
         paper="Goyal et al. 2017, arXiv:1706.02677; square root: Krizhevsky 2014, arXiv:1404.5997",
         formula="lr = lr_ref B / B_ref, or lr_ref sqrt(B / B_ref), where lr_ref is the rate of the recipe",

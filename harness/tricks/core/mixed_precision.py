@@ -22,6 +22,7 @@ class MixedPrecision(Trick):
     info: ClassVar = Info(
         name="mixed_precision",
         family="core",
+        kind="protocol",
         summary="forward and backward in 16 bits",
         paper="Micikevicius et al. 2017, arXiv:1710.03740",
         formula="autocast of the forward pass; fp16: backward of s L, gradients / s, s halves on overflow",

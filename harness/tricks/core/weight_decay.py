@@ -38,6 +38,7 @@ class WeightDecay(Trick):
     info: ClassVar = Info(
         name="weight_decay",
         family="core",
+        kind="value",
         summary="shrink the weights a little at every update",
         paper="Krogh, Hertz 1991 (NeurIPS 4); Loshchilov, Hutter 2017, arXiv:1711.05101",
         formula="coupled: g = g + wd w before the update; decoupled: w = (1 - lr wd) w before the update",

@@ -58,6 +58,7 @@ class PseudoLabel(Trick):
     info: ClassVar = Info(
         name="pseudo_label",
         family="distillation",
+        kind="protocol",
         summary="hide most labels and learn the own certain guesses instead",
         paper="Lee 2013, ICML workshop WREPL; threshold Sohn et al. 2020, arXiv:2001.07685",
         formula=(

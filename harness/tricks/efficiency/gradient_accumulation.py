@@ -24,6 +24,7 @@ class GradientAccumulation(Trick):
     info: ClassVar = Info(
         name="gradient_accumulation",
         family="efficiency",
+        kind="protocol",
         summary="one update from k smaller passes, to save memory",
         paper="none; common practice, described in Goyal et al. 2017, arXiv:1706.02677, section 3",
         formula="g = sum over k micro-batches of n_i / N grad L_i, with n_i images of the batch's N; one update",

@@ -74,6 +74,7 @@ class GradientCheckpointing(Trick):
     info: ClassVar = Info(
         name="gradient_checkpointing",
         family="efficiency",
+        kind="protocol",
         summary="recompute activations in the backward pass, to save memory",
         paper="Chen, Xu, Zhang, Guestrin 2016, arXiv:1604.06174",
         formula="keep each segment's input; in the backward pass run the segment again and use its activations",

@@ -50,6 +50,7 @@ class InferenceFusion(Trick):
     info: ClassVar = Info(
         name="inference_fusion",
         family="efficiency",
+        kind="protocol",
         summary="fold batch normalisation into convolutions after training",
         paper="Ioffe, Szegedy 2015, arXiv:1502.03167; as part of RepVGG Ding et al. 2021, arXiv:2101.03697",
         formula="w' = w gamma / sqrt(var + eps), b' = beta + (b - mean) gamma / sqrt(var + eps), for each channel out",

@@ -33,6 +33,7 @@ class LogSoftmaxCe(Trick):
     info: ClassVar = Info(
         name="log_softmax_ce",
         family="losses",
+        kind="fault",
         summary="a fault arm: the softmax taken twice, or its logarithm taken naively",
         paper="folklore; on the log-sum-exp: Blanchard, Higham, Higham 2019, arXiv:1909.03469",
         formula=(

@@ -52,6 +52,7 @@ class LrRangeTest(Trick):
     info: ClassVar = Info(
         name="lr_range_test",
         family="optimization",
+        kind="value",
         summary="find the peak learning rate by a short sweep before training",
         paper="Smith 2015, arXiv:1506.01186; rules: Howard, Gugger 2020, arXiv:2002.04688",
         formula=(

@@ -19,6 +19,7 @@ class TrainLonger(Trick):
     info: ClassVar = Info(
         name="train_longer",
         family="optimization",
+        kind="protocol",
         summary="more epochs, with the schedule stretched over them",
         paper="Hoffer, Hubara, Soudry 2017, arXiv:1705.08741",
         formula="epochs' = round(factor epochs), at least one; lr'(t factor) = lr(t)",

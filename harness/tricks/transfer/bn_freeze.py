@@ -17,6 +17,7 @@ class BnFreeze(Trick):
     info: ClassVar = Info(
         name="bn_freeze",
         family="transfer",
+        kind="fine-tuning",
         summary="stop batch norms from following the batch",
         paper="fastai (bn_freeze); He, Zhang, Ren, Sun 2015, arXiv:1512.03385, appendix A",
         formula=(

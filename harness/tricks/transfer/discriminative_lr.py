@@ -31,6 +31,7 @@ class DiscriminativeLr(Trick):
     info: ClassVar = Info(
         name="discriminative_lr",
         family="transfer",
+        kind="fine-tuning",
         summary="lower learning rates for lower layers",
         paper="Howard, Ruder 2018, arXiv:1801.06146; as layer decay Bao, Dong, Piao, Wei 2021, arXiv:2106.08254",
         formula="lr_l = lr d^(L - l) for depth l, L the head, at every step of the schedule",

@@ -19,6 +19,7 @@ class FreezeLayers(Trick):
     info: ClassVar = Info(
         name="freeze_layers",
         family="transfer",
+        kind="fine-tuning",
         summary="leave the lower stages as they are",
         paper="Yosinski, Clune, Bengio, Lipson 2014, arXiv:1411.1792",
         formula=(

@@ -22,6 +22,7 @@ class GradualUnfreezing(Trick):
     info: ClassVar = Info(
         name="gradual_unfreezing",
         family="transfer",
+        kind="fine-tuning",
         summary="unfreeze the network from the head down",
         paper="Howard, Ruder 2018, arXiv:1801.06146",
         formula="in epoch e, counted from zero, the upper (e + 1) groups_per_epoch of stages and head are trained",

@@ -24,6 +24,7 @@ class ProgressiveResizing(Trick):
     info: ClassVar = Info(
         name="progressive_resizing",
         family="transfer",
+        kind="protocol",
         summary="let the images grow during training",
         paper=(
             "Howard 2018 (fast.ai, DAWNBench entry); Tan, Le 2021, arXiv:2104.00298 (there with growing "

@@ -22,7 +22,8 @@ ATOM = "{http://www.w3.org/2005/Atom}"
 SEEDS = range(6)
 CARDS = [
     {
-        "kind": "trick", "name": name, "family": "core", "summary": f"{name} in short", "formula": "L = x",
+        "trick": True, "kind": "addition",
+        "name": name, "family": "core", "summary": f"{name} in short", "formula": "L = x",
         "paper": "A 2020", "expect": "little", "differs": "nothing", "cost": 1.0, "excludes": {}, "version": 1,
         "hooks": ["batch"], "parameters": [],
     }
@@ -175,6 +176,22 @@ def test_the_index_counts_the_verdicts_with_their_signs_and_names_the_arms(site)
     assert "one at a time, 3 arms × 6 seeds" in entry
     assert 'data-verdicts="helps|hurts|equivalent"' in entry
     assert 'data-experiment="digits"' in entry
+
+
+def test_the_index_counts_additions_and_tells_of_the_others_apart(tmp_path, monkeypatch):
+    monkeypatch.setitem(GAINS, "batch_norm", -4.0)
+    monkeypatch.setitem(GAINS, "relu", 0.1)
+    store_study(tmp_path, "removals", arms=("mixup", "ema", "batch_norm", "relu"))
+    write_site(tmp_path, tmp_path / "reports", CARDS)
+    html = (tmp_path / "reports" / "index.html").read_text()
+
+    assert re.findall(r'<span aria-hidden="true">(.)</span> ([a-z ]+ \d)', html) == [("▲", "helps 1"), ("▼", "hurts 1")]
+    assert 'Hurt: <a href="tricks/ema.html">ema</a>.' in html
+    assert "Of the 2 other arms (2 removals), 0 help and 1 hurts. Hurt: batch_norm." in Page(html).text
+    assert 'data-verdicts="helps|hurts|equivalent"' in html
+    feed = ElementTree.fromstring((tmp_path / "reports" / "feed.xml").read_bytes())
+    told = "helps 1, hurts 1. Of the 2 other arms (2 removals), 0 help and 1 hurts. one at a time"
+    assert feed.findtext(f"{ATOM}entry/{ATOM}summary").startswith(told)
 
 
 def test_the_newest_study_comes_first_and_dates_are_in_utc(site):

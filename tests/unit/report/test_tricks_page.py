@@ -21,7 +21,8 @@ EVIL = '<script>alert("1")</script>'
 
 def trick(name, family="losses", **changed):
     return {
-        "kind": "trick", "name": name, "family": family, "summary": f"{name} in short", "formula": "L = x",
+        "trick": True, "kind": "addition",
+        "name": name, "family": family, "summary": f"{name} in short", "formula": "L = x",
         "paper": "A 2020, arXiv:2001.00001", "expect": "little", "differs": "nothing", "cost": 1.25, "excludes": {},
         "version": 3, "hooks": ["batch"], "parameters": [],
     } | changed  # fmt: skip
@@ -32,7 +33,14 @@ def parameter(**changed):
 
 
 def other(name, **changed):
-    return {"name": name, "family": "text", "kind": "protocol", "reason": "Because.", "command": ""} | changed
+    return {
+        "trick": False,
+        "name": name,
+        "family": "text",
+        "kind": "protocol",
+        "reason": "Because.",
+        "command": "",
+    } | changed
 
 
 def read(cards):
@@ -48,6 +56,17 @@ def test_every_part_of_a_card_is_on_the_page():
         "batch", "alpha 1 > 0 0.05 to 8, log",
     ):  # fmt: skip
         assert part in shown
+
+
+def test_a_card_says_its_kind_and_the_list_marks_what_is_no_addition():
+    page = read([trick("a", kind="fault"), trick("b")])
+    alone = Page(render_trick(trick("a", kind="fault"), TrickEvidence(), {"a"}))
+
+    assert page.text_of("a").startswith("a a in short fault")
+    assert "Kind fault: a known mistake" in page.text_of("a")
+    assert page.text_of("b").startswith("b b in short 1.25×")
+    assert "Kind addition: " in page.text_of("b")
+    assert "Kind fault" in " ".join(piece.strip() for piece in alone.pieces)
 
 
 def test_families_and_tricks_have_anchors_in_order():

@@ -99,6 +99,14 @@ def test_an_arm_without_a_winner_is_left_out_with_the_reason(plan):
     assert effect.verdict.kind == "skipped"
 
 
+def test_each_arm_has_the_kind_of_its_tricks(plan):
+    made = compare(plan("batch_norm"), {"baseline": BEST["baseline"], "batch_norm": None}, "f0")
+
+    assert {name: [arm.kind for arm in m.arms] for name, m in made.manifests.items()} == {
+        "default": ["addition", "removal"], "tuned": ["addition", "removal"], "tuning": ["addition", "value"],
+    }  # fmt: skip
+
+
 def test_without_a_tuned_baseline_there_is_nothing_to_tune_against(plan):
     assert list(compare(plan(), BEST | {"baseline": None}, "f0").manifests) == ["default"]
 

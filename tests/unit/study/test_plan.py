@@ -42,6 +42,14 @@ def test_arms_that_a_design_makes_of_clashing_tricks_are_skipped_without_runs(pl
     assert not skipped & set(made.manifest.family)
 
 
+def test_each_arm_has_the_kind_of_its_tricks(plan):
+    made = plan("mixup", "batch_norm+ema", "erm_baseline")
+
+    assert [(a.label, a.kind) for a in made.manifest.arms] == [
+        ("baseline", "addition"), ("mixup", "addition"), ("batch_norm+ema", "removal"), ("erm_baseline", "control"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(("design", "asked"), [("one_at_a_time", ["cutmix+mixup"]), ("pairs", ["mixup+cutmix", "ema"])])
 def test_a_clash_inside_what_was_asked_for_as_one_arm_is_refused(plan, design, asked):
     with pytest.raises(UserError, match="cutmix \\+ mixup: "):

@@ -46,7 +46,7 @@ NAMES = (
 
 ROWS = known_names()
 
-TRICK_KEYS = {"kind", "name", "family", "summary", "paper", "formula", "expect", "differs", "cost", "excludes",
+TRICK_KEYS = {"trick", "kind", "name", "family", "summary", "paper", "formula", "expect", "differs", "cost", "excludes",
               "version", "measured", "eager", "hooks", "parameters"}  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_no_built_in_trick_stands_among_the_other_names():
 
 def test_every_card_is_complete(listed):
     for c in listed.values():
-        if c["kind"] == "trick":
+        if c["trick"]:
             assert set(c) == TRICK_KEYS
             assert all(c[key] for key in ("summary", "paper", "formula", "expect", "differs", "family"))
             assert all(p["domain"] or p["search"] or p["default"] is None for p in c["parameters"]), c["name"]
@@ -92,7 +92,7 @@ def test_an_entry_that_breaks_a_rule_of_the_file_is_refused(change):
 
 
 def test_tricks_come_first_and_both_parts_are_sorted(listed):
-    order = [(c["kind"] != "trick", c["family"], c["name"]) for c in listed.values()]
+    order = [(not c["trick"], c["family"], c["name"]) for c in listed.values()]
 
     assert order == sorted(order)
 
@@ -101,7 +101,7 @@ def test_a_trick_takes_the_place_of_the_other_name(monkeypatch):
     monkeypatch.setattr(registry, "_plugins", {"early_stopping": registry.load("erm_baseline")})
     entry = card("early_stopping")
 
-    assert entry["kind"] == "trick"
+    assert entry["trick"]
     assert len(cards()) == len({c["name"] for c in cards()}) + 1, "the plug-in's class carries another trick's name"
 
 
