@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit  # those of scipy.stats.t, which takes half a second to import
 
+from harness.analysis.blocks import blocks_of
 from harness.analysis.checks import checks
 from harness.analysis.examples import Right, image_error, mcnemar
 from harness.analysis.power import mde, seeds_needed
@@ -90,6 +91,7 @@ def analyse(
         checks=checks(own, elsewhere, pairs, manifest),
         study=manifest.study,
         scope=manifest.scope,
+        blocks=blocks_of(own),
     )
 
 

@@ -123,7 +123,8 @@ class Analysis:
 
     `unit` is "points" for percent scales, else the metric's own unit, or empty. `margin` is NaN where none
     was declared, which is everywhere but for accuracies. `checks` lists (what, passed, detail)
-    for the validity box. `scope` is the workload in a few words, on which all of it holds.
+    for the validity box. `scope` is the workload in a few words, on which all of it holds. `blocks` is what its seeds
+    draw their blocks from, see `harness.analysis.blocks`; empty where that is not known.
     """
 
     metric: str
@@ -139,6 +140,7 @@ class Analysis:
     checks: tuple[tuple[str, bool, str], ...] = field(default=())
     study: str = ""
     scope: str = ""
+    blocks: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report.text import numbers, words
+from harness.report.text import comparison, numbers, words
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -44,12 +44,13 @@ environment = Environment(
     lstrip_blocks=True,
 )
 environment.globals |= {
-    "agreement": words.agreement,
+    "agreement": comparison.agreement,
     "badges": BADGES,
     "by_reason": words.by_reason,
     "clear": numbers.clear_of_zero,
     "contents": contents,
     "decimals": numbers.decimals,
+    "heterogeneity_told": comparison.heterogeneity_told,
     "interval": numbers.interval,
     "number": numbers.number,
     "p_value": numbers.p_value,
