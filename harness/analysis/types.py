@@ -201,7 +201,8 @@ class DesignAnalysis:
     `interactions` are those of `fit` where the design has one, else the synergies of pairs with all other
     factors off. `steps` are paired differences of each arm of a growing stack from the one before, named
     after the factor that was added: in the order asked for, or where every order ran, in the greedy order
-    that the validation split chooses. `notes` say what is aliased, skipped or missing.
+    that the validation split chooses (the first of these flatter themselves). `notes` say what is aliased, skipped or
+    missing.
     """
 
     metric: str

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from statsmodels.stats.oneway import anova_oneway
 from harness.analysis.compare import Comparison, compare, mean_effect, welch, welch_anova
 from harness.analysis.types import Analysis, Effect, Verdict, VerdictKind
 from harness.errors import UserError
+from harness.report.load import load
 from harness.report.text.comparison import rows
 
 
@@ -240,3 +242,12 @@ def test_one_study_and_studies_without_a_common_arm_are_refused() -> None:
         compare({"a": study(FIRST)})
     with pytest.raises(UserError, match="a has mixup; b has ema"):
         compare({"a": study(FIRST), "b": study(effect([1.0, 2.0], arm="ema"))})
+
+
+def test_the_published_gain_of_an_untuned_baseline_is_not_certain_yet() -> None:
+    names = "digits-noisy-all-tricks", "digits-noisy-untuned"
+    published = Path(__file__).parents[3] / "results" / "published"
+    comparison = compare({name: load(published / name).analysis for name in names})
+    (d,) = next(arm for arm in comparison.arms if arm.arm == "label_smoothing").differences
+    assert [round(v, 2) for v in (d.mean, d.low, d.high)] == [1.49, -0.11, 3.09]
+    assert (round(d.p, 3), d.pairs) == (0.064, 10)
