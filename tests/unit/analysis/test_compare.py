@@ -98,6 +98,13 @@ def test_studies_that_share_few_blocks_or_none_are_independent(seeds: tuple[int,
     assert arm.differences[0].pairs == 0
 
 
+@pytest.mark.parametrize(("first", "pairs"), [(1, 4), (2, 3), (3, 0)])
+def test_blocks_are_paired_where_they_are_half_of_the_smaller_study(first: int, pairs: int) -> None:
+    five = effect([1.0, 2.0, 3.0, 1.5, 0.5])
+    more = effect([3.0, 5.0, 7.0, 4.0, 2.0, 6.0], base=80.0, seeds=tuple(range(first, first + 6)))
+    assert both(five, more, blocks="digits").arms[0].differences[0].pairs == pairs
+
+
 def test_the_same_seeds_of_other_images_are_independent() -> None:
     comparison = compare({"laptop": study(FIRST, blocks="a"), "server": study(SECOND, blocks="b")})
     assert comparison.arms[0].differences == both().arms[0].differences
