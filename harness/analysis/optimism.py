@@ -62,7 +62,7 @@ def default_trial(arm: SearchArm) -> Trial | None:
 
 
 def optimism(record: SearchRecord, arm: SearchArm, runs: pd.DataFrame) -> Optimism | None:
-    """How much the winner of an arm flatters itself; None where there is no winner.
+    """How much the winner of an arm flatters itself; None where there is no winner, or no value of it.
 
     Args:
         record: the search.
@@ -83,6 +83,8 @@ def optimism(record: SearchRecord, arm: SearchArm, runs: pd.DataFrame) -> Optimi
         return dict(zip(found.index.tolist(), found.tolist(), strict=True))
 
     then, now = _seen(winner), fresh("tuned")
+    if not then:
+        return None
     mean, low, high = (float(v) for v in t_interval(_values(now), alpha)) if now else (math.nan,) * 3
     old_then, old_now = (_seen(default), fresh("default")) if default else ({}, {})
     return Optimism(
@@ -102,7 +104,8 @@ def optimism(record: SearchRecord, arm: SearchArm, runs: pd.DataFrame) -> Optimi
 
 def _seen(trial: Trial) -> dict[int, float]:
     """A trial's validation accuracies by seed, in percent."""
-    return {s: 100 * v for s, v in zip(trial.run_ids, trial.values["accuracy"], strict=True)}
+    values = trial.values.get("accuracy", ())
+    return {s: 100 * v for s, v in zip(trial.run_ids, values, strict=False)}  # a foreign record may lack some
 
 
 def _values(by_seed: Mapping[int, float]) -> Floats:

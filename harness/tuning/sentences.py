@@ -81,7 +81,8 @@ def _counts(arm: SearchArm) -> str:
 def _validation(record: SearchRecord, arm: SearchArm, runs: pd.DataFrame) -> str:
     """The winner's accuracy when it was chosen and on fresh seeds, and how much of the difference is selection."""
     o = optimism(record, arm, runs)
-    assert o is not None, "it is asked of arms with a winner"
+    if o is None:
+        return "not known"
     said = f"{o.seen:.2f} % when chosen (n = {o.seen_n} seeds)"
     if o.winner is None:
         return said

@@ -97,6 +97,11 @@ def test_one_fresh_seed_has_no_interval() -> None:
     assert math.isnan(o.net.low)
 
 
+def test_a_winner_without_values_by_seed_has_none() -> None:
+    record, arm = search(DEFAULT, WINNER.model_copy(update={"run_ids": {}}))
+    assert optimism(record, arm, runs()) is None
+
+
 def test_without_a_winner_there_is_none() -> None:
     record, arm = search(DEFAULT, winner=None)
     assert optimism(record, arm, runs()) is None
