@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.analysis.blocks import blocks_of
 from harness.analysis.checks import checks
 from harness.analysis.examples import Right, image_error, mcnemar, mcnemar_p
 from harness.analysis.inference import (
@@ -95,6 +96,7 @@ def analyse(
         study=manifest.study,
         scope=manifest.scope,
         family=family,
+        blocks=blocks_of(own),
     )
 
 

@@ -34,6 +34,15 @@ Cells = Mapping[Cell, Mapping[int, float]]
 DIGITS = 10
 """Decimals kept of estimates, so that sums that cancel are zero."""
 
+GREEDILY = "was chosen greedily by validation accuracy on the same seeds"
+"""What the notes of a study say whose stack was ordered so; by it such a study is known."""
+
+FLATTERED = (
+    "Steps in an order that these seeds chose flatter the tricks that come first: the order is that of the validation "
+    "split, which shares the luck of each seed with the test split. `harness replicate {study}` runs the arms on fresh "
+    "seeds, whose steps are unbiased."
+)
+
 
 def aliases(design: ArrayLike, names: Sequence[str]) -> list[str]:
     """Main effects and two-way interactions that the arms cannot tell apart, as in "a:b = c:d" or "a:b = -c:d".
@@ -179,7 +188,9 @@ def order_range(values: pd.DataFrame, alpha: float = 0.05) -> tuple[Credit, ...]
 def greedy_order(values: pd.DataFrame, higher_is_better: bool = True) -> tuple[str, ...]:
     """The order of stacking that adds at each step what gains the most on the mean over blocks.
 
-    Choose it on the validation split: the steps on the test split are then no winners of their own noise.
+    Chosen on the validation split, its steps on the test split are still winners of a part of their noise, since both
+    splits share the luck of the seed: over the seeds of the published factorial-digits-noisy, validation and test
+    effects correlate .74 to .92 in 14 of 15 arms. Only seeds that the choice has not seen give steps without that.
 
     Raises:
         UserError: no block has all 2^k arms.
@@ -223,6 +234,8 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
     what, alpha, factors = metric_of(manifest, metric), manifest.alpha, manifest.factors
     values = tidy(runs, manifest, what)
     notes = list(manifest.notes)
+    if any(GREEDILY in note for note in notes):
+        notes.append(FLATTERED.format(study=manifest.study))
     fit = None
     lattice, order, chosen = tuple[Estimate, ...](), tuple[Credit, ...](), factors
     try:
@@ -236,6 +249,7 @@ def analyse_design(runs: pd.DataFrame, manifest: Manifest, metric: str | None = 
             lattice = _corrected([_paired(name, credit[name].to_numpy(), alpha) for name in factors])
             order = order_range(values, alpha)
             chosen = greedy_order(tidy(runs, manifest, COLUMNS["val_accuracy"]))
+            notes.append(FLATTERED.format(study=manifest.study))
     except UserError as error:
         notes.append(f"{error}.")
     return DesignAnalysis(

@@ -159,9 +159,9 @@ class Analysis:
     """All effects of a study on one metric.
 
     `unit` is "points" for percent scales, else the metric's own unit, or empty. `margin` is NaN where none
-    was declared, which is everywhere but for accuracies. `checks` are
-    those of the validity box. `scope` is the workload in a few words, on which all of it holds. `family` is the number
-    of arms that are judged together.
+    was declared, which is everywhere but for accuracies. `checks` are those of the validity box. `scope` is the
+    workload in a few words, on which all of it holds. `family` is the number of arms that are judged together. `blocks`
+    is what its seeds draw their blocks from, see `harness.analysis.blocks`; empty where that is not known.
     """
 
     metric: str
@@ -178,6 +178,7 @@ class Analysis:
     study: str = ""
     scope: str = ""
     family: int = 0
+    blocks: str = ""
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,8 @@ class DesignAnalysis:
     `interactions` are those of `fit` where the design has one, else the synergies of pairs with all other
     factors off. `steps` are paired differences of each arm of a growing stack from the one before, named
     after the factor that was added: in the order asked for, or where every order ran, in the greedy order
-    that the validation split chooses. `notes` say what is aliased, skipped or missing.
+    that the validation split chooses (the first of these flatter themselves). `notes` say what is aliased, skipped or
+    missing.
     """
 
     metric: str

@@ -79,7 +79,7 @@ def print_comparison(comparison: Comparison) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from harness.analysis.compare import rows
+    from harness.report.text.comparison import rows
 
     listed = rows(comparison)
     out = Table(box=None, pad_edge=False)

@@ -11,7 +11,8 @@ def greedy_order(
     """Add, again and again, the trick with which the stack validates best.
 
     The order is data-dependent, so the steps of the resulting stack flatter the tricks that come first: they
-    were picked for their validation score on the same seeds. The test split is not looked at.
+    were picked for their validation score on the same seeds. The test split is not looked at, but shares their luck
+    (`harness.analysis.interactions.greedy_order`), so only fresh seeds give unbiased steps.
 
     Args:
         tricks: names, or combinations joined by "+".

@@ -10,13 +10,12 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from harness.analysis.effects import analyse
-from harness.analysis.inference import t_interval
-from harness.analysis.rows import arm_values
+from harness.analysis.optimism import optimism
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
-from harness.metrics import COLUMNS, OBJECTIVES
+from harness.metrics import OBJECTIVES
 from harness.store.reader import read_kind
-from harness.store.schema import RUNS, TUNED_BASELINE, SearchArm, SearchRecord, Trial
+from harness.store.schema import RUNS, TUNED_BASELINE, SearchArm, SearchRecord
 from harness.tuning.objective import REASON
 from harness.tuning.plan import SearchedArm
 from harness.tuning.record import params_of
@@ -60,7 +59,7 @@ def lines(record: SearchRecord, arm: SearchArm, found: Mapping[str, Analysis], r
     values = ", ".join(f"{name} = {value}" for name, value in best.params.items()) or "nothing to search"
     out = [
         f"{arm.label}: trial {best.number} of {_counts(arm)}: {values}",
-        f"  validation: {_validation(record, arm, best, runs)}",
+        f"  validation: {_validation(record, arm, runs)}",
     ]
     told = (
         [("tuning alone", "tuning", TUNED_BASELINE)]
@@ -79,18 +78,23 @@ def _counts(arm: SearchArm) -> str:
     return f"{len(arm.trials)} ({', '.join(f'{n} {state}' for state, n in counts.items() if n)})"
 
 
-def _validation(record: SearchRecord, arm: SearchArm, best: Trial, runs: pd.DataFrame) -> str:
-    """The winner's accuracy when it was chosen, on fresh seeds, and the difference: selection and luck of seeds."""
-    seen = best.values["accuracy"]
-    then = 100 * statistics.fmean(seen)
-    said = f"{then:.2f} % when chosen (n = {len(seen)} seeds)"
-    tuned = record.comparisons.get("tuned")
-    fresh = arm_values(runs, tuned, arm.label, COLUMNS["val_accuracy"]) if tuned else ()
-    if not len(fresh):
+def _validation(record: SearchRecord, arm: SearchArm, runs: pd.DataFrame) -> str:
+    """The winner's accuracy when it was chosen and on fresh seeds, and how much of the difference is selection."""
+    o = optimism(record, arm, runs)
+    if o is None:
+        return "not known"
+    said = f"{o.seen:.2f} % when chosen (n = {o.seen_n} seeds)"
+    if o.winner is None:
         return said
-    now, low, high = (float(v) for v in t_interval(fresh))
-    said += f", {now:.2f} %{_interval(low, high)} on n = {len(fresh)} fresh seeds"
-    return said + f"; optimism {then - now:+.2f} points{_interval(then - high, then - low)}"
+    said += f", {o.fresh:.2f} %{_interval(o.low, o.high)} on n = {o.fresh_n} fresh seeds; optimism"
+    raw, level = f"{o.winner.mean:+.2f} points{_interval(o.winner.low, o.winner.high)}", f"{100 * (1 - o.alpha):g} %"
+    if o.net is None or o.default is None:
+        why = "how much of it is the luck of the seeds is not known"
+        return f"{said} {raw}, and {why}, since no trial of the default values was completed ({level} intervals)"
+    if o.default_won:
+        return f"{said} {raw}, all of it the luck of the seeds: the default values won ({level} intervals)"
+    net = f"net {o.net.mean:+.2f} points{_interval(o.net.low, o.net.high)}"
+    return f"{said} {raw}, of which the default values show {o.default.mean:+.2f}: {net} ({level} intervals)"
 
 
 def _effect(effect: Effect, analysis: Analysis) -> str:

@@ -302,6 +302,7 @@ class _Study:
 
     def _greedy(self, seeds: int) -> Generator[Event, None, str]:
         """Put the tricks into greedy order, from studies of their own; returns the sentence that says so."""
+        from harness.analysis.interactions import GREEDILY
         from harness.store.reader import read_study
         from harness.study.designs import arms_of
         from harness.study.greedy import greedy_order
@@ -324,7 +325,7 @@ class _Study:
                 order, refused = end.value
                 break
         self.tricks, self.design = order, "cumulative"
-        note = f"The order {', '.join(order)} was chosen greedily by validation accuracy on the same seeds."
+        note = f"The order {', '.join(order)} {GREEDILY}."
         left = f" Left out, because they clash with the stack or a run of theirs did not finish: {', '.join(refused)}."
         return note + (left if refused else "")
 

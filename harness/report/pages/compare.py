@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from harness.analysis.compare import ArmComparison, Comparison, Pooling, compare
+from harness.analysis.compare import ArmComparison, Comparison, Heterogeneity, compare
 from harness.analysis.inference import holm
 from harness.analysis.rows import own_rows
 from harness.analysis.types import Analysis, Effect
@@ -32,7 +32,7 @@ class Tested(NamedTuple):
     """An arm whose heterogeneity can be tested, and the p of that test corrected for all such arms."""
 
     arm: ArmComparison
-    pooling: Pooling
+    found: Heterogeneity
     p_holm: float
 
 
@@ -51,7 +51,7 @@ class ComparisonPage:
 
     `root` is where the site's index is from here. `keys` are the samples of the studies in the drawing, `places` the
     decimals of their effects. `tested` arms can differ by more than noise, and `differences` do. `facts` and `settings`
-    have a name and a value for each study.
+    have a name and a value for each study. `shared_blocks` names the pairs of studies that are compared block by block.
     """
 
     root: str | None
@@ -72,6 +72,7 @@ class ComparisonPage:
     level: str
     facts: Sequence[tuple[str, Sequence[str]]]
     settings: Sequence[tuple[str, Sequence[str]]]
+    shared_blocks: str
     most: int = SHOWN_DIFFERENCES
 
 
@@ -110,7 +111,7 @@ def render_comparison(
         linked=linked,
         tricks=tricks,
         flips=[arm for arm in comparison.arms if arm.signs == "flip"],
-        differences=[t for t in tested if t.pooling.p < comparison.alpha],
+        differences=[t for t in tested if t.found.p < comparison.alpha],
         tested=len(tested),
         forest=_forest(comparison, analyses, first) if alike else None,
         rows=sorted(comparison.arms, key=_typical, reverse=first.higher_is_better),
@@ -120,6 +121,7 @@ def render_comparison(
         level=confidence(min(analyses.values(), key=lambda a: a.alpha)),
         facts=facts(studies),
         settings=differing([settings(loaded) for loaded in studies.values()]),
+        shared_blocks="; ".join(dict.fromkeys(f"{a} and {b}" for arm in comparison.arms for a, b in arm.blocks)),
     )
     return render("compare.html.j2", page)
 
@@ -142,10 +144,10 @@ def write_comparison(
 
 
 def heterogeneity(comparison: Comparison) -> list[Tested]:
-    """The arms whose effects can be pooled, the least alike first."""
-    known = [(arm, arm.pooling) for arm in comparison.arms if arm.pooling]
-    adjusted = holm([pooling.p for _, pooling in known]).tolist()
-    return sorted((Tested(*k, p) for k, p in zip(known, adjusted, strict=True)), key=lambda t: t.pooling.p)
+    """The arms that can be tested, the least alike first."""
+    known = [(arm, arm.heterogeneity) for arm in comparison.arms if arm.heterogeneity]
+    adjusted = holm([found.p for _, found in known]).tolist()
+    return sorted((Tested(*k, p) for k, p in zip(known, adjusted, strict=True)), key=lambda t: t.found.p)
 
 
 def _typical(arm: ArmComparison) -> float:

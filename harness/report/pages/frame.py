@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.analysis.types import GAINS, LOSSES
 from harness.analysis.verdicts import MANY
-from harness.report.text import kinds, numbers, words
+from harness.report.text import comparison, kinds, numbers, words
 from harness.tricks.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ environment = Environment(
     lstrip_blocks=True,
 )
 environment.globals |= {
-    "agreement": words.agreement,
+    "agreement": comparison.agreement,
     "badges": BADGES,
     "by_reason": words.by_reason,
     "chance": numbers.chance,
@@ -58,6 +58,7 @@ environment.globals |= {
     "contents": contents,
     "decimals": numbers.decimals,
     "gains": GAINS,
+    "heterogeneity_told": comparison.heterogeneity_told,
     "interval": numbers.interval,
     "kinds_of_tricks": KINDS,
     "losses": LOSSES,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,8 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 
-from harness.analysis.inference import t_interval
-from harness.analysis.rows import arm_values
-from harness.metrics import COLUMNS, OBJECTIVES
+from harness.analysis.optimism import Optimism, default_trial, optimism
+from harness.metrics import OBJECTIVES
 from harness.report.drawings.landscape import landscape
 from harness.report.drawings.search import (
     Axis,
@@ -28,24 +26,11 @@ from harness.report.drawings.search import (
     slice_plot,
 )
 from harness.report.text.commands import winner_command
-from harness.report.text.numbers import NONE, interval, number, plural, shown, signed, sort_key
+from harness.report.text.numbers import NONE, number, plural, shown, sort_key
 from harness.store.schema import SearchArm, SearchRecord, Trial
 
 EDGE = 0.05
 """A winner within this share of its range from an end suggests a wider range."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The winner's validation accuracy in percent: when it was chosen, on `n` fresh seeds, and the difference."""
-
-    then: str
-    seeds: int
-    now: str
-    now_interval: str
-    n: int
-    optimism: str
-    optimism_interval: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,8 @@ class ValueRow:
 class ArmSection:
     """What the page shows of one arm.
 
-    `default` is the number of the trial with the default values. `counts` has the trials of each state. `told` has, by
+    `seen` is the winner's validation accuracy on the tuning seeds, `default` the number of the trial with the default
+    values. `counts` has the trials of each state. `told` has, by
     trial and for each objective, its value in words and what it is sorted by.
     """
 
@@ -74,7 +60,8 @@ class ArmSection:
     winner: Trial | None
     default: int | None
     counts: Sequence[tuple[str, int]]
-    selection: Selection
+    seen: str
+    optimism: Optimism | None
     values: Sequence[ValueRow]
     history: Markup | None
     budget: Budget | None
@@ -91,8 +78,8 @@ class ArmSection:
 def arm_section(record: SearchRecord, arm: SearchArm, index: int, runs: pd.DataFrame) -> ArmSection:
     """Everything that the page says of one arm's trials; `index` is its place among the colours."""
     winner = next((t for t in arm.trials if t.number == arm.winner), None)
-    defaults = {name: space.get("default") for name, space in arm.space.items()}
-    default = next((t.number for t in arm.trials if t.params == defaults), None)
+    first = default_trial(arm)
+    default = first.number if first else None
     points = [TrialPoint(t.number, t.state, t.params, value_of(t, "accuracy"), _trial_title(t)) for t in arm.trials]
     trials = Trials(points, arm.winner, default, index)
     budget = budget_of(arm, index)
@@ -103,7 +90,8 @@ def arm_section(record: SearchRecord, arm: SearchArm, index: int, runs: pd.DataF
         winner=winner,
         default=default,
         counts=[(state, sum(t.state == state for t in arm.trials)) for state in ("complete", "pruned", "failed")],
-        selection=_selection(record, arm, winner, runs),
+        seen=_told_value(winner, "accuracy") if winner else NONE,
+        optimism=optimism(record, arm, runs),
         values=value_rows(arm, winner),
         history=history(trials) if points else None,
         budget=budget,
@@ -180,29 +168,6 @@ def _trial_title(trial: Trial) -> str:
         return f"trial {trial.number}, failed: {values}. {trial.reason}"
     seeds = plural(len(trial.values.get("accuracy", ())), "seed")
     return f"trial {trial.number}, {trial.state}: {_told_value(trial, 'accuracy')} %, {seeds}; {values}"
-
-
-def _selection(record: SearchRecord, arm: SearchArm, winner: Trial | None, runs: pd.DataFrame) -> Selection:
-    """The winner's validation accuracy when it was chosen and on fresh seeds, in percent, and the difference.
-
-    The interval of the difference has the uncertainty of the fresh seeds only: the choice happened once.
-    """
-    then = value_of(winner, "accuracy") if winner else None
-    tuned = record.comparisons.get("tuned")
-    fresh = arm_values(runs, tuned, arm.label, COLUMNS["val_accuracy"]) if tuned else ()
-    now = low = high = math.nan
-    if len(fresh):
-        now, low, high = (float(v) for v in t_interval(fresh))
-    seen = math.nan if then is None else then
-    return Selection(
-        then=_told_value(winner, "accuracy") if winner else NONE,
-        seeds=len(winner.values.get("accuracy", ())) if winner else 0,
-        now=number(now),
-        now_interval=interval(low, high),
-        n=len(fresh),
-        optimism=signed(seen - now),
-        optimism_interval=interval(seen - high, seen - low),
-    )
 
 
 def by_importance(arm: SearchArm) -> list[str]:

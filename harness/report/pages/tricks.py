@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -17,9 +16,9 @@ from harness.report.drawings.lanes import declared_margin, drawable, effect_span
 from harness.report.evidence import Measured, TrickEvidence
 from harness.report.pages.frame import render
 from harness.report.pages.writing import write_page
+from harness.report.text.comparison import agreement
 from harness.report.text.numbers import decimals, interval, metric_name, number, signed, typed
 from harness.report.text.references import Published, direction, published
-from harness.report.text.words import agreement
 from harness.store.schema import ArmPlan
 
 Card = Mapping[str, Any]
@@ -191,18 +190,18 @@ def _pooled(comparison: ArmComparison, measured: Sequence[Measured]) -> str:
     """The mean over the studies where it means something; otherwise why there is none."""
     unit = measured[0].analysis.unit
     settings = {json.dumps(m.plan.tricks, sort_keys=True) for m in measured if m.effect.n > 1}
-    if comparison.pooling is None:
-        return "No pooled effect: effects of shared runs, or without a standard error, cannot be pooled."
     if len(settings) > 1:
-        return "No pooled effect: the hyperparameters differ, so these are effects of different tricks."
-    k = len(comparison.effects)
-    if k < FEWEST_POOLED:
-        return f"No pooled effect: {k} studies hardly tell how much the effect varies between workloads."
-    p, between = comparison.pooling.random, math.sqrt(comparison.pooling.tau2)
-    mean = f"{signed(p.mean)} {interval(p.low, p.high)} {unit}".rstrip()
+        return "No mean effect: the hyperparameters differ, so these are effects of different tricks."
+    found = comparison.overall
+    if found is None:
+        return "No mean effect: it takes studies of blocks and runs of their own, each with a standard error."
+    if found.k < FEWEST_POOLED:
+        return f"No mean effect: {found.k} studies hardly tell how much the effect varies between workloads."
+    mean = f"{signed(found.mean)} {interval(found.low, found.high)} {unit}".rstrip()
     return (
-        f"Mean over these {k} workloads (random effects): {mean}, with a standard deviation of "
-        f"{number(between)} between them. It says nothing about the next workload beyond that spread."
+        f"Mean over these {found.k} workloads (random effects, Hartung-Knapp interval): {mean}, with a standard "
+        f"deviation of {number(found.between)} between them. It says nothing about the next workload beyond "
+        "that spread."
     )
 
 

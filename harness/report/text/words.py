@@ -6,15 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.analysis.compare import ArmComparison
 from harness.analysis.types import Analysis, Effect
-from harness.report.text.numbers import decimals, interval, number, plural, signed, told_p, typed
-
-SIGNS = {
-    "agree": "signs agree",
-    "differ": "signs differ, but the intervals leave room for either",
-    "flip": "the sign flips: intervals exclude zero on opposite sides",
-}
+from harness.report.text.numbers import decimals, interval, signed, typed
 
 
 def told(effect: Effect, analysis: Analysis) -> str:
@@ -31,19 +24,6 @@ def why_empty(effect: Effect) -> str:
     if effect.verdict.kind == "skipped":
         return effect.verdict.sentence.removesuffix(".")
     return "; ".join(effect.reasons) or "no finished pair of runs"
-
-
-def agreement(arm: ArmComparison) -> str:
-    """What the studies say together, in words: signs, verdicts, heterogeneity, shared runs."""
-    parts = [SIGNS[arm.signs], "same verdict" if arm.same_verdict else "verdicts differ"]
-    if arm.pooling:
-        p = arm.pooling
-        parts.append(
-            f"heterogeneity I² = {100 * p.i2:.0f} % (Q = {number(p.q)} with "
-            f"{plural(len(arm.effects) - 1, 'degree')} of freedom, {told_p(p.p)}, {len(arm.effects)} studies)"
-        )
-    parts += [f"{a} and {b} share their runs, so they are one piece of evidence" for a, b in arm.shared]
-    return "; ".join(parts)
 
 
 def searched(space: Sequence[Any] | None) -> str:

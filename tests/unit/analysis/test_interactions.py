@@ -11,6 +11,7 @@ from pyDOE3 import fracfact
 from scipy import stats
 
 from harness.analysis.interactions import (
+    GREEDILY,
     aliases,
     analyse_design,
     factorial_effects,
@@ -289,7 +290,7 @@ def test_a_factorial_study_is_analysed_in_points():
     manifest = study("factorial", "ab", subsets("ab"), notes=("Note.",))
     found = analyse_design(stored(manifest, worth), manifest)
 
-    assert (found.unit, found.factors, found.notes) == ("points", ("a", "b"), ("Note.",))
+    assert (found.unit, found.factors, found.notes[0]) == ("points", ("a", "b"), "Note.")
     assert means(found.one_at_a_time) == pytest.approx({"a": 2.0, "b": 1.0})
     assert means(found.leave_one_out) == pytest.approx({"a": 0.5, "b": -0.5})
     assert means(found.shapley) == pytest.approx({"a": 1.25, "b": 0.25})
@@ -308,6 +309,28 @@ def test_the_order_of_the_steps_comes_from_the_validation_split():
 
     assert [s.name for s in found.steps] == ["b", "a"]
     assert means(found.steps) == pytest.approx({"b": 1.0, "a": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("design", "arms", "note"),
+    [
+        ("factorial", subsets("ab"), "Note."),
+        ("cumulative", [(), ("a",), ("a", "b")], f"The order a, b {GREEDILY}."),
+    ],
+)
+def test_steps_in_a_chosen_order_are_said_to_flatter_what_comes_first(design, arms, note):
+    manifest = study(design, "ab", arms, notes=(note,))
+    found = analyse_design(stored(manifest, worth), manifest)
+
+    assert found.notes[0] == note
+    assert "flatter the tricks that come first" in found.notes[1]
+    assert f"`harness replicate {manifest.study}` runs the arms on fresh seeds" in found.notes[1]
+
+
+def test_steps_in_the_order_asked_for_flatter_nothing():
+    manifest = study("cumulative", "ab", [(), ("a",), ("a", "b")], notes=("Note.",))
+
+    assert analyse_design(stored(manifest, worth), manifest).notes == ("Note.",)
 
 
 def test_a_factor_may_be_a_combination():

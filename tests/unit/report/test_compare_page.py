@@ -15,8 +15,8 @@ from harness.cli import app
 from harness.errors import UserError
 from harness.report.load import Loaded
 from harness.report.pages.compare import differing, heterogeneity, render_comparison, settings, write_comparison
+from harness.report.text.comparison import agreement
 from harness.report.text.numbers import told_p
-from harness.report.text.words import agreement
 from harness.store.reader import StudyData
 from harness.store.schema import CURVES, RUNS
 from harness.testing import make_arm, make_manifest, make_row
@@ -39,7 +39,17 @@ def effect(differences, arm="mixup", kind="helps", base=90.0):
     )  # fmt: skip
 
 
-def loaded(*effects, metric="test_accuracy", unit="points", toml=TOML, spec=None, margin=0.5, alpha=None, machine="a"):
+def loaded(
+    *effects,
+    metric="test_accuracy",
+    unit="points",
+    toml=TOML,
+    spec=None,
+    margin=0.5,
+    alpha=None,
+    machine="a",
+    blocks="",
+):
     """A study; `spec` is what its baseline's runs resolved to, `alpha` mixup's hyperparameter."""
     arms = (
         make_arm("baseline", run_ids={0: "base0"}),
@@ -48,11 +58,11 @@ def loaded(*effects, metric="test_accuracy", unit="points", toml=TOML, spec=None
     manifest = make_manifest(arms, 3, study="x", metric=metric, margin=margin, toml=toml)
     row = make_row(arms[0], spec=json.dumps(spec or {}), fingerprint_json=json.dumps({"device": machine}))
     data = StudyData(pd.DataFrame([row], columns=RUNS.names), pd.DataFrame(columns=CURVES.names), None)
-    analysis = Analysis(metric, unit, True, margin, 0.05, 3, 90.0, 1.0, 0, effects)
+    analysis = Analysis(metric, unit, True, margin, 0.05, 3, 90.0, 1.0, 0, effects, blocks=blocks)
     return Loaded(manifest, data, analysis, None)
 
 
-# Means 2 and 5 with standard errors 1 / sqrt(3) and 2 / sqrt(3): Q = 5.4 and I^2 = 4.4 / 5.4, see test_compare.py.
+# Means 2 and 5 with standard errors 1 / sqrt(3) and 2 / sqrt(3), see test_compare.py.
 FIRST, SECOND = effect([1.0, 2.0, 3.0]), effect([3.0, 5.0, 7.0], base=80.0)
 UP, DOWN = effect([1.0, 1.1, 0.9], arm="ema"), effect([-1.0, -1.1, -0.9], arm="ema", base=80.0, kind="hurts")
 
@@ -88,13 +98,13 @@ def test_an_interval_that_holds_zero_is_no_flip():
     assert "Nowhere" in section(html, "flips")
 
 
-def test_heterogeneity_has_q_i2_the_number_of_studies_and_the_difference():
-    html = page(loaded(FIRST), loaded(SECOND))
-    row = section(html, "heterogeneity")
+def test_what_differs_has_the_difference_its_interval_the_number_of_studies_and_the_test():
+    assert "Nowhere: for none of 1 arms" in section(page(loaded(FIRST), loaded(SECOND)), "heterogeneity")
+    row = section(page(loaded(FIRST, blocks="d"), loaded(SECOND, blocks="d")), "heterogeneity")
 
-    # p = P(chi2 > 5.4 with 1 degree of freedom) = 0.020; one arm, so Holm changes nothing.
-    assert "mixup 81 % 5.40 2 0.020 0.020 +3.00" in row
-    assert "server minus laptop" in row
+    # 2, 3 and 4: mean 3 with standard error 1 / sqrt(3); one arm, so Holm changes nothing.
+    assert "server minus laptop, 95 % interval" in row
+    assert "mixup +3.00 [0.52, 5.48] 2 p = 0.035 (paired t over 3 blocks) 0.035" in row
 
 
 def test_holm_counts_all_arms_that_can_be_tested():
@@ -103,7 +113,7 @@ def test_holm_counts_all_arms_that_can_be_tested():
     tested = heterogeneity(compare(studies))
 
     assert [t.arm.arm for t in tested] == ["mixup", "ema"]
-    assert tested[0].p_holm == pytest.approx(2 * tested[0].pooling.p)
+    assert tested[0].p_holm == pytest.approx(2 * tested[0].found.p)
 
 
 def test_every_study_of_an_arm_has_its_effect_interval_n_and_verdict():
@@ -182,9 +192,20 @@ def test_p_values_in_sentences():
 def test_agreement_in_words():
     (arm,) = compare({"a": loaded(FIRST).analysis, "b": loaded(SECOND).analysis}).arms
 
-    assert agreement(arm) == (
-        "signs agree; same verdict; heterogeneity I² = 81 % (Q = 5.40 with 1 degree of freedom, p = 0.020, 2 studies)"
+    assert agreement(arm) == "signs agree; same verdict; test that the effects are equal: p = 0.104 (Welch's t)"
+
+
+def test_three_independent_studies_have_a_mean_with_its_interval():
+    studies = {"a": loaded(FIRST), "b": loaded(SECOND), "c": loaded(effect([0.0, 1.0, -1.0], base=70.0))}
+
+    assert "mean of 3 studies +2.33 [−3.92, 8.58]" in section(render_comparison(studies), "effects")
+
+
+def test_the_page_says_which_studies_are_compared_block_by_block():
+    assert "The same blocks were trained by laptop and server." in text(
+        page(loaded(FIRST, blocks="d"), loaded(SECOND, blocks="d"))
     )
+    assert "The same blocks" not in text(page(loaded(FIRST), loaded(SECOND)))
 
 
 def test_text_is_escaped_and_nothing_comes_from_outside():

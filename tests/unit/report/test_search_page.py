@@ -318,7 +318,31 @@ def test_the_table_sets_selection_beside_fresh_seeds(search, page):
 
     assert cells[3] == f"{chosen.mean():.2f} ± {chosen.std(ddof=1):.2f} 5 tuning seeds"
     assert cells[4] == f"{now.mean():.2f} {ends(low, high)} 10 fresh seeds"
-    assert cells[5] == f"{signed(chosen.mean() - now.mean())} {ends(chosen.mean() - high, chosen.mean() - low)}"
+
+
+def test_optimism_is_net_of_what_the_default_values_do_on_the_same_seeds(search, page):
+    arm = arm_of(search, "cutmix")
+    best, first = (next(t for t in arm.trials if t.number == n) for n in (arm.winner, 0))
+    chosen, before = (100 * np.array(t.values["accuracy"]) for t in (best, first))
+    now, default = (fresh(search, c, "cutmix", "val_accuracy") for c in ("tuned", "default"))
+    test = stats.ttest_ind(chosen - before, now - default, equal_var=False)
+    moved = [signed(then.mean() - later.mean()) for then, later in ((chosen, now), (before, default))]
+    net = signed(np.round(chosen - before, 10).mean() - np.round(now - default, 10).mean())
+
+    assert first.params == {name: space["default"] for name, space in arm.space.items()}
+    assert page.row("cutmix")[5] == (f"{net} {ends(*test.confidence_interval())} winner {moved[0]}, default {moved[1]}")
+
+
+def test_optimism_is_not_known_without_a_trial_of_the_default_values(search):
+    arms = [
+        a.model_copy(update={"trials": tuple(t for t in a.trials if t.number)}) if a.label == "cutmix" else a
+        for a in search.record.arms
+    ]
+    record = search.record.model_copy(update={"arms": tuple(arms)})
+    cell = Page(render_search(record, search.runs)).row("cutmix")[5]
+
+    assert cell.startswith("not known the winner moves +")
+    assert "no completed trial of the default values" in cell
 
 
 def test_the_table_counts_trials_and_shows_winning_values_beside_their_defaults(search, page):

@@ -245,26 +245,42 @@ def shifted(study, by):
 
 
 def studies(study, count):
-    return [
+    """Studies of other images, which are independent."""
+    found = [
         origin(study, f"s{i}", effects=[replace(e, base=tuple(v - i for v in e.base)) for e in shifted(study, 0.1 * i)])
         for i in range(count)
     ]
+    return [
+        o._replace(loaded=replace(o.loaded, analysis=replace(o.loaded.analysis, blocks=f"images {i}")))
+        for i, o in enumerate(found)
+    ]
 
 
-def test_four_studies_are_compared_but_not_pooled(study):
+def test_four_studies_are_compared_but_not_averaged(study):
     text = shown(mixup_page(*studies(study, 4)))
 
     assert "Together: signs agree" in text
-    assert "4 studies). No pooled effect: 4 studies hardly tell" in text
+    assert "Welch&#39;s ANOVA, F(3," in text
+    assert "No mean effect: 4 studies hardly tell" in text
 
 
-def test_five_studies_of_one_setting_are_pooled_with_random_effects(study):
+def test_studies_of_the_same_blocks_are_not_averaged(study):
+    found = [
+        o._replace(loaded=replace(o.loaded, analysis=replace(o.loaded.analysis, blocks="images")))
+        for o in studies(study, 5)
+    ]
+
+    assert "No mean effect: it takes studies of blocks and runs of their own" in shown(mixup_page(*found))
+
+
+def test_five_studies_of_one_setting_are_averaged(study):
     found = studies(study, 5)
     means = [e.mean for o in found for e in o.loaded.analysis.effects if e.arm == "mixup"]
 
-    # Equal standard errors, and less spread than they explain: the pooled mean is the plain one.
-    assert f"Mean over these 5 workloads (random effects): {numbers.signed(sum(means) / 5)} [" in shown(
-        mixup_page(*found)
+    # Every workload counts the same.
+    assert (
+        f"Mean over these 5 workloads (random effects, Hartung-Knapp interval): {numbers.signed(sum(means) / 5)} ["
+        in shown(mixup_page(*found))
     )
 
 
@@ -274,11 +290,13 @@ def test_other_hyperparameters_are_another_treatment(study):
         origin(study, "other", effects=shifted(study, 1), tricks={"mixup": {"mixup": {"alpha": 9}}}),
     ]
 
-    assert "No pooled effect: the hyperparameters differ" in shown(mixup_page(*found))
+    assert "No mean effect: the hyperparameters differ" in shown(mixup_page(*found))
 
 
-def test_shared_runs_are_not_pooled(study):
-    assert "No pooled effect: effects of shared runs" in shown(mixup_page(origin(study, "a"), origin(study, "b")))
+def test_shared_runs_are_not_averaged(study):
+    assert "No mean effect: it takes studies of blocks and runs of their own" in shown(
+        mixup_page(origin(study, "a"), origin(study, "b"))
+    )
 
 
 def test_metrics_have_axes_of_their_own(study):
