@@ -4,7 +4,7 @@
 
     study = harness.ablate("mixup", seeds=10)     # trains what is missing; `harness ablate mixup --seeds 10`
     study.effects                                 # a DataFrame: each arm's effect with its interval and verdict
-    study = harness.load("digits-mixup")          # a stored one
+    study = harness.load("digits-noisy-mixup")          # a stored one
 
 Importing this imports neither torch nor pandas.
 """

@@ -13,6 +13,9 @@ from harness.values import whole
 from harness.workflow.options import Flag, asked_of, expand_paths
 
 MOST_WORKERS = 1024
+DEFAULT = "digits-noisy"
+"""The embedded experiment: its answer about mixup is the same on other seeds and on machines that round otherwise."""
+
 TOLD = Flag(reproduces=False)
 """An option that changes no number."""
 
@@ -45,7 +48,7 @@ class Request:
     """A study that is asked for; the fields are the options of `harness ablate`, with its words and limits."""
 
     tricks: Tricks = None
-    experiment: ExperimentName = "digits"
+    experiment: ExperimentName = DEFAULT
     design: Annotated[
         str | None,
         Field(
@@ -110,7 +113,7 @@ class SearchRequest:
     """A search that is asked for; the fields are the options of `harness search`, with its words and limits."""
 
     tricks: Tricks = None
-    experiment: ExperimentName = "digits"
+    experiment: ExperimentName = DEFAULT
     trials: Annotated[
         int,
         Field(ge=1, le=100_000, description="Trials of each arm, the baseline included."),

@@ -137,13 +137,13 @@ def test_another_study_takes_finished_runs_over(cli, study, short):
 
     assert "all 10 runs are done already" in other.stderr
     assert other.stdout.splitlines()[0].startswith("mixup")
-    assert other.stdout.splitlines()[-1] == "report: reports/digits-mixup.html"
+    assert other.stdout.splitlines()[-1] == "report: reports/digits-noisy-mixup.html"
 
 
 def test_rows_are_the_same_with_one_and_two_workers(cli, study, short):
     alone = cli("ablate", "mixup", "--seeds", 2, "--workers", 1, "--results", "alone", *short)
     assert alone.returncode == 0, alone.stderr
-    rows = read_study(cli.folder / "alone" / "digits-mixup").runs.set_index("run_id")
+    rows = read_study(cli.folder / "alone" / "digits-noisy-mixup").runs.set_index("run_id")
     main = read_study(cli.folder / "results" / "main").runs.set_index("run_id")
 
     assert len(rows) == 4

@@ -73,8 +73,8 @@ def test_an_installed_wheel_needs_no_checkout(installed):
 @pytest.mark.slow
 def test_an_installed_wheel_trains_and_reports(installed):
     out = installed("-m", "harness", "ablate", "mixup", "--seeds", 2, *SHORT)
-    assert out.splitlines()[-1] == "report: reports/digits-mixup.html"
-    assert "harness ablate mixup" in (installed.folder / "reports" / "digits-mixup.html").read_text()
+    assert out.splitlines()[-1] == "report: reports/digits-noisy-mixup.html"
+    assert "harness ablate mixup" in (installed.folder / "reports" / "digits-noisy-mixup.html").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -109,5 +109,5 @@ def test_make_sets_itself_up_in_a_clone_in_a_folder_with_a_space(make):
 @pytest.mark.slow
 def test_make_ablate_works_in_a_clone_in_a_folder_with_a_space(make):
     out = make("ablate", "TRICK=mixup", "SEEDS=2")
-    assert out.splitlines()[-1] == "report: reports/digits-mixup.html"
-    assert (make.clone / "reports" / "digits-mixup.html").is_file()
+    assert out.splitlines()[-1] == "report: reports/digits-noisy-mixup.html"
+    assert (make.clone / "reports" / "digits-noisy-mixup.html").is_file()

@@ -42,4 +42,4 @@ def test_every_command_runs_in_order(tmp_path):
         if line == "harness ablate mixup":
             assert re.search(r"^mixup .* points \[.*, .*\]", done.stdout), "the answer is a sentence with its interval"
     assert (tmp_path / "reports" / "index.html").is_file()
-    assert "contrast" in (tmp_path / "reports" / "digits-contrast-mixup.html").read_text()
+    assert "contrast" in (tmp_path / "reports" / "digits-noisy-contrast-mixup.html").read_text()
