@@ -51,6 +51,8 @@ def print_findings(written: Loaded, findings: Sequence[tuple[Finding, list[str]]
     """The verdicts of a study, what its design adds to them, and what its curves warn of."""
     for effect in written.analysis.effects:
         typer.echo(effect.verdict.sentence)
+    if written.looked:
+        typer.echo(f"note: {written.looked}")
     if written.design is not None:
         _print_design(written.design)
     for finding, arms in findings:

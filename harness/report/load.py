@@ -11,6 +11,7 @@ from harness.analysis.effects import analyse
 from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
 from harness.analysis.rows import own_rows
+from harness.analysis.sequential import looked
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
 from harness.store.reader import StudyData, read_manifest, read_study
@@ -62,6 +63,12 @@ class Loaded:
             for finding in findings:
                 found.setdefault(finding, []).append(arm)
         return sorted(found.items(), key=lambda item: SEVERITIES.index(item[0].severity))
+
+    @property
+    def looked(self) -> str:
+        """How often the study was looked at, in a sentence; empty where it was once, or where nothing is known of it."""
+        m = self.manifest
+        return looked(m.looks, m.alpha, m.level, m.study)
 
     def outcomes(self) -> Outcomes | None:
         """What the predictions show, or what they showed where the study was published without them."""

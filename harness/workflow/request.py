@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.experiment import MOST_SEEDS
-from harness.values import whole
+from harness.values import MOST_SEEDS, read_seeds, seeds_word
 from harness.workflow.options import Flag, asked_of, expand_paths
 
 MOST_WORKERS = 1024
@@ -40,6 +40,12 @@ Plugins = Annotated[
 ]
 
 
+def shorten_seeds(request: Any) -> None:
+    """Give the seeds of a request in their only form, so that equal requests are equal: "010" and "0:10" are 10."""
+    with suppress(ValueError):  # auto, or what is refused later
+        object.__setattr__(request, "seeds", seeds_word(read_seeds(request.seeds)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """A study that is asked for; the fields are the options of `harness ablate`, with its words and limits."""
@@ -54,7 +60,11 @@ class Request:
         ),
     ] = None
     seeds: Annotated[
-        str | int | None, Field(description="Number of seeds (blocks), or auto: enough to find the margin.")
+        str | int | None,
+        Field(
+            description="Number of seeds (blocks), a range of them (10:20 is seeds 10 to 19), or auto: enough to find "
+            "the margin."
+        ),
     ] = None
     until_decided: Annotated[
         bool, Field(description="Look at 5, 10, 20, ... seeds and stop when every arm is decided.")
@@ -96,8 +106,7 @@ class Request:
 
     def __post_init__(self) -> None:
         expand_paths(self)
-        if isinstance(self.seeds, str) and whole(self.seeds) is not None:
-            object.__setattr__(self, "seeds", int(self.seeds))
+        shorten_seeds(self)
 
     @property
     def asked(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from harness.analysis.outcomes import Outcomes
 from harness.analysis.rows import own_rows
+from harness.analysis.sequential import looked
 from harness.analysis.types import Analysis, DesignAnalysis, Effect, Finding
 from harness.experiment import BASELINE
 from harness.report.drawings.cost import cost, front, options, told
@@ -132,6 +133,7 @@ class StudyPage:
     linked: Collection[str]
     preface: Sequence[str]
     answer: VerdictSection
+    looked: str
     arms: ArmTable
     forests: Sequence[Markup]
     missing: Sequence[str]
@@ -191,6 +193,7 @@ def render_study(
         linked=linked,
         preface=paragraphs(preface),
         answer=_answer(analysis, names),
+        looked=looked(manifest.looks, manifest.alpha, manifest.level, manifest.study),
         arms=arm_table(manifest, analysis, findings, commands),
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
         missing=[e.arm for e in analysis.effects if e not in ranked],

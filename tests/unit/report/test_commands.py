@@ -77,7 +77,7 @@ def test_another_design_is_named_as_one_at_a_time(study):
     "change",
     [
         {"design": "sweep"},
-        {"seeds": (3, 4, 5)},
+        {"seeds": (3, 5, 6)},
         {"command": "harness ablate mixup --experiment digits --until-decided"},
         {"command": "harness ablate mixup --experiment digits --until-decided --max-seeds 20"},
         {"command": "harness ablate mixup --experiment digits --cross data.label_noise=0,0.2"},

@@ -11,8 +11,8 @@ from harness.store.writer import write_manifest
 from harness.study.plan import check_free, make_plan, scope_of, study_name
 from harness.study.runner import other_question
 from harness.training.session import Place
-from harness.workflow.ablation import opened
 from harness.workflow.events import Waiting
+from harness.workflow.training import opened
 
 
 @pytest.fixture
