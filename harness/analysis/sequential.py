@@ -69,10 +69,10 @@ def calibrate(looks: Sequence[int] = LOOKS, alpha: float = 0.05, paths: int = 20
 
 @lru_cache(maxsize=64)
 def false_alarms(looks: tuple[int, ...], alpha: float = ALPHA, paths: int = 100_000, seed: int = 0) -> float:
-    """The chance that an arm without effect is called one at some look, when each look is tested at level `alpha`.
+    """The chance that an arm without effect is called one at some look, each of which is tested at level `alpha`.
 
-    Simulates paired t tests on normal differences (Armitage, McPherson and Rowe 1969), of which the sums and the sums of
-    squares of what each look adds are drawn, so that the time does not depend on the number of seeds.
+    Simulates paired t tests on normal differences (Armitage, McPherson and Rowe 1969). Of what each look adds, the sum
+    and the sum of squares are drawn, so that the time does not depend on the number of seeds.
 
     Args:
         looks: numbers of pairs at which the test is done, increasing, each at least 2.
@@ -97,7 +97,7 @@ def false_alarms(looks: tuple[int, ...], alpha: float = ALPHA, paths: int = 100_
 
 
 def looked(looks: Sequence[int], alpha: float, level: float | None, study: str) -> str:
-    """How often a study was looked at, and what that does to its false alarms; empty where it was once.
+    """How often a study was looked at, and what that does to its false alarms; empty where it was once, unplanned.
 
     Args:
         looks: numbers of seeds at which it was judged; there is no verdict, and so no alarm, below `MIN_SEEDS`.
@@ -106,19 +106,19 @@ def looked(looks: Sequence[int], alpha: float, level: float | None, study: str) 
         study: its name.
     """
     judged = tuple(n for n in looks if n >= MIN_SEEDS)
-    if len(judged) < 2:
+    if not judged or (level is None and len(judged) < 2):
         return ""
-    seeds = f"{', '.join(map(str, judged[:-1]))} and {judged[-1]} seeds"
+    numbers = f"{', '.join(map(str, judged[:-1]))} and {judged[-1]}" if judged[1:] else f"{judged[0]}"
+    times = f"{len(judged)} times" if judged[1:] else "once"
+    said = f"This study was looked at {times}, with {numbers} seeds"
     if level is not None:
         return (
-            f"This study was looked at {len(judged)} times, with {seeds}, as planned: each look is tested at level "
-            f"{alpha:.4f}, which keeps the declared level of {level:g} over all planned looks."
+            f"{said}, as planned: each is tested at level {alpha:.4f}, which keeps the declared level of {level:g} "
+            "over all planned looks."
         )
-    chance = false_alarms(judged, alpha)
     return (
-        f"This study was looked at {len(judged)} times, with {seeds}: with each look tested at {alpha:g}, an arm without "
-        f"effect raises a false alarm in {100 * chance:.2g} % of such studies; fresh seeds settle it (harness replicate "
-        f"{study})."
+        f"{said}: with each look tested at {alpha:g}, an arm without effect raises a false alarm in "
+        f"{100 * false_alarms(judged, alpha):.2g} % of such studies; fresh seeds settle it (harness replicate {study})."
     )
 
 

@@ -77,6 +77,9 @@ def facts_of(written: Written) -> dict[str, Any]:
     facts: dict[str, Any] = {"study": written.study, "report": str(written.page), "findings": found}
     facts["notes"] = [*written.loaded.manifest.notes, *filter(None, [written.loaded.looked])]
     facts["looks"] = list(written.loaded.manifest.looks)
+    again = written.loaded.replication
+    if again is not None:
+        facts["replication"] = asdict(again) | {"summary": again.summary}
     if written.loaded.design is not None:
         facts["design"] = asdict(written.loaded.design)
     return facts | asdict(written.loaded.analysis)
@@ -195,8 +198,8 @@ class _Study:
         for i, n in enumerate(looks or (len(seeds),)):
             if looks:
                 level = f"{self.loaded.study.alpha:.4f}, which keep the declared level over all looks"
-                told = f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level {level}; this is look {i + 1}."
-                plan = self._plan(range(first, first + n), f"{note} {told}".strip())
+                planned = f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level {level}"
+                plan = self._plan(range(first, first + n), f"{note} {planned}; this is look {i + 1}.".strip())
             written = yield from self._do(plan, r.name is not None)
             effects = written.loaded.analysis.effects
             undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "no verdict"))
