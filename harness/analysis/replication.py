@@ -80,8 +80,8 @@ def replication(old: Analysis, new: Analysis, fresh: Collection[int], machines: 
     before = {effect.arm: effect for effect in old.effects}
     arms = tuple(_arm(before[e.arm], e, fresh, new) for e in new.effects if e.arm in before)
     notes = [
-        "The arms were chosen by what the old seeds showed of them, so the old effects are too large on average; the "
-        "fresh ones are the unbiased estimate."
+        "These arms were chosen after their old effects were seen, so the old ones are too large on average; the fresh "
+        "ones are the unbiased estimate."
     ]
     if machines[0] != machines[1]:
         notes.append(

@@ -142,7 +142,7 @@ def _used(folder: Path) -> dict[str, set[int]]:
 
 @dataclass(frozen=True)
 class _Source:
-    """What the rows of a study say of its training: the workload, and spec and identity of each arm, the baseline first."""
+    """What the rows of a study say of its training: the workload, and spec and identity by arm, the baseline first."""
 
     study: str
     experiment: Experiment

@@ -67,7 +67,7 @@ def test_every_command_works(line, user, monkeypatch):
     """What would train says what it would do; what reads results reads two small studies, or ours."""
     monkeypatch.setattr(forecast, "run_seconds", lambda *_: (1.0, "no pilot"))
     words = shlex.split(line.replace("STUDY STUDY", "one two").replace("STUDY", "one"))[1:]
-    if words[0] in ("ablate", "search") and "--help" not in words:
+    if words[0] in ("ablate", "replicate", "search") and "--help" not in words:
         words.append("--dry-run")
     if "digits-noisy-untuned" in words:
         words += ["--results", ROOT / "results" / "published"]

@@ -49,6 +49,11 @@ def test_the_command_of_an_arm_plans_the_same_runs(command, tmp_path):
         assert again.fingerprint == study.fingerprint
 
 
+def test_a_range_of_seeds_is_repeated(study):
+    of_mixup = arm_commands(manifest(study, seeds=(10, 11, 12)))["mixup"]
+    assert of_mixup.endswith(" --seeds 10:13")
+
+
 def manifest(study, **changes):
     return study.manifest.model_copy(update=changes)
 
