@@ -31,6 +31,7 @@ NOT_RUN = {
     "harness ablate mixup --experiment cifar10 --device cuda --workers 1 --cuda-graphs": "needs a GPU and CIFAR-10",
     "harness ablate mixup --workers ray://HOST:10001": "needs a cluster; tests/e2e/test_ray.py has one",
     "harness run NAME": "a placeholder; the names of the table are loaded below",
+    "harness replicate STUDY": "a placeholder; that of digits-noisy-untuned is run",
     "harness plan": "says which command, without a trick",
 }
 """Commands that are only parsed, with the reason."""

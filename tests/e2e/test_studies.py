@@ -36,10 +36,14 @@ def conditions(cli):
     return done
 
 
+FRESH = ("--results", "fresh")
+
+
 @pytest.fixture(scope="module")
 def fresh(cli, five):
-    """The arm of `five` on two further seeds, as a study of its own."""
-    done = cli.here("ablate", "mixup", "--seeds", "5:7", *ONE, *TINY)
+    """The arm of `five` on two further seeds, as a study of its own in a folder that has a copy of `five`."""
+    shutil.copytree(cli.folder / "results" / "five", cli.folder / "fresh" / "five")
+    done = cli.here("ablate", "mixup", "--seeds", "5:7", *FRESH, *ONE, *TINY)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -47,20 +51,20 @@ def fresh(cli, five):
 @pytest.fixture(scope="module")
 def replicated(cli, fresh):
     """The replication of `five`, whose runs that study has trained already."""
-    done = cli.here("replicate", "five", "--arms", "mixup", "--seeds", 2)
+    done = cli.here("replicate", "five", "--arms", "mixup", "--seeds", 2, *FRESH)
     assert done.returncode == 0, done.stderr
     return done
 
 
 def test_a_range_of_seeds_is_a_study_of_its_own_which_has_those_seeds(cli, five, fresh):
-    names = {folder.name: read_manifest(folder) for folder in (cli.folder / "results").glob("*mixup-seeds-from*")}
+    names = {folder.name: read_manifest(folder) for folder in (cli.folder / "fresh").glob("*mixup-seeds-from*")}
 
     assert list(names) == ["digits-mixup-seeds-from-5"]
     assert names["digits-mixup-seeds-from-5"].seeds == (5, 6)
     assert "4 runs, 0 done already, 4 to train" in fresh.stderr
-    again = cli.here("ablate", "mixup", "--seeds", "05:7", *ONE, *TINY)
+    again = cli.here("ablate", "mixup", "--seeds", "05:7", *FRESH, *ONE, *TINY)
     assert "all 4 runs are done already" in again.stderr, "the same request, which needs no plan"
-    taken = cli.here("ablate", "mixup", "--seeds", "5:7", "--name", "five", *ONE, *TINY)
+    taken = cli.here("ablate", "mixup", "--seeds", "5:7", "--name", "five", *FRESH, *ONE, *TINY)
     assert (taken.returncode, "it has the arms erm_baseline, mixup" in taken.stderr) == (2, True)
 
 
@@ -88,10 +92,10 @@ def test_a_replication_trains_what_a_study_found_on_fresh_seeds_and_sets_both_si
     assert "all 4 runs are done already" in replicated.stderr, "data, recipe and values are those of the stored rows"
     *_, last = replicated.stdout.splitlines()
     assert last.startswith(("0 of 1 held, 0 of 1", "0 of 1 held, 1 of 1"))
-    assert read_manifest(cli.folder / "results" / "five-replication").seeds == (5, 6)
+    assert read_manifest(cli.folder / "fresh" / "five-replication").seeds == (5, 6)
 
-    study = harness.load("five-replication", cli.folder / "results")
-    old, new = (harness.load(name, cli.folder / "results").effects.loc["mixup"] for name in ("five", study.name))
+    study = harness.load("five-replication", cli.folder / "fresh")
+    old, new = (harness.load(name, cli.folder / "fresh").effects.loc["mixup"] for name in ("five", study.name))
     row = study.replication.loc["mixup"]
     assert (row["old_mean"], row["old_n"]) == (pytest.approx(old["mean"]), 5)
     assert (row["new_mean"], row["new_n"]) == (pytest.approx(new["mean"]), 2)
@@ -102,7 +106,9 @@ def test_a_replication_trains_what_a_study_found_on_fresh_seeds_and_sets_both_si
 
 def test_the_page_and_json_of_a_replication_have_the_comparison(cli, replicated):
     page = (cli.folder / "reports" / "five-replication.html").read_text()
-    again = cli.here("replicate", "five", "--arms", "mixup", "--seeds", "5:7", "--name", "five-replication", "--json")
+    again = cli.here(
+        "replicate", "five", "--arms", "mixup", "--seeds", "5:7", "--name", "five-replication", *FRESH, "--json"
+    )
     found = json.loads(again.stdout)["replication"]
 
     assert "What held on fresh seeds" in page
@@ -114,7 +120,7 @@ def test_the_page_and_json_of_a_replication_have_the_comparison(cli, replicated)
 
 def test_the_page_of_a_replication_without_its_study_says_so(cli, replicated):
     alone = cli.folder / "alone" / "five-replication"
-    shutil.copytree(cli.folder / "results" / "five-replication", alone)
+    shutil.copytree(cli.folder / "fresh" / "five-replication", alone)
     assert cli.here("report", "--results", "alone", "--reports", "alone").returncode == 0
 
     assert (

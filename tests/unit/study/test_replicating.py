@@ -9,7 +9,7 @@ from harness.errors import UserError
 from harness.report.load import load
 from harness.store.reader import read_manifest
 from harness.store.writer import write_manifest
-from harness.testing import make_manifest, make_study
+from harness.testing import make_arm, make_manifest, make_study
 from harness.workflow import replicating
 from harness.workflow.replicating import _Source, fresh_seeds, replicate
 from harness.workflow.request import ReplicationRequest
@@ -75,7 +75,6 @@ def test_arms_and_seeds_can_be_named(planned):
         ({"seeds": "12:8"}, r"--seeds 12:8: a number of seeds from 1"),
         ({"arms": "mixpu"}, r"unknown arm 'mixpu'; did you mean 'mixup'\?"),
         ({"arms": " ,"}, "it names no arm"),
-        ({"arms": "random_flip"}, "There is no effect to replicate"),
         ({"study": "digits-search"}, "digits-search is a search"),
         ({"study": "nope"}, "unknown study 'nope'"),
     ],
@@ -87,10 +86,13 @@ def test_what_cannot_be_replicated_is_refused_in_one_line(planned, options, expe
 
 
 def test_a_study_without_findings_asks_for_arms(planned, tmp_path):
-    make_study(tmp_path / "s", make_manifest(study="s", seeds=2))
+    skipped = make_arm("sam", 0, skipped="it clashes")
+    make_study(tmp_path / "s", make_manifest(["baseline", "mixup", skipped], study="s", seeds=2))
 
     with pytest.raises(UserError, match="s has no arm that helps or hurts; name the arms to replicate with --arms"):
         planned("s", tmp_path)
+    with pytest.raises(UserError, match=r"--arms sam: sam was skipped: it clashes\. There is no effect to replicate"):
+        planned("s", tmp_path, arms="mixup,sam")
 
 
 def test_seeds_of_earlier_looks_and_of_what_a_study_replicates_itself_are_not_fresh(tmp_path):
