@@ -161,7 +161,7 @@ class _Source:
             stored = runs[runs["label"] == arm.label] if arm is not None else runs.head(0)
             if stored.empty:
                 raise UserError(f"{m.study}: no run of {arm.label if arm else 'a baseline'} is stored to be repeated")
-            rows.append(stored[["spec", "identity_json"]].astype(object).fillna("").iloc[0].to_dict())
+            rows.append({name: stored[name].astype(object).fillna("").iloc[0] for name in ("spec", "identity_json")})
         for name in sorted({name for arm in arms for name in arm.tricks}):
             if name not in registry.names():
                 raise UserError(f"{m.study} has the trick {name}, which is not known here; give its file with --plugin")

@@ -101,6 +101,9 @@ def test_a_replication_trains_what_a_study_found_on_fresh_seeds_and_sets_both_si
     assert (row["new_mean"], row["new_n"]) == (pytest.approx(new["mean"]), 2)
     assert (row["both_mean"], row["both_n"]) == (pytest.approx((5 * old["mean"] + 2 * new["mean"]) / 7), 7)
     assert last in str(study)
+    places = {name: cli.folder / folder for name, folder in (("results", "fresh"), ("reports", "reports"))}
+    called = harness.replicate("five", arms="mixup", seeds=2, progress=False, **places)
+    assert called.replication.equals(study.replication)
     assert f"<td>{row['outcome']}</td>" in study._repr_html_()
 
 

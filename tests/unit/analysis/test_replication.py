@@ -1,6 +1,7 @@
 """Old and fresh effects side by side, by hand."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -76,6 +77,14 @@ def test_fewer_than_five_fresh_seeds_hold_nothing():
     (single,) = compared({"mixup": OLD["mixup"]}, {"mixup": (1.0,)}).arms
     assert (single.new.n, single.new.mean, single.outcome) == (1, pytest.approx(1.0), "same sign")
     assert math.isnan(single.new.low)
+
+
+def test_a_claim_by_another_correction_than_holms_is_not_held():
+    old, new = analysis({"mixup": OLD["mixup"]}, 0), analysis({"mixup": NEW["mixup"]}, 5)
+    loose = replace(new, effects=(replace(new.effects[0], p_holm=0.06),))
+
+    assert loose.effects[0].verdict.kind == "helps"
+    assert replication(old, loose, range(5, 10), ("a", "a")).arms[0].outcome == "same sign"
 
 
 def test_no_difference_on_one_side_is_no_answer():

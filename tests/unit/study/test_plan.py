@@ -191,11 +191,12 @@ def test_a_study_of_an_earlier_version_was_looked_at_with_the_seeds_that_it_has(
 
 
 def test_arms_that_a_design_calls_by_their_old_labels_keep_them(plan):
-    values = {"mixup": {"alpha": 0.4}}
+    asked = plan("mixup.alpha=0.4,1.0", design="sweep").manifest
+    values = asked.arms[1].tricks  # all of them, where the sweep named one
     arms = (PlannedArm(()), PlannedArm(("mixup",), params=values, called="mixup(alpha=0.4)"))
     made = plan("mixup(alpha=0.4)", design=Design("one_at_a_time", arms), name="again", replicates="s").manifest
-    asked = plan("mixup.alpha=0.4,1.0", design="sweep").manifest
 
+    assert len(values["mixup"]) > 1
     assert made.arms[1].label == "mixup(alpha=0.4)" == asked.arms[1].label
     assert made.arms[1].run_ids == asked.arms[1].run_ids
     assert made.replicates == "s"

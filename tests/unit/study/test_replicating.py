@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from harness.errors import UserError
+from harness.experiment import load_experiment
 from harness.report.load import load
 from harness.store.reader import read_manifest
 from harness.store.writer import write_manifest
-from harness.testing import make_arm, make_manifest, make_study
+from harness.study.plan import make_plan
+from harness.testing import StoredRun, make_arm, make_manifest, make_row, make_study
+from harness.training.session import Place
 from harness.workflow import replicating
 from harness.workflow.replicating import _Source, fresh_seeds, replicate
 from harness.workflow.request import ReplicationRequest
@@ -95,6 +98,26 @@ def test_a_study_without_findings_asks_for_arms(planned, tmp_path):
         planned("s", tmp_path, arms="mixup,sam")
 
 
+def test_two_values_of_one_trick_are_two_arms_again(planned, monkeypatch, tmp_path):
+    place = Place(data_root=tmp_path, device="cpu", threads=1)
+    swept = make_plan(
+        load_experiment("digits"), ["mixup.alpha=0.4,1.0"], design="sweep", seeds=range(2), place=place,
+        results=tmp_path, images="images", command="", toml="", name="swept",
+    )  # fmt: skip
+    old, specs = swept.manifest, {spec.run_id: spec.canonical_json for spec in swept.specs}
+
+    def run(arm, seed):
+        spec, mark = specs[arm.run_ids[seed]], old.fingerprint
+        return StoredRun(make_row(arm, seed, spec=spec, fingerprint=mark, identity=arm.identity))
+
+    make_study(tmp_path / "swept", old, run)
+    monkeypatch.setattr(replicating, "fresh_seeds", lambda *_: range(2))
+    new = planned("swept", tmp_path, arms="mixup(alpha=0.4),mixup(alpha=1.0)")
+
+    assert [arm.label for arm in new.arms] == ["baseline", "mixup(alpha=0.4)", "mixup(alpha=1.0)"]
+    assert [arm.run_ids for arm in new.arms] == [arm.run_ids for arm in old.arms]
+
+
 def test_seeds_of_earlier_looks_and_of_what_a_study_replicates_itself_are_not_fresh(tmp_path):
     """One that was looked at with 20 seeds and then cut to 5; and its replication on seeds 20 and 21."""
     for name, seeds, more in (("s", 5, {"looks": (5, 20)}), ("t", (30, 31), {"replicates": "s"})):
@@ -116,6 +139,7 @@ def test_what_has_changed_since_is_said_in_one_line_each():
     spec = json.loads(source.rows[1]["spec"])
     (trick,) = spec["arm"]["tricks"]
     assert "version" not in " ".join(source.changes("")[1:])
+    assert source.experiment.tricks == arms[0].tricks, "for tricks whose values have no default"
 
     trick["version"] = 99
     identity = json.dumps({"data": "old images", "numbers": 1})
