@@ -10,6 +10,7 @@ OLDEST := .venv-oldest
 GIVEN := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
 STUDY_OPTIONS := EXPERIMENT SEEDS DESIGN DEVICE WORKERS RESULTS REPORTS DATA_ROOT NAME
 SEARCH_OPTIONS := TRIALS $(filter-out DESIGN,$(STUDY_OPTIONS))
+REPLICATE_OPTIONS := $(filter-out EXPERIMENT DESIGN,$(STUDY_OPTIONS))
 VALUES := TRICK STUDY FAMILY ARGS PYTHON DESIGN $(SEARCH_OPTIONS)
 ifeq (,$(filter NAME,$(GIVEN)))
 override NAME :=  # some systems set it to the name of the machine
@@ -53,7 +54,7 @@ RUN := set -f; $(BIN)/python -c "$$WITH_ARGS" $(BIN)
 HARNESS := $(RUN)/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate search plan report site publish tricks doctor bench test test-gpu test-slow test-oldest lint format new-trick cards clean
+.PHONY: help setup ablate replicate search plan report site publish tricks doctor bench test test-gpu test-slow test-oldest lint format new-trick cards clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -71,6 +72,9 @@ ablate: $(STAMP)  ## TRICK=mixup [EXPERIMENT= SEEDS= DESIGN= DEVICE= WORKERS= DA
 
 search: $(STAMP)  ## TRICK=mixup [TRIALS= and as ablate, without DESIGN=]: what is it worth when both are tuned?
 	$(call takes,TRICK $(SEARCH_OPTIONS))@$(HARNESS) search $(call names,TRICK) $(call options,$(SEARCH_OPTIONS))
+
+replicate: $(STAMP)  ## STUDY=name [SEEDS=10:20 ARGS="--arms a,b" and as ablate]: does what it found hold on fresh seeds?
+	$(call takes,STUDY $(REPLICATE_OPTIONS))@$(HARNESS) replicate $(call names,STUDY) $(call options,$(REPLICATE_OPTIONS))
 
 plan: $(STAMP)  ## TRICK=mixup [as ablate]: how long would it take, and what could it find?
 	$(call takes,TRICK $(STUDY_OPTIONS))@$(HARNESS) plan $(call names,TRICK) $(call options,$(STUDY_OPTIONS))

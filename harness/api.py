@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from harness.errors import UserError
 from harness.workflow.events import Event, SearchEvent, SearchWritten, Written
 from harness.workflow.options import make_request
-from harness.workflow.request import Request, SearchRequest
+from harness.workflow.request import ReplicationRequest, Request, SearchRequest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,12 +48,39 @@ def conditions(
     *tricks: str, on_event: Callable[[Event], None] | None = None, progress: bool = True, **options: Any
 ) -> list[Study]:
     """As `ablate`, for `cross`: the study of each condition."""
+    from harness.workflow.ablation import ablate
+
+    return _studies(ablate(make_request(Request, {**options, "tricks": tricks})), on_event, progress)
+
+
+def replicate(
+    study: str, on_event: Callable[[Event], None] | None = None, progress: bool = True, **options: Any
+) -> Study:
+    """Train what a study found again, on seeds that no look has used; `harness replicate` in Python.
+
+    Args:
+        study: its name in the results folder.
+        on_event: gets each event as it happens.
+        progress: whether to tell of it on stderr, or below the cell of a notebook.
+        options: as `harness replicate --help` lists them, with underscores: `arms="mixup,ema", seeds="10:20"`.
+
+    Returns:
+        The replication, whose `replication` has old and fresh effects side by side.
+
+    Raises:
+        UserError: an option is unknown or impossible, or nothing of the study can be replicated.
+    """
+    from harness.workflow.replicating import replicate
+
+    return _studies(replicate(make_request(ReplicationRequest, {**options, "study": study})), on_event, progress)[0]
+
+
+def _studies(events: Iterator[Event], on_event: Callable[[Event], None] | None, progress: bool) -> list[Study]:
+    """The studies that events write, while they are told."""
     from rich.console import Console
 
-    from harness.workflow import ablation
     from harness.workflow.telling import telling
 
-    events = ablation.ablate(make_request(Request, {**options, "tricks": tricks}))
     studies = []
     for event in telling(events, Console(stderr=True, highlight=False, quiet=not progress)):
         if on_event is not None:
@@ -149,6 +176,20 @@ class Study:
         return pd.DataFrame(rows).set_index("arm") if rows else pd.DataFrame()
 
     @property
+    def replication(self) -> pd.DataFrame | None:
+        """Of a study that replicates another one: old and fresh effects of each arm, indexed by arm; else None.
+
+        `old`, `new` and `both` each have `_mean`, `_low`, `_high` and `_n`; `ratio`, `p` and `outcome` are as in
+        `harness.analysis.replication.Replicated`.
+        """
+        import pandas as pd
+
+        found = self._loaded.replication
+        if found is None:
+            return None
+        return pd.json_normalize([asdict(arm) for arm in found.arms], sep="_").set_index("arm")
+
+    @property
     def runs(self) -> pd.DataFrame:
         """The rows of the runs that count; columns as in `harness.store.schema.RUNS`."""
         return self._loaded.data.runs
@@ -185,18 +226,32 @@ class Study:
         return self.table("latex")
 
     def __str__(self) -> str:
-        return "\n".join(self.sentences)
+        again = self._loaded.replication
+        return "\n".join([*self.sentences, *([again.summary] if again else [])])
 
     def _repr_html_(self) -> str:
         """What a notebook shows: the verdicts and the table."""
         from html import escape
 
+        from harness.report.text.numbers import decimals
+        from harness.report.text.replications import rows
         from harness.report.text.tables import columns, effect_rows
 
-        analysis = self._loaded.analysis
+        analysis, again = self._loaded.analysis, self._loaded.replication
         shown = [column for column in columns(analysis) if column.brief]
-        lines = [[escape(column.show(row)) for column in shown] for row in effect_rows(analysis)]
-        head = "".join(f"<th>{escape(column.title)}</th>" for column in shown)
-        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in line)}</tr>" for line in lines)
-        said = "".join(f"<p>{escape(sentence)}</p>" for sentence in self.sentences)
-        return f"{said}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        tables = [[{column.title: column.show(row) for column in shown} for row in effect_rows(analysis)]]
+        if again is not None:
+            tables.append(rows(again, decimals(analysis)))
+        said = [*self.sentences, *([again.summary] if again else [])]
+        return "".join([f"<p>{escape(sentence)}</p>" for sentence in said] + [_table(listed) for listed in tables])
+
+
+def _table(listed: list[dict[str, str]]) -> str:
+    """Rows with a text by heading, in HTML."""
+    from html import escape
+
+    head = "".join(f"<th>{escape(title)}</th>" for title in (listed[0] if listed else ()))
+    lines = ("".join(f"<td>{escape(cell)}</td>" for cell in row.values()) for row in listed)
+    return (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{line}</tr>' for line in lines)}</tbody></table>"
+    )

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from harness.errors import UserError, did_you_mean
-from harness.values import Added, Keys, Origins, Strict, canonical, explain, plain, read_toml
+from harness.values import Added, Keys, Origins, Seeds, Strict, canonical, explain, plain, read_seeds, read_toml
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
 """A name that becomes part of a path: no separators, no leading dot."""
@@ -35,10 +35,6 @@ RESERVED = ("index", "tricks", "published", "bench")
 
 Plain = Annotated[Any, BeforeValidator(plain)]
 """A value of any type that is finite and can be printed."""
-
-
-MOST_SEEDS = 10_000
-"""Of a study. Far fewer find any effect that matters."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
@@ -145,12 +141,17 @@ class Recipe(Strict):
 
 
 class Study(Strict):
-    """`[study]`: which arms, how many blocks, and the level of the tests."""
+    """`[study]`: which arms, which blocks (a number of seeds, or a range as "10:20"), and the level of the tests."""
 
     design: str = "one_at_a_time"
     tricks: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] = 10
+    seeds: Seeds = 10
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+
+    @property
+    def blocks(self) -> range:
+        """The seeds."""
+        return read_seeds(self.seeds)
 
 
 class SearchRange(Strict):

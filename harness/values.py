@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
 
 from harness.errors import UserError, did_you_mean
 
 LARGEST = 2**53
 """Whole numbers up to here are exact in every reader of JSON, and nothing that is counted here comes near."""
+
+MOST_SEEDS = 10_000
+"""Of a study. Far fewer find any effect that matters."""
 
 SHOWN = 100
 """Characters of a value that an error repeats."""
@@ -213,3 +216,41 @@ def _fields_at(root: type[BaseModel], path: list[str]) -> list[str]:
 def whole(text: str) -> int | None:
     """A whole number in plain digits, or None: Python would also read those of other scripts, and has limits."""
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None
+
+
+SEEDS_RULE = f"a number of seeds from 1 to {MOST_SEEDS}, or a range such as 10:20, which is seeds 10 to 19"
+
+
+def read_seeds(value: Any) -> range:
+    """The seeds that somebody asks for: a number n is the seeds 0 to n - 1, and "a:b" is a to b - 1.
+
+    Raises:
+        ValueError: it is neither, or these are no seeds or more than `MOST_SEEDS`; says the rule.
+    """
+    first, colon, last = str(value).rpartition(":")
+    start, stop = whole(first) if colon else 0, whole(last)
+    known = isinstance(value, int | str) and start is not None and stop is not None
+    if not known or not 1 <= len(range(start or 0, stop or 0)) <= MOST_SEEDS:
+        raise ValueError(SEEDS_RULE)
+    return range(start or 0, stop or 0)
+
+
+def _seeds(value: Any) -> Any:
+    read_seeds(value)
+    return value
+
+
+Seeds = Annotated[int | str, BeforeValidator(_seeds)]
+"""What `read_seeds` reads, as it was written."""
+
+
+def seeds_word(seeds: Sequence[int]) -> int | str | None:
+    """What `read_seeds` reads as these seeds; None where they are no unbroken range."""
+    if not seeds or tuple(seeds) != tuple(range(seeds[0], seeds[-1] + 1)):
+        return None
+    return f"{seeds[0]}:{seeds[-1] + 1}" if seeds[0] else len(seeds)
+
+
+def parted(text: str) -> list[str]:
+    """Labels of arms that commas part; commas inside parentheses belong to the label of one arm."""
+    return [label.strip() for label in re.split(r",(?![^(]*\))", text) if label.strip()]

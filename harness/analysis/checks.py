@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.analysis.rows import Pairs, Side
 from harness.analysis.types import Check, State
+from harness.analysis.verdicts import MIN_SEEDS
 from harness.store.schema import Manifest
 
 
@@ -33,6 +34,7 @@ def checks(
         ("paired seeds complete", *_complete(pairs, manifest)),
         ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
         ("every seed gives runs of its own", *_seeds_differ(base)),
+        ("looked at once", *_looks(manifest)),
         (
             "one clean git commit",
             same,
@@ -78,6 +80,17 @@ def _seeds_differ(base: Side) -> tuple[State, str]:
         return "not known", f"{len(known)} runs of the baseline with stored predictions"
     alike = len(known) - len(Counter(known))
     return ("fails" if alike else "holds"), f"{len(Counter(known))} different of {len(known)} runs of the baseline"
+
+
+def _looks(manifest: Manifest) -> tuple[State, str]:
+    """Whether the seeds were judged once, or as often as planned; each further look is a chance of a false alarm."""
+    looks = [n for n in manifest.looks if n >= MIN_SEEDS]
+    if not manifest.looks:
+        return "not known", "a study of an earlier version, which did not record it"
+    said = f"at {', '.join(map(str, manifest.looks))} seeds"
+    if manifest.level is not None:
+        return "holds", f"{said}, as planned, at a stricter level"
+    return ("holds" if len(looks) < 2 else "fails"), said
 
 
 def _one_machine(rows: pd.DataFrame, elsewhere: pd.DataFrame, manifest: Manifest) -> tuple[State, str]:

@@ -73,7 +73,7 @@ def _store(name: str, root: Path, results: Path) -> None:
     """Store a study of mixup as if it had been trained."""
     experiment, place = load_experiment(name), Place(root)
     plan = make_plan(
-        experiment, ["mixup"], design="one_at_a_time", seeds=range(experiment.study.seeds), place=place,
+        experiment, ["mixup"], design="one_at_a_time", seeds=experiment.study.blocks, place=place,
         results=results, images=content(experiment.data, root).digest, command="", toml=_text(name),
     )  # fmt: skip
     images = {"digits": 1400, "cifar10": 10_000, "imagenette": 100}[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 
 from harness.cli.options import AsJson, Plugins, Reports, Results, print_json
 from harness.errors import UserError
+from harness.values import parted
 
 
 def report(
@@ -49,8 +49,7 @@ def report(
         raise UserError(f"--figure {figure}: choose one of {', '.join(FIGURES)} or all")
     if arms is not None and output == "html":
         raise UserError(f"--arms {arms}: the page has all arms; choose some for a table or a figure, with --format")
-    # Commas inside parentheses belong to the label of one arm.
-    chosen = [arm.strip() for arm in re.split(r",(?![^(]*\))", arms or "") if arm.strip()]
+    chosen = parted(arms or "")
     if arms is not None and not chosen:
         raise UserError(f"--arms '{arms}': it names no arm; leave it out for all of them")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -51,6 +51,8 @@ def print_findings(written: Loaded, findings: Sequence[tuple[Finding, list[str]]
     """The verdicts of a study, what its design adds to them, and what its curves warn of."""
     for effect in written.analysis.effects:
         typer.echo(effect.verdict.sentence)
+    if written.looked:
+        typer.echo(f"note: {written.looked}")
     if written.design is not None:
         _print_design(written.design)
     for finding, arms in findings:
@@ -74,16 +76,33 @@ def _print_design(design: DesignAnalysis) -> None:
         typer.echo(f"note: {note}")
 
 
+def print_replication(written: Loaded) -> None:
+    """Old and fresh effects side by side, and what held; nothing of a study that replicates none."""
+    from harness.report.text.numbers import decimals
+    from harness.report.text.replications import rows
+
+    found = written.replication
+    if found is not None:
+        _print_table(rows(found, decimals(written.analysis)))
+        for note in found.notes:
+            typer.echo(f"note: {note}")
+        typer.echo(found.summary)
+
+
 def print_comparison(comparison: Comparison) -> None:
     """The same arms in several studies: effects side by side, heterogeneity, sign flips."""
+    from harness.report.text.comparison import rows
+
+    _print_table(rows(comparison) or [{"no arm is in more than one study": ""}])
+
+
+def _print_table(listed: Sequence[Mapping[str, str]]) -> None:
+    """Rows with a text by heading, as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table
 
-    from harness.report.text.comparison import rows
-
-    listed = rows(comparison)
     out = Table(box=None, pad_edge=False)
-    for column in listed[0] if listed else ("no arm is in more than one study",):
+    for column in listed[0] if listed else ():
         out.add_column(column, overflow="fold")
     for row in listed:
         out.add_row(*row.values())

@@ -1,30 +1,45 @@
-"""Studies: `ablate` and its variants `plan` and `run`, whose options are those of a request."""
+"""Studies: `ablate`, its variants `plan` and `run`, and `replicate`, whose options are those of a request."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import typer
 
 from harness.cli.options import print_json
-from harness.cli.printing import print_comparison, print_findings, print_plan
+from harness.cli.printing import print_comparison, print_findings, print_plan, print_replication
 from harness.cli.requests import command_for
-from harness.workflow.events import Compared, Planned, Written
-from harness.workflow.request import Request
+from harness.workflow.events import Compared, Event, Planned, Written
+from harness.workflow.request import ReplicationRequest, Request
 
 
 def _study(request: Request, plan_only: bool, as_json: bool) -> None:
-    """Do what is asked, and print what comes of it; exit code 1 if no arm of any study could be judged."""
+    """Do what is asked, and print what comes of it."""
+    from harness.workflow.ablation import ablate
+
+    _show(ablate(request, plan_only), plan_only, as_json, request.cross is not None)
+
+
+def _replicate(request: ReplicationRequest, plan_only: bool, as_json: bool) -> None:
+    """The same of a replication."""
+    from harness.workflow.replicating import replicate
+
+    _show(replicate(request, plan_only), plan_only, as_json)
+
+
+def _show(events: Iterator[Event], plan_only: bool, as_json: bool, several: bool = False) -> None:
+    """Print what comes of studies while it happens; exit code 1 if no arm of any study could be judged."""
     from rich.console import Console
 
-    from harness.workflow.ablation import ablate, facts_of
+    from harness.workflow.ablation import facts_of
     from harness.workflow.telling import telling
 
     studies: list[dict[str, Any]] = []
     document: Any = None
     judged = plan_only
-    for event in telling(ablate(request, plan_only), Console(stderr=True, highlight=False)):
+    for event in telling(events, Console(stderr=True, highlight=False)):
         if isinstance(event, Planned) and event.ahead is not None:
             studies.append(_planned(event))
             if not as_json:
@@ -35,12 +50,13 @@ def _study(request: Request, plan_only: bool, as_json: bool) -> None:
             if not as_json:
                 print_findings(event.loaded, event.loaded.findings())
                 typer.echo(f"report: {event.page}")
+                print_replication(event.loaded)
         elif isinstance(event, Compared):
             document = asdict(event.comparison) | {"conditions": studies}
             if not as_json:
                 print_comparison(event.comparison)
     if as_json:
-        print_json(document or (studies if request.cross is not None else studies[0]))
+        print_json(document or (studies if several else studies[0]))
     if not judged:
         raise typer.Exit(1)
 
@@ -66,4 +82,10 @@ run = command_for(
     argument=("experiment", "Experiment name or .toml path."),
     tricks=None,
     declared=True,
+)
+replicate = command_for(
+    ReplicationRequest,
+    _replicate,
+    "Train what a study found again, on seeds that no look has used, and say what held.",
+    argument=("study", "Study in the results folder."),
 )

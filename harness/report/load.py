@@ -10,7 +10,9 @@ from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
 from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
+from harness.analysis.replication import Replication, replication
 from harness.analysis.rows import own_rows
+from harness.analysis.sequential import looked
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
 from harness.store.reader import StudyData, read_manifest, read_study
@@ -49,6 +51,8 @@ class Loaded:
     data: StudyData
     analysis: Analysis
     design: DesignAnalysis | None
+    replication: Replication | None = None
+    """Of a study that replicates another one whose rows are here."""
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
@@ -63,6 +67,12 @@ class Loaded:
                 found.setdefault(finding, []).append(arm)
         return sorted(found.items(), key=lambda item: SEVERITIES.index(item[0].severity))
 
+    @property
+    def looked(self) -> str:
+        """How often the study was looked at, in a sentence; empty where it was once, or nothing is known of it."""
+        m = self.manifest
+        return looked(m.looks, m.alpha, m.level, m.study)
+
     def outcomes(self) -> Outcomes | None:
         """What the predictions show, or what they showed where the study was published without them."""
         made = tabulate(self.data, [self.manifest])
@@ -74,7 +84,32 @@ def load(study_dir: Path, metric: str | None = None) -> Loaded:
     manifest = read_manifest(study_dir)
     data = read_study(study_dir, manifest.runs)
     effects = analyse(data.runs, manifest, metric=metric, correct=data.correct(manifest.fingerprint))
-    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric))
+    again = _replication(study_dir, manifest, effects)
+    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric), again)
+
+
+def replicated(study_dir: Path, manifest: Manifest) -> Path | None:
+    """The folder of the study that this one replicates, beside it or published; None where there is none."""
+    name = manifest.replicates
+    if not name or Path(name).name != name:  # a foreign file could lead elsewhere
+        return None
+    beside = study_dir.absolute().parent
+    homes = [beside, beside / "published", *([beside.parent] if beside.name == "published" else [])]
+    return next((home / name for home in homes if (home / name / "study.json").is_file()), None)
+
+
+def _replication(study_dir: Path, manifest: Manifest, analysis: Analysis) -> Replication | None:
+    """The comparison with the study that this one replicates; None where that is not here or cannot be read."""
+    folder = replicated(study_dir, manifest)
+    if folder is None:
+        return None
+    try:
+        before = read_manifest(folder)
+        runs = read_study(folder, before.runs, predictions=False).runs
+        old = analyse(runs, before, metric=analysis.metric)
+    except UserError:
+        return None
+    return replication(old, analysis, manifest.seeds, (before.fingerprint, manifest.fingerprint))
 
 
 def preface(study_dir: Path) -> str:

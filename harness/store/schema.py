@@ -226,6 +226,12 @@ class Manifest(_Record):
     """The request as plain values, of which `command` is rendered; empty in studies of earlier versions."""
     settings: dict[str, Any] = {}
     """Data, model and recipe of the baseline; empty in studies of earlier versions."""
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds at which the study was judged, rising; empty in studies of earlier versions."""
+    level: float | None = None
+    """Chance of a false alarm over all looks of a study that planned them, of which each is at `alpha`; else None."""
+    replicates: str = ""
+    """The study whose arms this one trains again on fresh seeds; empty for others."""
     metrics: dict[str, MetricSpec] = {}
     """By name: what its runs have among their `scores`. A name that is a column of the runs table means that column."""
 

@@ -44,12 +44,13 @@ class PlannedArm:
     """One arm as a design made it.
 
     `params` are hyperparameters of this arm only, trick -> parameter -> value. `skipped` is the reason why
-    the arm cannot run, or None.
+    the arm cannot run, or None. `called` is its label, where it has one from before.
     """
 
     names: ArmNames
     params: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     skipped: str | None = None
+    called: str = ""
 
     @property
     def label(self) -> str:
@@ -59,7 +60,7 @@ class PlannedArm:
             given = ", ".join(f"{k}={v}" for k, v in self.params.get(name, {}).items())
             return f"{name}({given})" if given else name
 
-        return "+".join(shown(n) for n in self.names) or BASELINE
+        return self.called or "+".join(shown(n) for n in self.names) or BASELINE
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,15 @@ class Plan:
 
     @property
     def mark(self) -> str:
-        """Six hex digits of what the study asks, whatever the number of seeds."""
+        """Six hex digits of what the study asks, from the first seed on, whatever the number of seeds."""
         m = self.manifest
         asked = [m.design, m.metric, m.margin, m.alpha, m.data, m.settings, [[a.label, a.tricks] for a in m.arms]]
+        asked += m.seeds[:1] if any(m.seeds[:1]) else []
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:6]
+
+    def looked(self, looks: Sequence[int]) -> Plan:
+        """The same plan of a study that was judged at these numbers of seeds."""
+        return replace(self, manifest=self.manifest.model_copy(update={"looks": tuple(looks)}))
 
     def renamed(self, study: str) -> Plan:
         """The same plan as a study of another name."""
@@ -80,7 +85,7 @@ def make_plan(
     experiment: Experiment,
     asked: Sequence[str],
     *,
-    design: str,
+    design: str | Design,
     seeds: Sequence[int],
     place: Place,
     results: Path,
@@ -91,13 +96,15 @@ def make_plan(
     name: str | None = None,
     max_arms: int | None = None,
     note: str = "",
+    level: float | None = None,
+    replicates: str = "",
 ) -> Plan:
     """Resolve a study completely.
 
     Args:
         experiment: with all overrides applied.
         asked: arms as typed: trick names, or combinations joined by "+".
-        design: which arms to make of them.
+        design: which arms to make of them; or one whose arms are made, and then `asked` gives the name only.
         seeds: the blocks.
         place: device and threads, which are part of the fingerprint.
         results: the folder of all studies, searched for finished runs.
@@ -107,13 +114,15 @@ def make_plan(
         request: what was asked as plain values, of which the command is rendered.
         name: of the study; made from the experiment and the tricks when None.
         note: a sentence that a reader of the results must know, beside those of the design.
+        level: as in `Manifest.level`.
+        replicates: as in `Manifest.replicates`.
         max_arms: the most arms that the design may have, the baseline included; None for the design's default.
 
     Raises:
         UserError: an unknown trick or design, a bad hyperparameter, tricks that clash although they were asked
             for as one, more arms than allowed, a name that is no name.
     """
-    made = arms_of(design, asked, max_arms)
+    made = design if isinstance(design, Design) else arms_of(design, asked, max_arms)
     names = sorted({n for arm in made.arms for n in arm.names})
     for trick in sorted({*names, *experiment.tricks}):
         registry.check(trick)
@@ -146,7 +155,7 @@ def make_plan(
     q = experiment.experiment
     machine = place.fingerprint(experiment)
     manifest = Manifest(
-        study=checked_name(name) if name is not None else study_name(q.name, made.name, asked),
+        study=checked_name(name) if name is not None else study_name(q.name, made.name, asked, seeds[0]),
         experiment=q.name,
         question=q.question,
         metric=q.metric,
@@ -166,6 +175,8 @@ def make_plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         factors=tuple("+".join(factor) for factor in made.factors),
         notes=(*made.notes, *filter(None, [note])),
+        level=level,
+        replicates=replicates,
     )
     # Whole blocks first, so that a study that is stopped early has pairs; in a block the longest run first,
     # so that the last one does not leave the other workers idle.
@@ -256,8 +267,11 @@ def check_free(results: Path, name: str, kind: str) -> None:
             raise UserError(f"{folder} holds a {other}, so a {kind} cannot have its name; choose another with --name")
 
 
-def study_name(experiment: str, design: str, asked: Sequence[str]) -> str:
-    """A short name that is the same whatever the order of the tricks, where the order changes nothing."""
+def study_name(experiment: str, design: str, asked: Sequence[str], first: int = 0) -> str:
+    """A short name that is the same whatever the order of the tricks, where the order changes nothing.
+
+    Seeds from another `first` one than 0 are in it, so that they and more of them have a study of their own.
+    """
     parts = list(dict.fromkeys("+".join(parse_arm(text)) for text in asked))
     if design != "cumulative":
         parts.sort()
@@ -268,7 +282,8 @@ def study_name(experiment: str, design: str, asked: Sequence[str]) -> str:
         tail = f"{len(parts)}-tricks-{mark}"
     elif len(tail) > 60:
         tail = f"{tail[:50]}-{mark}"
-    return "-".join(part for part in (experiment, *prefix, tail) if part)
+    start = f"seeds-from-{first}" if first else ""
+    return "-".join(part for part in (experiment, *prefix, tail, start) if part)
 
 
 def scope_of(experiment: Experiment) -> str:

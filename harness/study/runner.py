@@ -23,7 +23,8 @@ from harness.training.session import Place
 def other_question(study_dir: Path, manifest: Manifest) -> list[str]:
     """In what the study that lies in a folder differs from this one; nothing if there is none.
 
-    More seeds and more arms are the same question, and so is the same one to other code or another machine.
+    More seeds after the same first one and more arms are the same question, and so is the same one to other code or
+    another machine.
     """
     try:
         before = read_manifest(study_dir)
@@ -54,7 +55,25 @@ def _question(manifest: Manifest) -> dict[str, Any]:
         "alpha": manifest.alpha,
         "images": manifest.data[:SHOWN],
         "settings": manifest.settings,
+        "first seed": next(iter(manifest.seeds), 0),
     }
+
+
+def looks_taken(study_dir: Path) -> tuple[int, ...]:
+    """Numbers of seeds at which the study in a folder was judged; one of an earlier version was at those it has."""
+    try:
+        before = read_manifest(study_dir)
+    except UserError:
+        return ()
+    return before.looks if "looks" in before.model_fields_set else (len(before.seeds),)
+
+
+def record_look(study_dir: Path) -> None:
+    """Write into a study's declaration that it is judged with the seeds that it has. The study's lock is held."""
+    manifest = read_manifest(study_dir)
+    looks = tuple(sorted({*manifest.looks, len(manifest.seeds)}))
+    if looks != manifest.looks:
+        write_manifest(study_dir, manifest.model_copy(update={"looks": looks}))
 
 
 def run_study(

@@ -165,7 +165,7 @@ def plan_search(
         arms=tuple(arms),
         trials=trials,
         tuning_seeds=tuple(range(seeds)),
-        fresh_seeds=tuple(range(seeds, seeds + (fresh or experiment.study.seeds))),
+        fresh_seeds=tuple(range(seeds, seeds + (fresh or len(experiment.study.blocks)))),
         objectives=wanted,
         sampler=sampler,
         pruner=chosen,

@@ -7,37 +7,29 @@ under way; finished runs are stored, and the same request goes on from there.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.content import content
 from harness.errors import UserError
-from harness.experiment import MOST_SEEDS, Experiment, text_of
+from harness.experiment import Experiment, text_of
 from harness.store.asked import command_of
-from harness.store.locks import POLL, StudyLock
-from harness.store.writer import prepare
 from harness.study.asked import recall, remember, request_of
 from harness.tricks import registry
-from harness.values import whole
-from harness.workflow.events import Compared, Epoch, Event, Finished, Looked, Planned, Started, Waiting, Written
+from harness.workflow.events import Compared, Event, Looked, Planned, Started, Written
 from harness.workflow.options import options_of
 from harness.workflow.place import data_folder, make_place, parse_workers, slots
 from harness.workflow.request import Request
-from harness.workflow.settings import load, parse_settings, parse_time
+from harness.workflow.settings import asked_seeds, load, parse_settings, parse_time
+from harness.workflow.training import Trainer, hold, write
 
 if TYPE_CHECKING:
     from harness.study.plan import Plan
     from harness.training.session import Place
 
 MAX_SEEDS = 20
-NAMED = 5
-"""Of many files that are left out, so many are named."""
-
-Events = Generator[Event, None, None]
 
 
 def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
@@ -85,7 +77,11 @@ def facts_of(written: Written) -> dict[str, Any]:
 
     found = [{**asdict(finding), "arms": arms} for finding, arms in written.loaded.findings()]
     facts: dict[str, Any] = {"study": written.study, "report": str(written.page), "findings": found}
-    facts["notes"] = list(written.loaded.manifest.notes)
+    facts["notes"] = [*written.loaded.manifest.notes, *filter(None, [written.loaded.looked])]
+    facts["looks"] = list(written.loaded.manifest.looks)
+    again = written.loaded.replication
+    if again is not None:
+        facts["replication"] = asdict(again) | {"summary": again.summary}
     if written.loaded.design is not None:
         facts["design"] = asdict(written.loaded.design)
     sweep = sweep_of(written.loaded.analysis)
@@ -111,8 +107,8 @@ def _checked(r: Request) -> tuple[Experiment, list[str], float]:
     tricks = list(r.tricks or loaded.study.tricks)
     if not tricks and r.design != "aa":
         raise UserError(f"{r.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
-    if r.seeds not in (None, "auto") and not 1 <= (whole(str(r.seeds)) or 0) <= MOST_SEEDS:
-        raise UserError(f"--seeds {r.seeds}: a number of seeds from 1 to {MOST_SEEDS}, or auto")
+    if r.seeds not in (None, "auto"):
+        asked_seeds(r.seeds, ", or auto")
     if r.until_decided and r.seeds is not None:
         raise UserError(
             f"--seeds {r.seeds} with --until-decided: the looks decide how many; limit them with --max-seeds"
@@ -143,57 +139,13 @@ def _answer(r: Request, digest: str) -> Generator[Event, None, bool]:
     if answer is None:
         return False
     with ExitStack() as held:
-        yield from _hold(held, answer[0])
+        yield from hold(held, answer[0])
         if recall(r.results, digest) != answer:  # another command has changed it meanwhile
             return False
         folder, manifest = answer
         yield Started(manifest.study, len(manifest.runs), 0, manifest.notes)
-        yield _write(folder, r.reports)
+        yield write(folder, r.reports)
     return True
-
-
-def _hold(held: ExitStack, folder: Path) -> Events:
-    """Have a study's folder for oneself until `held` is closed."""
-    prepare(folder)
-    lock = StudyLock(folder)
-    if not lock.take():
-        yield Waiting(folder.name)
-        while not lock.take():
-            time.sleep(POLL)
-    held.callback(lock.release)
-
-
-def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator[Event, None, Plan]:
-    """Have the folder of a study for oneself until `held` is closed; returns the plan with what is stored now.
-
-    A folder belongs to one question. A study that asks another one under a name that nobody chose gets that name with
-    six hex digits of its question.
-
-    Raises:
-        UserError: the chosen name is that of another study, or the folder cannot be written.
-    """
-    from harness.study.plan import check_free
-    from harness.study.runner import other_question
-
-    for candidate in [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]:
-        folder = results / candidate.manifest.study
-        yield from _hold(held, folder)
-        check_free(results, folder.name, "study")
-        why = other_question(folder, candidate.manifest)
-        if not why:
-            return candidate.look(results)
-        held.close()
-    raise UserError(
-        f"study {folder.name} in {results} asks something else ({'; '.join(why[:3])}); choose another name with "
-        "--name, or remove that folder"
-    )
-
-
-def _write(folder: Path, reports: Path) -> Written:
-    from harness.report.pages.study import write_report
-
-    page, loaded = write_report(folder, reports)
-    return Written(folder.name, folder, page, loaded)
 
 
 @dataclass
@@ -213,8 +165,10 @@ class _Study:
         r = self.r
         self.workers = parse_workers(r.workers, self.place)
         self.design = self.loaded.study.design if r.design is None else r.design
+        self.seeds = self.loaded.study.blocks if r.seeds in (None, "auto") else asked_seeds(str(r.seeds))
+        self.level: float | None = None
         if r.cross is not None:
-            own = study_name(self.loaded.experiment.name, self.design, self.tricks)
+            own = study_name(self.loaded.experiment.name, self.design, self.tricks, self.seeds.start)
             self.name = f"{own if r.name is None else checked_name(r.name)}-{self.name}"
 
     def events(self, plan_only: bool) -> Generator[Event, None, Written | None]:
@@ -225,32 +179,32 @@ class _Study:
         r, most = self.r, self.r.max_seeds or MAX_SEEDS
         looks = looks_until(most) if r.until_decided else ()
         if looks:
-            alpha = calibrate(looks, self.loaded.study.alpha)
+            self.level = self.loaded.study.alpha
+            alpha = calibrate(looks, self.level)
             study = self.loaded.study.model_copy(update={"alpha": alpha})
             self.loaded = self.loaded.model_copy(update={"study": study})
         warnings: list[str] = []
         self.images = self._images(plan_only, warnings)
-        seeds = self.loaded.study.seeds if r.seeds in (None, "auto") else int(str(r.seeds))
-        note = ""
+        seeds, first, note = self.seeds, self.seeds.start, ""
         if self.design.replace("-", "_") == "greedy":
             if plan_only:
                 raise UserError("design greedy: its arms depend on results, so it has no plan; plan `cumulative`")
             note = yield from self._greedy(seeds)
-        plan = self._plan(looks[0] if looks else seeds, note)
+        plan = self._plan(range(first, first + looks[0]) if looks else seeds, note)
         check_free(r.results, plan.manifest.study, "study")
         warnings += plan.problems
         if r.seeds == "auto":
-            plan = self._plan(self._enough(note, most, warnings), note)
-            seeds = len(plan.manifest.seeds)
+            seeds = range(first, first + self._enough(note, range(first, first + most), warnings))
+            plan = self._plan(seeds, note)
         yield Planned(plan, tuple(warnings), self._ahead(plan) if plan_only else None)
         if plan_only:
             return None
         written = None
-        for i, n in enumerate(looks or (seeds,)):
+        for i, n in enumerate(looks or (len(seeds),)):
             if looks:
-                plan = self._plan(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
-                                     f"{self.loaded.study.alpha:.4f}, which keep the declared level over all looks; "
-                                     f"this is look {i + 1}.")  # fmt: skip
+                level = f"{self.loaded.study.alpha:.4f}, which keep the declared level over all looks"
+                planned = f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level {level}"
+                plan = self._plan(range(first, first + n), f"{note} {planned}; this is look {i + 1}.".strip())
             written = yield from self._do(plan, r.name is not None)
             effects = written.loaded.analysis.effects
             undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "suggestive", "no verdict"))
@@ -260,15 +214,16 @@ class _Study:
                 break
         return written
 
-    def _plan(self, seeds: int, note: str = "", arms: Sequence[str] | None = None) -> Plan:
+    def _plan(self, seeds: range, note: str = "", arms: Sequence[str] | None = None) -> Plan:
         from harness.study.plan import make_plan
 
         r, asked = self.r, self.r.asked | {"tricks": list(self.tricks)}
         return make_plan(
             self.loaded, self.tricks if arms is None else arms,
-            design=self.design if arms is None else "one_at_a_time", seeds=range(seeds), place=self.place,
+            design=self.design if arms is None else "one_at_a_time", seeds=seeds, place=self.place,
             results=r.results, images=self.images, request=asked, command=command_of(asked), toml=text_of(r.experiment),
             name=self.name if arms is None else None, max_arms=r.max_arms, note=note,
+            level=self.level,
         )  # fmt: skip
 
     def _images(self, plan_only: bool, warnings: list[str]) -> str:
@@ -286,7 +241,7 @@ class _Study:
 
         return forecast(plan, self.loaded, self.place, self.r.results, slots(self.workers))
 
-    def _enough(self, note: str, most: int, warnings: list[str]) -> int:
+    def _enough(self, note: str, most: range, warnings: list[str]) -> int:
         """How many seeds find the margin within the budget."""
         from harness.study.forecast import affordable, choose_seeds
 
@@ -300,7 +255,7 @@ class _Study:
             )
         return seeds
 
-    def _greedy(self, seeds: int) -> Generator[Event, None, str]:
+    def _greedy(self, seeds: range) -> Generator[Event, None, str]:
         """Put the tricks into greedy order, from studies of their own; returns the sentence that says so."""
         from harness.analysis.interactions import GREEDILY
         from harness.store.reader import read_study
@@ -330,41 +285,5 @@ class _Study:
         return note + (left if refused else "")
 
     def _do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
-        """Train what is missing of a plan and write its page, with the study's folder to oneself."""
-        with ExitStack() as held:
-            plan = yield from opened(held, plan, self.r.results, named)
-            yield from self._train(plan)
-            return _write(self.r.results / plan.manifest.study, self.r.reports)
-
-    def _train(self, plan: Plan) -> Events:
-        """Do the missing runs."""
-        from harness.study.preflight import preflight
-        from harness.study.runner import run_study
-        from harness.study.workers.job import EpochEnd
-
-        r = self.r
-        ready = preflight(plan, self.place, r.results, self.workers, r.plugins)
-        images = content(self.loaded.data, self.place.data_root)
-        plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
-        missing = len(plan.missing)
-        passed_over = images.notes if missing else ()
-        notes = (*passed_over, *plan.manifest.notes)
-        yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
-        for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
-            if isinstance(run, EpochEnd):
-                yield Epoch(run.arm, run.seed, run.epoch, run.epochs, run.points)
-                continue
-            told = run.reason in ready.refused.values()
-            yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
-
-
-def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:
-    """Which files of a data set are in no split, in a sentence.
-
-    Args:
-        unreadable: (path, reason) of each.
-        images: how many the data set has with them.
-    """
-    named = "; ".join(f"{path}: {why}" for path, why in unreadable[:NAMED])
-    more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
-    return f"{len(unreadable)} of {images} image files cannot be read and are left out ({named}{more})."
+        """Train what is missing of a plan and write its page."""
+        return Trainer(self.r, self.loaded, self.place, self.workers).do(plan, named)

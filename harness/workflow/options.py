@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -56,14 +56,20 @@ def options_of(request: type[Any]) -> tuple[Option, ...]:
     return tuple(out)
 
 
-def asked_of(verb: str, request: Any) -> dict[str, Any]:
-    """A request as plain values for a declaration: what the command that reproduces it says."""
+def asked_of(verb: str, request: Any, words: Sequence[str] | None) -> dict[str, Any]:
+    """A request as plain values for a declaration: what the command that reproduces it says.
+
+    Args:
+        verb: the command.
+        request: whose options they are.
+        words: what the command is given without a flag: tricks, or a study.
+    """
     options: dict[str, Any] = {}
     for option in options_of(type(request)):
         value = getattr(request, option.field)
         if option.flag.reproduces and option.field != "tricks" and (value != option.default or option.flag.always):
             options[option.flags[0].removeprefix("--")] = _plain(value)
-    return {"verb": verb, "tricks": list(request.tricks or ()), "options": options}
+    return {"verb": verb, "tricks": list(words or ()), "options": options}
 
 
 def _plain(value: Any) -> Any:

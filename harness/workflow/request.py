@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.experiment import MOST_SEEDS
-from harness.values import whole
+from harness.values import MOST_SEEDS, read_seeds, seeds_word, whole
 from harness.workflow.options import Flag, asked_of, expand_paths
 
 MOST_WORKERS = 1024
@@ -31,6 +31,14 @@ CudaGraphs = Annotated[
     bool, Field(description="On a GPU, capture training steps and replay them, where the tricks allow it.")
 ]
 Threads = Annotated[int, Field(ge=1, le=1024, description="CPU threads of each run; part of the fingerprint.")]
+Workers = Annotated[
+    str | int | None,
+    Field(
+        description="Runs at a time (default: CPU cores, or what a GPU's memory holds; 1 for timings that "
+        "compare), ray, or ray://HOST:PORT."
+    ),
+    TOLD,
+]
 Results = Annotated[Path, Field(description="Folder of all studies' rows."), TOLD]
 Reports = Annotated[Path, Field(description="Folder of the HTML reports."), TOLD]
 DataRoot = Annotated[
@@ -41,6 +49,12 @@ Plugins = Annotated[
     Field(description="Python file with tricks of your own. Runs its code: use files you trust."),
     Flag(("--plugin",)),
 ]
+
+
+def shorten_seeds(request: Any) -> None:
+    """Give the seeds of a request in their only form, so that equal requests are equal: "010" and "0:10" are 10."""
+    with suppress(ValueError):  # auto, or what is refused later
+        object.__setattr__(request, "seeds", seeds_word(read_seeds(request.seeds)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +71,11 @@ class Request:
         ),
     ] = None
     seeds: Annotated[
-        str | int | None, Field(description="Number of seeds (blocks), or auto: enough to find the margin.")
+        str | int | None,
+        Field(
+            description="Number of seeds (blocks), a range of them (10:20 is seeds 10 to 19), or auto: enough to find "
+            "the margin."
+        ),
     ] = None
     until_decided: Annotated[
         bool, Field(description="Look at 5, 10, 20, ... seeds and stop when every arm is decided.")
@@ -77,14 +95,7 @@ class Request:
     settings: Settings = ()
     device: Device = "auto"
     cuda_graphs: CudaGraphs = False
-    workers: Annotated[
-        str | int | None,
-        Field(
-            description="Runs at a time (default: CPU cores, or what a GPU's memory holds; 1 for timings that "
-            "compare), ray, or ray://HOST:PORT."
-        ),
-        TOLD,
-    ] = None
+    workers: Workers = None
     threads: Threads = 1
     results: Results = Path("results")
     reports: Reports = Path("reports")
@@ -99,13 +110,48 @@ class Request:
 
     def __post_init__(self) -> None:
         expand_paths(self)
-        if isinstance(self.seeds, str) and whole(self.seeds) is not None:
-            object.__setattr__(self, "seeds", int(self.seeds))
+        shorten_seeds(self)
 
     @property
     def asked(self) -> dict[str, Any]:
         """The request as plain values, for the declaration of a study."""
-        return asked_of("ablate", self)
+        return asked_of("ablate", self, self.tricks)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplicationRequest:
+    """A replication that is asked for; the fields are the options of `harness replicate`, with its words and limits."""
+
+    study: Annotated[str, Field(description="Name of the study in the results folder."), TOLD]
+    arms: Annotated[
+        str | None, Field(description="Only these arms: mixup,cutmix. Those that help or hurt by default.")
+    ] = None
+    seeds: Annotated[
+        str | int | None,
+        Field(
+            description="Number of fresh seeds, or a range of them (10:20 is seeds 10 to 19); as many as the study has "
+            "by default."
+        ),
+    ] = None
+    device: Device = "auto"
+    cuda_graphs: CudaGraphs = False
+    workers: Workers = None
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
+    name: Annotated[str | None, Field(description="Name of the replication; STUDY-replication by default.")] = None
+    plugins: Plugins = ()
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
+        if isinstance(self.seeds, str) and whole(self.seeds) is not None:  # a number of them, and no range
+            object.__setattr__(self, "seeds", int(self.seeds))
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The request as plain values, for the declaration of the replication."""
+        return asked_of("replicate", self, [self.study])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,4 +219,4 @@ class SearchRequest:
     @property
     def asked(self) -> dict[str, Any]:
         """The request as plain values, for the record of a search."""
-        return asked_of("search", self)
+        return asked_of("search", self, self.tricks)

@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import UserError
 from harness.experiment import Experiment, load_experiment
 from harness.tricks import registry
-from harness.values import Keys, read_value
+from harness.values import Keys, read_seeds, read_value
 
 Typed = dict[Keys, tuple[Any, str]]
 """Values that options gave, each with the option as it was typed, by the keys that lead to it."""
@@ -51,6 +51,18 @@ def load(experiment: str, typed: Typed) -> Experiment:
                 raise UserError(f"{option}: {key} has another value, which holds no {last}; leave one of them out")
         target[last] = value
     return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
+
+
+def asked_seeds(asked: str | int, more: str = "") -> range:
+    """The seeds of `--seeds`; `more` is what else the option takes.
+
+    Raises:
+        UserError: as in `read_seeds`.
+    """
+    try:
+        return read_seeds(asked)
+    except ValueError as rule:
+        raise UserError(f"--seeds {asked}: {rule}{more}") from None
 
 
 def parse_time(text: str, option: str) -> float:

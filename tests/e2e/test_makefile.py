@@ -54,6 +54,12 @@ def test_options_are_passed_on_with_their_spaces(make):
     ("target", "values", "words"),
     [
         ("search", {"TRICK": "ema", "TRIALS": 4, "SEEDS": 5}, ["search", "ema", "--trials=4", "--seeds=5"]),
+        ("ablate", {"TRICK": "ema", "SEEDS": "10:20"}, ["ablate", "ema", "--seeds=10:20"]),
+        (
+            "replicate",
+            {"STUDY": "a", "SEEDS": "10:20", "ARGS": "--arms b,c"},
+            ["replicate", "a", "--seeds=10:20", "--arms", "b,c"],
+        ),
         ("plan", {"TRICK": "ema", "DESIGN": "pairs"}, ["plan", "ema", "--design=pairs"]),
         ("report", {"STUDY": "a b", "RESULTS": "r"}, ["report", "a", "b", "--results=r"]),
         ("site", {"RESULTS": "r s"}, ["site", "--results=r s"]),
@@ -92,7 +98,7 @@ def test_further_words_are_split_as_a_shell_does_and_not_run(make, value):
 def test_what_a_target_cannot_pass_on_is_refused(make):
     for target, values in {
         "search": {"DESIGN": "pairs"}, "report": {"SEEDS": 3}, "tricks": {"DEVICE": "cpu"}, "doctor": {"NAME": "x"},
-        "bench": {"SEEDS": 2}, "ablate": {"TRICKS": "mixup"}, "test": {"SEEDS": 2},
+        "bench": {"SEEDS": 2}, "replicate": {"DESIGN": "pairs"}, "ablate": {"TRICKS": "mixup"}, "test": {"SEEDS": 2},
     }.items():  # fmt: skip
         code, err = make(target, **values)
         assert code == 2

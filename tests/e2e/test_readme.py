@@ -31,6 +31,7 @@ NOT_RUN = {
     "harness ablate mixup --experiment cifar10 --device cuda --workers 1 --cuda-graphs": "needs a GPU and CIFAR-10",
     "harness ablate mixup --workers ray://HOST:10001": "needs a cluster; tests/e2e/test_ray.py has one",
     "harness run NAME": "a placeholder; the names of the table are loaded below",
+    "harness replicate STUDY": "a placeholder; that of digits-noisy-untuned is run",
     "harness plan": "says which command, without a trick",
 }
 """Commands that are only parsed, with the reason."""
@@ -67,7 +68,7 @@ def test_every_command_works(line, user, monkeypatch):
     """What would train says what it would do; what reads results reads two small studies, or ours."""
     monkeypatch.setattr(forecast, "run_seconds", lambda *_: (1.0, "no pilot"))
     words = shlex.split(line.replace("STUDY STUDY", "one two").replace("STUDY", "one"))[1:]
-    if words[0] in ("ablate", "search") and "--help" not in words:
+    if words[0] in ("ablate", "replicate", "search") and "--help" not in words:
         words.append("--dry-run")
     if "digits-noisy-untuned" in words:
         words += ["--results", ROOT / "results" / "published"]

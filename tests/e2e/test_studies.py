@@ -1,9 +1,11 @@
 """Plans, sequential seeds, conditions and comparisons from the command line."""
 
 import json
+import shutil
 
 import pytest
 
+import harness
 from harness.store.reader import read_manifest
 
 TINY = ("--set", "recipe.epochs=4", "--set", "data.test_size=300")
@@ -32,6 +34,103 @@ def conditions(cli):
     done = cli.here(*CONDITIONS)
     assert done.returncode == 0, done.stderr
     return done
+
+
+FRESH = ("--results", "fresh")
+
+
+@pytest.fixture(scope="module")
+def fresh(cli, five):
+    """The arm of `five` on two further seeds, as a study of its own in a folder that has a copy of `five`."""
+    shutil.copytree(cli.folder / "results" / "five", cli.folder / "fresh" / "five")
+    done = cli.here("ablate", "mixup", "--seeds", "5:7", *FRESH, *ONE, *TINY)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def replicated(cli, fresh):
+    """The replication of `five`, whose runs that study has trained already."""
+    done = cli.here("replicate", "five", "--arms", "mixup", "--seeds", 2, *FRESH)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_range_of_seeds_is_a_study_of_its_own_which_has_those_seeds(cli, five, fresh):
+    names = {folder.name: read_manifest(folder) for folder in (cli.folder / "fresh").glob("*mixup-seeds-from*")}
+
+    assert list(names) == ["digits-mixup-seeds-from-5"]
+    assert names["digits-mixup-seeds-from-5"].seeds == (5, 6)
+    assert "4 runs, 0 done already, 4 to train" in fresh.stderr
+    again = cli.here("ablate", "mixup", "--seeds", "05:7", *FRESH, *ONE, *TINY)
+    assert "all 4 runs are done already" in again.stderr, "the same request, which needs no plan"
+    taken = cli.here("ablate", "mixup", "--seeds", "5:7", "--name", "five", *FRESH, *ONE, *TINY)
+    assert (taken.returncode, "it has the arms erm_baseline, mixup" in taken.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("seeds", ["20:10", "5:5", "-1:3", "a:b", "0:10001"])
+def test_a_range_that_is_none_is_refused_in_one_line(cli, seeds):
+    done = cli.here("ablate", "mixup", "--seeds", seeds)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        f"error: --seeds {seeds}: a number of seeds from 1 to 10000, or a range such as 10:20"
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_looks_are_recorded_and_the_same_command_is_no_new_one(cli, five):
+    looks = []
+    for seeds in (2, 5, 5):
+        assert cli.here("ablate", "mixup", "--seeds", seeds, "--name", "looks", *ONE, *TINY).returncode == 0
+        looks.append(read_manifest(cli.folder / "results" / "looks").looks)
+
+    assert looks == [(2,), (2, 5), (2, 5)]
+
+
+def test_a_replication_trains_what_a_study_found_on_fresh_seeds_and_sets_both_side_by_side(cli, replicated):
+    assert "all 4 runs are done already" in replicated.stderr, "data, recipe and values are those of the stored rows"
+    *_, last = replicated.stdout.splitlines()
+    assert last.startswith(("0 of 1 held, 0 of 1", "0 of 1 held, 1 of 1"))
+    assert read_manifest(cli.folder / "fresh" / "five-replication").seeds == (5, 6)
+
+    study = harness.load("five-replication", cli.folder / "fresh")
+    old, new = (harness.load(name, cli.folder / "fresh").effects.loc["mixup"] for name in ("five", study.name))
+    row = study.replication.loc["mixup"]
+    assert (row["old_mean"], row["old_n"]) == (pytest.approx(old["mean"]), 5)
+    assert (row["new_mean"], row["new_n"]) == (pytest.approx(new["mean"]), 2)
+    assert (row["both_mean"], row["both_n"]) == (pytest.approx((5 * old["mean"] + 2 * new["mean"]) / 7), 7)
+    assert last in str(study)
+    places = {name: cli.folder / folder for name, folder in (("results", "fresh"), ("reports", "reports"))}
+    called = harness.replicate("five", arms="mixup", seeds=2, progress=False, **places)
+    assert called.replication.equals(study.replication)
+    assert f"<td>{row['outcome']}</td>" in study._repr_html_()
+
+
+def test_the_page_and_json_of_a_replication_have_the_comparison(cli, replicated):
+    page = (cli.folder / "reports" / "five-replication.html").read_text()
+    again = cli.here(
+        "replicate", "five", "--arms", "mixup", "--seeds", "5:7", "--name", "five-replication", *FRESH, "--json"
+    )
+    found = json.loads(again.stdout)["replication"]
+
+    assert "What held on fresh seeds" in page
+    assert found["summary"] in page
+    assert "The arms of five on seeds that no look at it has used" in page
+    assert (found["study"], found["arms"][0]["arm"], found["arms"][0]["old"]["n"]) == ("five", "mixup", 5)
+    assert "chosen after their old effects were seen" in found["notes"][0]
+
+
+def test_the_page_of_a_replication_without_its_study_says_so(cli, replicated):
+    alone = cli.folder / "alone" / "five-replication"
+    shutil.copytree(cli.folder / "fresh" / "five-replication", alone)
+    assert cli.here("report", "--results", "alone", "--reports", "alone").returncode == 0
+
+    assert (
+        "replicates five, whose rows are not in this results folder"
+        in (alone.parent / "five-replication.html").read_text()
+    )
+    assert harness.load(alone).replication is None
 
 
 def test_a_plan_without_stored_runs_times_a_pilot_and_says_what_it_cannot_know(cli):
@@ -111,6 +210,8 @@ def test_until_decided_stops_at_the_first_look_that_decides(cli, five):
     assert manifest.seeds == (0, 1, 2, 3, 4)
     assert manifest.alpha < 0.05, "each look is stricter, so that all looks keep the level"
     assert any("looks at 5, 10 seeds" in note for note in manifest.notes)
+    assert (manifest.looks, manifest.level) == ((5,), 0.05)
+    assert "looked at once, with 5 seeds, as planned" in out.stdout
 
 
 def test_conditions_are_studies_of_their_own_and_are_compared(cli, conditions):
@@ -141,13 +242,14 @@ def test_compare_puts_the_same_arm_of_two_studies_side_by_side(cli, conditions):
 def test_a_file_can_declare_its_study(cli, five):
     from harness.experiment import experiments_dir
 
-    text = (experiments_dir() / "digits.toml").read_text().replace("seeds = 10", 'seeds = 2\ntricks = ["mixup"]')
+    text = (experiments_dir() / "digits.toml").read_text().replace("seeds = 10", 'seeds = "1:3"\ntricks = ["mixup"]')
     (cli.folder / "mine.toml").write_text(text)
     out = cli.here("run", "mine.toml", *TINY, "--json")
 
     assert out.returncode == 0, out.stderr
     assert [e["arm"] for e in json.loads(out.stdout)["effects"]] == ["mixup"]
     assert "all 4 runs are done already" in out.stderr, "the same runs as those of the bundled file"
+    assert json.loads(out.stdout)["study"] == "digits-mixup-seeds-from-1"
 
 
 def test_a_greedy_stack_is_ordered_by_validation_and_says_so(cli, five):

@@ -6,6 +6,7 @@ In this process, with everything that would train or measure replaced by a look 
 import json
 import math
 import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -28,6 +29,7 @@ from harness.experiment import (
     load_experiment,
 )
 from harness.tricks import registry
+from harness.values import read_seeds
 
 STRANGE = [
     "", " ", ",", "=", ".", "+", "-", "--", "--help", "²", "٣", "é", "💥", "inf", "-inf", "nan", "1e400", "-1e400",
@@ -35,15 +37,17 @@ STRANGE = [
     "1_000", "+5", "9007199254740993", "null", "true", "[]", "{}", "[1, [2]]", "{a = {b = 1}}", "[" * 3000, "'", '"',
     '"""', "'a'", '"\\u0000"', "\x00", "\x1b[31m", "\udcff", "\t", "1\r", "1\nx = 2", "1 # 2", "2020-01-01", "12:30:00",
     "../x", "/", "~", "x" * 10_000, "a" * 101, "%s %(x)s {0}", "$(x)", "`x`", "digits", "mixup", "a=b", "a.b=1",
-    "index", "published",
+    "index", "published", "10:20", "20:10", "5:5", "-1:3", "a:b", "0:10001", ":", "1:2:3",
 ]  # fmt: skip
 """Values that no option expects, and some that are right for a few."""
 
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 COMMANDS = typer.main.get_command(app).commands
 STARTS = {
     "ablate": ["ablate", "mixup"],
     "plan": ["plan", "mixup"],
     "run": ["run", "mixup-grid-digits"],
+    "replicate": ["replicate", "digits-noisy-untuned", f"--results={PUBLISHED}"],
     "search": ["search", "mixup"],
     "compare": ["compare", "a", "b"],
     "publish": ["publish", "a"],
@@ -86,7 +90,7 @@ def call(tmp_path, monkeypatch, capsys):
         raise Looked("looked")
 
     monkeypatch.setattr("harness.study.forecast.forecast", looked)
-    monkeypatch.setattr("harness.workflow.ablation._Study._train", lambda study, plan: looked(plan, study.loaded))
+    monkeypatch.setattr("harness.workflow.training.Trainer._train", lambda self, plan: looked(plan, self.experiment))
     monkeypatch.setattr("harness.workflow.searching._trials", lambda request, plan, *_: searched(plan))
     monkeypatch.setattr("harness.cli.searching._print_plan", lambda event, as_json: searched(event.plan))
     monkeypatch.setattr("harness.bench.run_bench", lambda *_: [])
@@ -145,7 +149,7 @@ def holds(done, option, value):
     manifest, experiment = done.plan.manifest, done.experiment
     json.loads(manifest.model_dump_json(), parse_constant=pytest.fail)
     kept = {
-        "--seeds": lambda: value == "auto" or len(manifest.seeds) == int(value),
+        "--seeds": lambda: value == "auto" or len(manifest.seeds) == len(read_seeds(value)),
         "--margin": lambda: manifest.margin == float(value),
         "--name": lambda: manifest.study == value,
         "--experiment": lambda: experiment.experiment.name == value,

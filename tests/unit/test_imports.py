@@ -137,6 +137,7 @@ def modules_after(code):
         ["--help"],
         ["ablate", "--help"],
         ["ablate", "mixpu"],
+        ["replicate", "no-such-study"],
         ["search", "--help"],
         ["search", "mixpu"],
         ["search", "mixup", "--export", "no-such-folder/best.toml"],

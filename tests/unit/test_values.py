@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from harness.errors import UserError
 from harness.experiment import Arm, Model, TrickSpec, load_experiment, spec_of
 from harness.tricks import registry
-from harness.values import read_toml, read_value, read_values, readable
+from harness.values import parted, read_seeds, read_toml, read_value, read_values, readable, seeds_word
 
 ENDLESS = [math.inf, -math.inf, math.nan, 10**400, -(10**400), 2**53 + 1]
 
@@ -129,3 +129,49 @@ def test_a_question_says_which_of_its_premises_are_others():
     assert asked({"experiment": {"margin": 1.0}, "tricks": {"mixup": {"alpha": 1.0}}, "study": {"seeds": 3}}) == digits
     assert asked({"experiment": {"question": "Mine?"}, "recipe": {"epochs": 6}}) == "Mine?"
     assert asked({"experiment": {"question": ""}, "recipe": {"epochs": 6}}) == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "seeds"), [(3, (0, 1, 2)), ("3", (0, 1, 2)), ("10:13", (10, 11, 12)), ("0:2", (0, 1)), ("007:9", (7, 8))]
+)
+def test_seeds_are_a_number_or_a_range(asked, seeds):
+    assert tuple(read_seeds(asked)) == seeds
+
+
+BAD = (
+    "20:10",
+    "5:5",
+    "-1:3",
+    "a:b",
+    "",
+    ":",
+    "3:",
+    ":3",
+    "1:2:3",
+    "1.5",
+    "0",
+    0,
+    -1,
+    10_001,
+    "0:10001",
+    True,
+    2.0,
+    None,
+)
+
+
+@pytest.mark.parametrize("asked", BAD)
+def test_what_is_no_set_of_seeds_is_refused(asked):
+    with pytest.raises(ValueError, match="a number of seeds from 1 to 10000, or a range such as 10:20"):
+        read_seeds(asked)
+
+
+def test_seeds_are_written_as_they_are_read_where_they_are_unbroken():
+    assert seeds_word((0, 1, 2)) == 3
+    assert seeds_word((10, 11)) == "10:12"
+    assert seeds_word((3, 5)) is seeds_word(()) is None
+
+
+def test_labels_are_parted_at_commas_but_not_inside_parentheses():
+    assert parted("mixup, cutmix(alpha=1, prob=0.5),ema") == ["mixup", "cutmix(alpha=1, prob=0.5)", "ema"]
+    assert parted(" , ") == []

@@ -12,7 +12,9 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.outcomes import Outcomes
+from harness.analysis.replication import Replication
 from harness.analysis.rows import own_rows
+from harness.analysis.sequential import looked
 from harness.analysis.sweep import SHRUNK_FROM, Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Effect, Finding
 from harness.experiment import BASELINE
@@ -32,6 +34,7 @@ from harness.report.text.commands import arm_commands
 from harness.report.text.kinds import Headline, headline, kinds_of
 from harness.report.text.numbers import clear_of_zero, confidence, decimals, margin_of, metric_name
 from harness.report.text.references import ArmCheck, Direction, check, count
+from harness.report.text.replications import rows
 from harness.report.text.tables import variance_rows
 from harness.store.schema import Manifest
 
@@ -121,6 +124,15 @@ class PublishedSection:
 
 
 @dataclass(frozen=True)
+class ReplicationSection:
+    """What was replicated: the comparison, and its table, whose rows have a text by heading."""
+
+    found: Replication
+    rows: Sequence[Mapping[str, str]]
+    headings: Sequence[str]
+
+
+@dataclass(frozen=True)
 class StudyPage:
     """The variables of the template: what was declared and found, and a section each; None or empty ones are left out.
 
@@ -138,6 +150,8 @@ class StudyPage:
     linked: Collection[str]
     preface: Sequence[str]
     answer: VerdictSection
+    looked: str
+    replication: ReplicationSection | None
     arms: ArmTable
     sweep: Sweep | None
     forests: Sequence[Markup]
@@ -170,6 +184,7 @@ def render_study(
     outcomes: Outcomes | None = None,
     preface: str = "",
     linked: Collection[str] = (),
+    replication: Replication | None = None,
 ) -> str:
     """The study's page.
 
@@ -184,6 +199,7 @@ def render_study(
         outcomes: what the predictions show beside their accuracy.
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: tricks that have a page on the site; empty for a page that stands alone.
+        replication: how old and fresh effects compare, in a study that replicates another one.
     """
     runs = own_rows(runs, manifest)
     ranked = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
@@ -199,6 +215,8 @@ def render_study(
         linked=linked,
         preface=paragraphs(preface),
         answer=_answer(analysis, names, kinds),
+        looked=looked(manifest.looks, manifest.alpha, manifest.level, manifest.study),
+        replication=_replication(replication, analysis),
         arms=arm_table(manifest, analysis, findings, commands, kinds),
         sweep=sweep_of(analysis),
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
@@ -240,6 +258,7 @@ def write_report(
         outcomes=loaded.outcomes(),
         preface=preface(study_dir),
         linked=linked,
+        replication=loaded.replication,
     )
     # Not the name inside, which a foreign file could choose.
     return write_page(reports / f"{study_dir.name}.html", html), loaded
@@ -279,6 +298,11 @@ def _curves(panels: Sequence[Panel], names: Sequence[str]) -> CurveSection | Non
         legend=[(i, names[i], swatch(i), i in first) for i in drawn],
         data=curve_data(panels, names),
     )
+
+
+def _replication(found: Replication | None, analysis: Analysis) -> ReplicationSection | None:
+    listed = rows(found, decimals(analysis)) if found else []
+    return ReplicationSection(found, listed, list(listed[0])) if found and listed else None
 
 
 def _cost(analysis: Analysis) -> CostSection | None:

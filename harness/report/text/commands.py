@@ -6,6 +6,7 @@ import json
 
 from harness.store.asked import asked_of, command_of, given
 from harness.store.schema import Manifest, SearchArm, SearchRecord, Trial
+from harness.values import seeds_word
 
 KEPT = ("experiment", "margin", "threads", "plugin", "data-root", "device", "cuda-graphs")
 """Options that the command of one arm shares with that of the study."""
@@ -24,17 +25,18 @@ def arm_commands(manifest: Manifest) -> dict[str, str]:
     """By label, what trains the same runs of one arm and the baseline, and no others.
 
     Only where that is certain: not for the baseline and skipped arms, nor for sweeps, whose arms have values of
-    their own, conditions and looks, which change the experiment or the level, seeds other than 0 to n - 1, and
+    their own, conditions and looks, which change the experiment or the level, seeds that are no unbroken range, and
     requests with an option that is not known here.
     """
     asked = asked_of(manifest)
     options = given(asked)
     known = asked.get("verb") == "ablate" and options.keys() <= {*KEPT, *DROPPED, "set"}
-    if not known or manifest.design == "sweep" or manifest.seeds != tuple(range(len(manifest.seeds))):
+    seeds = seeds_word(manifest.seeds)
+    if not known or manifest.design == "sweep" or seeds is None:
         return {}
     # The experiment file may ask for a design that one arm does not fit.
     fits = manifest.design == "one_at_a_time" and "design" not in options
-    tail = f"{'' if fits else ' --design one_at_a_time'} --seeds {len(manifest.seeds)}"
+    tail = f"{'' if fits else ' --design one_at_a_time'} --seeds {seeds}"
     found = {}
     for arm in manifest.arms:
         if arm.tricks and arm.skipped is None:

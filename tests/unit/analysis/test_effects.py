@@ -417,9 +417,19 @@ def test_what_the_rows_do_not_tell_is_not_known() -> None:
         "equal package versions",
         "one data set",
         "every seed gives runs of its own",
+        "looked at once",
     }
     nothing = analyse(frame(BASE[:1]).iloc[:0], make_manifest({"mixup": "needs a stem"})).checks
     assert {state for _, state, _ in nothing} == {"not known"}
+
+
+@pytest.mark.parametrize(
+    ("looks", "level", "state"),
+    [((), None, "not known"), ((3, 10), None, "holds"), ((5, 10), None, "fails"), ((5, 10), 0.05, "holds")],
+)
+def test_looks_that_were_not_planned_fail_a_check(looks: tuple[int, ...], level: float | None, state: str) -> None:
+    manifest = ONE.model_copy(update={"looks": looks, "level": level})
+    assert ("looked at once", state) in [c[:2] for c in analyse(frame(BASE, MIXUP), manifest).checks]
 
 
 def test_an_arm_that_cannot_run_leaves_no_gap() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harness.analysis.inference import t_test, tost
-from harness.analysis.sequential import LEVEL, LOOKS, calibrate, e_value
+from harness.analysis.sequential import LEVEL, LOOKS, calibrate, e_value, false_alarms, looked
 from harness.analysis.verdicts import decide
 from harness.errors import UserError
 
@@ -26,6 +26,40 @@ def test_more_looks_need_a_stricter_level() -> None:
 def test_impossible_looks_are_refused(looks: list[int]) -> None:
     with pytest.raises(UserError, match="increase"):
         calibrate(looks)
+
+
+def test_looking_at_5_10_and_20_seeds_at_the_usual_level_more_than_doubles_false_alarms() -> None:
+    assert false_alarms(LOOKS, 0.05) == pytest.approx(0.118, abs=4 * math.sqrt(0.118 * 0.882 / 100_000))
+    assert false_alarms((10,), 0.05) == pytest.approx(0.05, abs=4 * math.sqrt(0.05 * 0.95 / 100_000))
+    assert false_alarms(LOOKS, LEVEL) == pytest.approx(0.05, abs=0.002), "the level that a plan of these looks tests at"
+    assert 0.05 < false_alarms((5, 6), 0.05) < false_alarms((5, 10), 0.05) < false_alarms((5, 10, 10_000), 0.05)
+
+
+def test_sums_of_what_each_look_adds_are_the_same_tests_as_all_draws() -> None:
+    draws = np.random.default_rng(3).standard_normal((20_000, 9))
+    alarm = np.any([t_test(draws[:, :n]) < 0.1 for n in (4, 5, 9)], axis=0).mean()
+
+    assert false_alarms((4, 5, 9), 0.1) == pytest.approx(float(alarm), abs=4 * math.sqrt(0.2 * 0.8 / 20_000))
+
+
+@pytest.mark.parametrize("looks", [(), (1, 5), (5, 5)])
+def test_impossible_looks_have_no_false_alarms(looks: tuple[int, ...]) -> None:
+    with pytest.raises(UserError, match="increase"):
+        false_alarms(looks)
+
+
+def test_several_looks_are_said_with_their_false_alarms_and_planned_ones_with_the_level_that_holds() -> None:
+    assert looked((5, 10, 20), 0.05, None, "s") == (
+        "This study was looked at 3 times, with 5, 10 and 20 seeds: with each look tested at 0.05, an arm without "
+        "effect raises a false alarm in 12 % of such studies; fresh seeds settle it (harness replicate s)."
+    )
+    assert looked((5, 10), 0.0195, 0.05, "s") == (
+        "This study was looked at 2 times, with 5 and 10 seeds, as planned: each is tested at level 0.0195, which "
+        "keeps the declared level of 0.05 over all planned looks."
+    )
+    assert "looked at once, with 5 seeds, as planned" in looked((5,), 0.0195, 0.05, "s")
+    assert looked((), 0.05, None, "s") == looked((10,), 0.05, None, "s") == ""
+    assert looked((2, 3, 10), 0.05, None, "s") == "", "below five seeds there is no verdict, and so no alarm"
 
 
 def test_e_values_match_the_closed_form_by_hand() -> None:

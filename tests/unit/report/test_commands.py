@@ -49,6 +49,11 @@ def test_the_command_of_an_arm_plans_the_same_runs(command, tmp_path):
         assert again.fingerprint == study.fingerprint
 
 
+def test_a_range_of_seeds_is_repeated(study):
+    of_mixup = arm_commands(manifest(study, seeds=(10, 11, 12)))["mixup"]
+    assert of_mixup.endswith(" --seeds 10:13")
+
+
 def manifest(study, **changes):
     return study.manifest.model_copy(update=changes)
 
@@ -77,7 +82,7 @@ def test_another_design_is_named_as_one_at_a_time(study):
     "change",
     [
         {"design": "sweep"},
-        {"seeds": (3, 4, 5)},
+        {"seeds": (3, 5, 6)},
         {"command": "harness ablate mixup --experiment digits --until-decided"},
         {"command": "harness ablate mixup --experiment digits --until-decided --max-seeds 20"},
         {"command": "harness ablate mixup --experiment digits --cross data.label_noise=0,0.2"},

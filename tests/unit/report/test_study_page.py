@@ -38,6 +38,15 @@ def test_the_question_is_the_title_and_each_verdict_is_told(study, page):
     assert "±0.5 points" in text
 
 
+def test_several_looks_are_told_beside_the_verdicts(study, html):
+    said = "looked at 2 times, with 5 and 10 seeds: with each look tested at 0.05"
+    again = render_study(study.manifest.model_copy(update={"looks": (5, 10)}), *study.parts[1:], [])
+    verdicts = again[again.index('id="verdict"') : again.index('id="table"')]
+
+    assert said in verdicts
+    assert "looked at" not in html
+
+
 def test_sections_are_labelled_by_their_headings(page):
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     labels = [attrs["aria-labelledby"] for tag, attrs in page.tags if tag == "section"]

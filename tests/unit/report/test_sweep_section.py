@@ -68,7 +68,14 @@ def test_where_the_trial_on_halves_fails_the_page_says_so_and_shows_none(study_o
 def test_facts_for_programs_have_it(study_of):
     def facts(arms):
         study = study_of(gains(arms), epochs=4)
-        loaded = SimpleNamespace(findings=lambda: [], manifest=study.manifest, design=None, analysis=study.analysis)
+        loaded = SimpleNamespace(
+            findings=lambda: [],
+            manifest=study.manifest,
+            design=None,
+            analysis=study.analysis,
+            looked="",
+            replication=None,
+        )
         return study, facts_of(SimpleNamespace(loaded=loaded, study="s", page=Path("s.html")))
 
     study, found = facts(12)

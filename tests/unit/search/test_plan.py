@@ -17,7 +17,7 @@ def test_the_baseline_and_every_arm_have_the_same_number_of_trials(plan):
 def test_fresh_seeds_are_never_tuning_seeds(plan):
     assert plan(seeds=5, fresh=3).tuning_seeds == (0, 1, 2, 3, 4)
     assert plan(seeds=5, fresh=3).fresh_seeds == (5, 6, 7)
-    assert len(plan(fresh=None).fresh_seeds) == load_experiment("digits").study.seeds
+    assert len(plan(fresh=None).fresh_seeds) == len(load_experiment("digits").study.blocks)
 
 
 def test_an_arm_with_nothing_to_search_has_one_trial_and_a_note(plan):

@@ -6,20 +6,23 @@ import pytest
 
 from harness.errors import UserError
 from harness.experiment import load_experiment
+from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import write_manifest
+from harness.study.designs import Design, PlannedArm
 from harness.study.plan import check_free, make_plan, scope_of, study_name
-from harness.study.runner import other_question
+from harness.study.runner import looks_taken, other_question, record_look
 from harness.training.session import Place
-from harness.workflow.ablation import opened
 from harness.workflow.events import Waiting
+from harness.workflow.training import opened
 
 
 @pytest.fixture
 def plan(tmp_path):
     def make(*asked, design="one_at_a_time", seeds=2, overrides=None, **options):
         return make_plan(
-            load_experiment("digits", overrides), asked, design=design, seeds=range(seeds),
+            load_experiment("digits", overrides), asked, design=design,
+            seeds=range(seeds) if isinstance(seeds, int) else seeds,
             place=Place(data_root=tmp_path, device="cpu", threads=1), results=tmp_path,
             **{"images": "1" * 16, "command": "", "toml": ""} | options,
         )  # fmt: skip
@@ -161,6 +164,50 @@ def test_a_name_that_nobody_chose_is_made_another_one_where_it_is_taken(plan, tm
     expected = r"study digits-mixup .*recipe.epochs was 80 and is 3.*--name"
     with pytest.raises(UserError, match=expected), ExitStack() as held:
         taken(opened(held, other, tmp_path, named=True))
+
+
+def test_seeds_from_another_first_one_are_another_study_with_a_name_of_its_own(plan, tmp_path):
+    first, later, longer = plan("mixup"), plan("mixup", seeds=range(10, 12)), plan("mixup", seeds=range(10, 15))
+    named = plan("mixup", seeds=range(10, 12), name="digits-mixup").manifest
+    write_manifest(tmp_path, first.manifest)
+
+    assert later.manifest.study == longer.manifest.study == "digits-mixup-seeds-from-10"
+    assert other_question(tmp_path, named) == ["first seed was 0 and is 10"]
+    write_manifest(tmp_path, named)
+    assert other_question(tmp_path, longer.manifest) == [], "more seeds after the same first one"
+    assert first.mark != later.mark == longer.mark
+    assert first.mark == plan("mixup", seeds=7).mark
+
+
+def test_looks_stay_in_the_declaration_and_the_same_number_of_seeds_is_no_new_one(plan, tmp_path):
+    for seeds, looks in ((5, (5,)), (10, (5, 10)), (10, (5, 10)), (7, (5, 7, 10))):
+        with ExitStack() as held:
+            got, _ = taken(opened(held, plan("mixup", seeds=seeds), tmp_path, named=True))
+            folder = tmp_path / got.manifest.study
+            write_manifest(folder, got.manifest)
+            record_look(folder)
+        assert read_manifest(folder).looks == looks
+
+
+def test_a_study_of_an_earlier_version_was_looked_at_with_the_seeds_that_it_has(plan, tmp_path):
+    fields = plan("mixup", seeds=3).manifest.model_dump_json(exclude={"looks", "level", "replicates"})
+    (tmp_path / "study.json").write_text(fields)
+
+    assert read_manifest(tmp_path).looks == ()
+    assert looks_taken(tmp_path) == (3,)
+    assert looks_taken(tmp_path / "none") == ()
+
+
+def test_arms_that_a_design_calls_by_their_old_labels_keep_them(plan):
+    asked = plan("mixup.alpha=0.4,1.0", design="sweep").manifest
+    values = asked.arms[1].tricks  # all of them, where the sweep named one
+    arms = (PlannedArm(()), PlannedArm(("mixup",), params=values, called="mixup(alpha=0.4)"))
+    made = plan("mixup(alpha=0.4)", design=Design("one_at_a_time", arms), name="again", replicates="s").manifest
+
+    assert len(values["mixup"]) > 1
+    assert made.arms[1].label == "mixup(alpha=0.4)" == asked.arms[1].label
+    assert made.arms[1].run_ids == asked.arms[1].run_ids
+    assert made.replicates == "s"
 
 
 def taken(opening):

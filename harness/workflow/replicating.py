@@ -1,0 +1,207 @@
+"""A replication from its request to its page: what a stored study judged, trained again on seeds that no look has used.
+
+Whatever version stored the study, its rows say what was trained, so nothing else is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from harness.analysis.rows import own_rows
+from harness.data.content import content
+from harness.errors import UserError
+from harness.experiment import Experiment, Question, RunSpec, Study
+from harness.identity import Identity, difference, differences
+from harness.store.asked import command_of
+from harness.store.reader import read_manifest
+from harness.store.schema import ArmPlan, Manifest
+from harness.tricks import registry
+from harness.values import Origins, parted
+from harness.workflow.events import Event, Planned
+from harness.workflow.place import make_place, parse_workers, slots
+from harness.workflow.request import ReplicationRequest
+from harness.workflow.settings import asked_seeds
+from harness.workflow.training import Trainer
+
+if TYPE_CHECKING:
+    from harness.report.load import Loaded
+
+UNJUDGED = ("undecided", "equivalent", "inactive", "no verdict", "skipped", "failed")
+"""Verdicts that claim no direction."""
+
+
+def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]:
+    """Do what is asked; the last event is `Written`, whose study has the comparison.
+
+    Args:
+        r: what is asked.
+        plan_only: say what would be done, in a `Planned` event, and stop.
+
+    Raises:
+        UserError: something of the request is not possible.
+        OSError: the results folder cannot be written any more.
+    """
+    from harness.report.load import is_search, load, study_dirs
+
+    for path in r.plugins:
+        registry.add_plugin(path)
+    (folder,) = study_dirs(r.results, [r.study])
+    if is_search(folder):
+        raise UserError(f"{r.study} is a search, whose winners were judged on fresh seeds; name a study")
+    loaded = load(folder)
+    arms = _chosen(loaded, r)
+    seeds = fresh_seeds(folder, loaded.manifest, r.seeds)
+    source = _Source.of(loaded, arms)
+
+    # Everything below imports torch, so it comes when the input is known to be good.
+    from harness.study.designs import Design, PlannedArm
+    from harness.study.forecast import forecast
+    from harness.study.plan import check_free, make_plan
+
+    place = make_place(r.device, r.threads, r.data_root, r.cuda_graphs)
+    workers = parse_workers(r.workers, place)
+    experiment = source.experiment
+    images = content(experiment.data, place.data_root).digest
+    made = (PlannedArm(tuple(sorted(a.tricks)), params=a.tricks, called=a.label) for a in arms)
+    plan = make_plan(
+        experiment, [arm.label for arm in arms], design=Design("one_at_a_time", (PlannedArm(()), *made)), seeds=seeds,
+        place=place, results=r.results, images=images, request=r.asked, command=command_of(r.asked),
+        toml=loaded.manifest.toml, name=r.name or f"{r.study}-replication", note=" ".join(source.changes(images)),
+        replicates=r.study,
+    )  # fmt: skip
+    check_free(r.results, plan.manifest.study, "study")
+    ahead = forecast(plan, experiment, place, r.results, slots(workers)) if plan_only else None
+    yield Planned(plan, plan.problems, ahead)
+    if not plan_only:
+        yield (yield from Trainer(r, experiment, place, workers).do(plan, r.name is not None))
+
+
+def _chosen(loaded: Loaded, r: ReplicationRequest) -> list[ArmPlan]:
+    """The arms to be replicated: those that were named, or those whose verdict claims a direction."""
+    from harness.report.text.tables import choose
+
+    names = parted(r.arms or "")
+    if r.arms is not None and not names:
+        raise UserError(f"--arms '{r.arms}': it names no arm; leave it out for all that help or hurt")
+    found = [e for e in choose(loaded.analysis, names) if names or e.verdict.kind not in UNJUDGED]
+    if not found:
+        raise UserError(f"{r.study} has no arm that helps or hurts; name the arms to replicate with --arms")
+    plans = {arm.label: arm for arm in loaded.manifest.arms}
+    for effect in found:
+        if not effect.n:
+            raise UserError(f"--arms {effect.arm}: {effect.verdict.sentence} There is no effect to replicate")
+    return [plans[effect.arm] for effect in found]
+
+
+def fresh_seeds(folder: Path, manifest: Manifest, asked: int | str | None) -> range:
+    """Seeds that no look at a study has used, nor at what it replicates itself.
+
+    Args:
+        folder: of the study.
+        manifest: its declaration.
+        asked: a number of seeds after the largest one used, a range of them, or None for as many as the study has.
+
+    Raises:
+        UserError: it is neither, or a seed of the range has been used; names those.
+    """
+    used = _used(folder)
+    start = max(seed for seeds in used.values() for seed in seeds) + 1
+    if not isinstance(asked, str):
+        count = len(manifest.seeds) if asked is None else len(asked_seeds(asked))
+        return range(start, start + count)
+    seeds = asked_seeds(asked)
+    for study, taken in used.items():
+        again = [str(seed) for seed in seeds if seed in taken]
+        if again:
+            raise UserError(
+                f"--seeds {asked}: {study} was looked at with seed{'s' * (len(again) > 1)} {', '.join(again)}, which "
+                f"are not fresh; take {start}:{start + len(seeds)}"
+            )
+    return seeds
+
+
+def _used(folder: Path) -> dict[str, set[int]]:
+    """The seeds of all looks by study: of this one, and of those that it goes back to."""
+    from harness.report.load import replicated
+
+    used: dict[str, set[int]] = {}
+    before: Path | None = folder
+    while before is not None and before.name not in used:
+        manifest = read_manifest(before)
+        first = min(manifest.seeds)
+        used[before.name] = {*manifest.seeds, *range(first, first + max(manifest.looks, default=0))}
+        before = replicated(before, manifest)
+    return used
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the rows of a study say of its training: the workload, and spec and identity by arm, the baseline first."""
+
+    study: str
+    experiment: Experiment
+    rows: Sequence[dict[str, str]]
+
+    @staticmethod
+    def of(loaded: Loaded, arms: Sequence[ArmPlan]) -> _Source:
+        """Of some arms of a study.
+
+        Raises:
+            UserError: rows are missing, are of settings that this version does not know, or a trick is unknown.
+        """
+        m, rows = loaded.manifest, []
+        runs = own_rows(loaded.data.runs, m)
+        for arm in (m.baseline, *arms):
+            stored = runs[runs["label"] == arm.label] if arm is not None else runs.head(0)
+            if stored.empty:
+                raise UserError(f"{m.study}: no run of {arm.label if arm else 'a baseline'} is stored to be repeated")
+            rows.append({name: stored[name].astype(object).fillna("").iloc[0] for name in ("spec", "identity_json")})
+        for name in sorted({name for arm in arms for name in arm.tricks}):
+            if name not in registry.names():
+                raise UserError(f"{m.study} has the trick {name}, which is not known here; give its file with --plugin")
+        tricks: dict[str, dict[str, Any]] = {}
+        for arm in arms:
+            tricks = {**arm.tricks, **tricks}
+        try:
+            spec = RunSpec.model_validate_json(rows[0]["spec"])
+            question = Question(
+                name=m.experiment, question=f"Does {m.study} hold on fresh seeds?", margin=m.margin, metric=m.metric  # type: ignore[arg-type]
+            )  # fmt: skip
+            study = Study(alpha=m.alpha if m.level is None else m.level)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(f"{m.study} cannot be trained by this version: {where}: {first['msg']}") from None
+        experiment = Experiment(
+            experiment=question, data=spec.data, model=spec.model, recipe=spec.recipe, study=study, tricks=tricks
+        )
+        return _Source(m.study, experiment, rows)
+
+    def changes(self, images: str) -> list[str]:
+        """What is other now than in the stored runs, in sentences: versions and settings of tricks, images, code.
+
+        Args:
+            images: content digest of the data set.
+        """
+        said = []
+        for row in self.rows:
+            tricks = json.loads(row["spec"])["arm"]["tricks"]
+            for was in tricks:
+                now = registry.make(was["name"], was["params"], Origins(self.study)).spec()
+                if now.version != was["version"]:
+                    versions = f"is of version {now.version} now, and was of version {was['version']} in {self.study}"
+                    said.append(f"{now.name} {versions}.")
+                changed = differences(was["params"], now.model_dump(mode="json")["params"], f"{now.name}.")
+                said += [f"{change}." for change in changed]
+            sources = ((was["name"], registry.source(was["name"])) for was in tricks)
+            identity = Identity(images, tuple((name, code) for name, code in sources if code))
+            why = difference(row["identity_json"], identity)
+            if why:
+                said.append(f"The runs of {self.study} are {why}.")
+        return list(dict.fromkeys(said))

@@ -1,0 +1,126 @@
+"""From a plan to its page: a folder to oneself, the missing runs trained, the look recorded, the page written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.data.content import content
+from harness.errors import UserError
+from harness.store.locks import POLL, StudyLock
+from harness.store.writer import prepare
+from harness.workflow.events import Epoch, Event, Finished, Started, Waiting, Written
+
+if TYPE_CHECKING:
+    from harness.experiment import Experiment
+    from harness.study.plan import Plan
+    from harness.training.session import Place
+    from harness.workflow.request import ReplicationRequest, Request
+
+NAMED = 5
+"""Of many files that are left out, so many are named."""
+
+Events = Generator[Event, None, None]
+
+
+def hold(held: ExitStack, folder: Path) -> Events:
+    """Have a study's folder for oneself until `held` is closed."""
+    prepare(folder)
+    lock = StudyLock(folder)
+    if not lock.take():
+        yield Waiting(folder.name)
+        while not lock.take():
+            time.sleep(POLL)
+    held.callback(lock.release)
+
+
+def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator[Event, None, Plan]:
+    """Have the folder of a study for oneself until `held` is closed; returns the plan with what is stored now.
+
+    A folder belongs to one question. A study that asks another one under a name that nobody chose gets that name with
+    six hex digits of its question. The looks that were taken at the study stay in its declaration.
+
+    Raises:
+        UserError: the chosen name is that of another study, or the folder cannot be written.
+    """
+    from harness.study.plan import check_free
+    from harness.study.runner import looks_taken, other_question
+
+    for candidate in [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]:
+        folder = results / candidate.manifest.study
+        yield from hold(held, folder)
+        check_free(results, folder.name, "study")
+        why = other_question(folder, candidate.manifest)
+        if not why:
+            return candidate.looked(looks_taken(folder)).look(results)
+        held.close()
+    raise UserError(
+        f"study {folder.name} in {results} asks something else ({'; '.join(why[:3])}); choose another name with "
+        "--name, or remove that folder"
+    )
+
+
+def write(folder: Path, reports: Path) -> Written:
+    """Judge a study and write its page."""
+    from harness.report.pages.study import write_report
+
+    page, loaded = write_report(folder, reports)
+    return Written(folder.name, folder, page, loaded)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How the studies of a request are trained: on what, where, and by how many workers."""
+
+    r: Request | ReplicationRequest
+    experiment: Experiment
+    place: Place
+    workers: int | str | None
+
+    def do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
+        """Train what is missing of a plan and write its page, with the study's folder to oneself."""
+        from harness.study.runner import record_look
+
+        with ExitStack() as held:
+            plan = yield from opened(held, plan, self.r.results, named)
+            folder = self.r.results / plan.manifest.study
+            yield from self._train(plan)
+            record_look(folder)
+            return write(folder, self.r.reports)
+
+    def _train(self, plan: Plan) -> Events:
+        """Do the missing runs."""
+        from harness.study.preflight import preflight
+        from harness.study.runner import run_study
+        from harness.study.workers.job import EpochEnd
+
+        r = self.r
+        ready = preflight(plan, self.place, r.results, self.workers, r.plugins)
+        images = content(self.experiment.data, self.place.data_root)
+        plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
+        missing = len(plan.missing)
+        passed_over = images.notes if missing else ()
+        notes = (*passed_over, *plan.manifest.notes)
+        yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
+        for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
+            if isinstance(run, EpochEnd):
+                yield Epoch(run.arm, run.seed, run.epoch, run.epochs, run.points)
+                continue
+            told = run.reason in ready.refused.values()
+            yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
+
+
+def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:
+    """Which files of a data set are in no split, in a sentence.
+
+    Args:
+        unreadable: (path, reason) of each.
+        images: how many the data set has with them.
+    """
+    named = "; ".join(f"{path}: {why}" for path, why in unreadable[:NAMED])
+    more = f"; and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
+    return f"{len(unreadable)} of {images} image files cannot be read and are left out ({named}{more})."
