@@ -59,7 +59,7 @@ class Headline:
 
     @property
     def first(self) -> str:
-        """The counts that matter: "9 of 83 additions help and 5 hurt; 14 more likely help and 1 likely hurts."."""
+        """The counts that matter: "9 of 83 additions help and 5 hurt; 14 others likely help and 1 likely hurts."."""
         return _counts(self.counted, f"of {plural(len(self.counted), 'addition' if self.others else 'arm')} ")
 
     @property
@@ -91,7 +91,7 @@ def _counts(effects: Sequence[Effect], of: str = "") -> str:
 
     likely = ""
     if directed(effects, ("likely helps", "likely hurts")):
-        likely = f"; {told(('likely helps',), 'help', 'more likely ')} and {told(('likely hurts',), 'hurt', 'likely ')}"
+        likely = f"; {told(('likely helps',), 'help', 'others likely ')} and {told(('likely hurts',), 'hurt', 'likely ')}"
     return f"{told(('helps', 'helps slightly'), 'help', of)} and {told(('hurts', 'hurts slightly'), 'hurt')}{likely}."
 
 
