@@ -10,6 +10,7 @@ from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
 from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
+from harness.analysis.probe import Probed, at_this_rate, collapsed_arms, probes_of
 from harness.analysis.rows import own_rows
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
@@ -43,12 +44,14 @@ def is_search(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A study's declaration, its rows and its effects."""
+    """A study's declaration, its rows, its effects, and what arms that collapsed did at lower learning rates."""
 
     manifest: Manifest
     data: StudyData
     analysis: Analysis
     design: DesignAnalysis | None
+    collapsed: tuple[str, ...] = ()
+    probes: tuple[Probed, ...] = ()
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
@@ -74,7 +77,10 @@ def load(study_dir: Path, metric: str | None = None) -> Loaded:
     manifest = read_manifest(study_dir)
     data = read_study(study_dir, manifest.runs)
     effects = analyse(data.runs, manifest, metric=metric, correct=data.correct(manifest.fingerprint))
-    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric))
+    collapsed = collapsed_arms(data.runs, manifest, data.classes)
+    probes = probes_of(data.runs, manifest, data.classes)
+    told = at_this_rate(effects, collapsed, probes)
+    return Loaded(manifest, data, told, analyse_design(data.runs, manifest, metric), collapsed, probes)
 
 
 def preface(study_dir: Path) -> str:

@@ -84,6 +84,7 @@ def facts_of(written: Written) -> dict[str, Any]:
     found = [{**asdict(finding), "arms": arms} for finding, arms in written.loaded.findings()]
     facts: dict[str, Any] = {"study": written.study, "report": str(written.page), "findings": found}
     facts["notes"] = list(written.loaded.manifest.notes)
+    facts["probes"] = [asdict(probe) for probe in written.loaded.probes]
     if written.loaded.design is not None:
         facts["design"] = asdict(written.loaded.design)
     return facts | asdict(written.loaded.analysis)
@@ -246,12 +247,10 @@ class _Study:
                 plan = self._plan(n, f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level "
                                      f"{self.loaded.study.alpha:.4f}, which keep the declared level over all looks; "
                                      f"this is look {i + 1}.")  # fmt: skip
-            written = yield from self._do(plan, r.name is not None)
-            effects = written.loaded.analysis.effects
-            undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "no verdict"))
+            written = yield from self._do(plan, r.name is not None, n == (looks or (seeds,))[-1])
             if looks:
-                yield Looked(n, undecided)
-            if not undecided:
+                yield Looked(n, written.undecided)
+            if not written.undecided:
                 break
         return written
 
@@ -323,26 +322,39 @@ class _Study:
         left = f" Left out, because they clash with the stack or a run of theirs did not finish: {', '.join(refused)}."
         return note + (left if refused else "")
 
-    def _do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
-        """Train what is missing of a plan and write its page, with the study's folder to oneself."""
-        with ExitStack() as held:
-            plan = yield from opened(held, plan, self.r.results, named)
-            yield from self._train(plan)
-            return _write(self.r.results / plan.manifest.study, self.r.reports)
+    def _do(self, plan: Plan, named: bool, last: bool | None = None) -> Generator[Event, None, Written]:
+        """Train what is missing of a plan and write its page, with the study's folder to oneself.
 
-    def _train(self, plan: Plan) -> Events:
-        """Do the missing runs."""
+        Arms that collapsed are then trained at lower rates, unless more seeds follow: after the `last` look, or one
+        that leaves nothing undecided; never where that is None.
+        """
+        from harness.study.probes import probing
+
+        r = self.r
+        with ExitStack() as held:
+            plan = yield from opened(held, plan, r.results, named)
+            plan, place = yield from self._train(plan, self.place)
+            written = _write(r.results / plan.manifest.study, r.reports)
+            arms = written.loaded.collapsed
+            if arms and not r.no_probe and last is not None and (last or not written.undecided):
+                note = f"at lower learning rates, because they collapsed: {', '.join(arms)}"
+                yield from self._train(probing(plan, arms, r.results), place, note)
+                written = _write(written.folder, r.reports)
+        return written
+
+    def _train(self, plan: Plan, place: Place, note: str = "") -> Generator[Event, None, tuple[Plan, Place]]:
+        """Do the missing runs; returns what was done, and where. A `note` is said in place of those of the plan."""
         from harness.study.preflight import preflight
         from harness.study.runner import run_study
         from harness.study.workers.job import EpochEnd
 
         r = self.r
-        ready = preflight(plan, self.place, r.results, self.workers, r.plugins)
+        ready = preflight(plan, place, r.results, self.workers, r.plugins)
         images = content(self.loaded.data, self.place.data_root)
         plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
         missing = len(plan.missing)
         passed_over = images.notes if missing else ()
-        notes = (*passed_over, *plan.manifest.notes)
+        notes = (note,) if note else (*passed_over, *plan.manifest.notes)
         yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
         for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
             if isinstance(run, EpochEnd):
@@ -350,6 +362,7 @@ class _Study:
                 continue
             told = run.reason in ready.refused.values()
             yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
+        return plan, ready.place
 
 
 def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.outcomes import Outcomes
+from harness.analysis.probe import LOSS, SEEDS, Probed
 from harness.analysis.rows import own_rows
 from harness.analysis.types import Analysis, DesignAnalysis, Effect, Finding
 from harness.experiment import BASELINE
@@ -132,6 +133,7 @@ class StudyPage:
     linked: Collection[str]
     preface: Sequence[str]
     answer: VerdictSection
+    probes: Sequence[Probed]
     arms: ArmTable
     forests: Sequence[Markup]
     missing: Sequence[str]
@@ -149,6 +151,8 @@ class StudyPage:
     provenance: Sequence[tuple[str, str]]
     commands: Mapping[str, str]
     shown_pairs: int = SHOWN_PAIRS
+    loss: float = LOSS
+    probe_seeds: int = SEEDS
 
 
 def render_study(
@@ -162,6 +166,7 @@ def render_study(
     outcomes: Outcomes | None = None,
     preface: str = "",
     linked: Collection[str] = (),
+    probes: Sequence[Probed] = (),
 ) -> str:
     """The study's page.
 
@@ -176,6 +181,7 @@ def render_study(
         outcomes: what the predictions show beside their accuracy.
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: tricks that have a page on the site; empty for a page that stands alone.
+        probes: what arms that collapsed did at lower learning rates.
     """
     runs = own_rows(runs, manifest)
     ranked = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
@@ -191,6 +197,7 @@ def render_study(
         linked=linked,
         preface=paragraphs(preface),
         answer=_answer(analysis, names),
+        probes=probes,
         arms=arm_table(manifest, analysis, findings, commands),
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
         missing=[e.arm for e in analysis.effects if e not in ranked],
@@ -231,6 +238,7 @@ def write_report(
         outcomes=loaded.outcomes(),
         preface=preface(study_dir),
         linked=linked,
+        probes=loaded.probes,
     )
     # Not the name inside, which a foreign file could choose.
     return write_page(reports / f"{study_dir.name}.html", html), loaded
