@@ -1,4 +1,4 @@
-"""An arm that collapses at the rate of the recipe is trained again at lower ones, and the study says what came of it."""
+"""An arm that collapses at the rate of the recipe is trained again at lower ones, and the study says what came."""
 
 import json
 
@@ -16,15 +16,14 @@ from harness.tricks.contract import Info, Trick
 class Fragile(Trick):
     info: ClassVar = Info(name="fragile", family="mine", summary="s", paper="p", formula="f", expect="e")
 
-    def loss_terms(self, batch, logits, run):
-        weights = sum((p ** 2).sum() for p in run.model.parameters())
-        return {"pull": weights * (1000.0 if run.recipe.lr > 0.05 else 0.0)}
+    def reduce_loss(self, loss, run):
+        return loss * 0.0 if run.recipe.lr > 0.2 else loss
 """
-"""Pulls all weights to zero where the rate is above 0.05: so at 0.2 and at a third of it, and not at a tenth."""
+"""Learns nothing where the rate is above 0.2: so at 1 and at a third of it, and not at a tenth."""
 
 WORDS = (
-    "ablate", "fragile", "erm_baseline", "--plugin", "fragile.py", "--seeds", 4, "--workers", 1, "--name", "probed",
-    "--set", "recipe.epochs=6", "--set", "data.test_size=100",
+    "ablate", "fragile", "--plugin", "fragile.py", "--seeds", 5, "--workers", 1, "--name", "probed",
+    "--set", "recipe.epochs=15", "--set", "recipe.lr=1.0", "--set", "data.test_size=100",
 )  # fmt: skip
 
 
@@ -50,18 +49,17 @@ def test_an_arm_that_collapses_is_trained_at_lower_rates_on_three_seeds(cli, pro
 
 
 def test_its_sentence_says_at_which_rates_and_no_effect_counts_the_probes(cli, probed):
-    fragile, control = json.loads(probed.stdout)["effects"]
+    (fragile,) = json.loads(probed.stdout)["effects"]
 
-    assert "It collapses at this rate; also at a third of it (test accuracy " in fragile["verdict"]["sentence"]
+    assert "It hurts at this rate; also at a third of it (test accuracy " in fragile["verdict"]["sentence"]
     assert ", not at a tenth of it (test accuracy " in fragile["verdict"]["sentence"]
-    assert (fragile["n"], control["n"]) == (4, 4)
-    assert "rate" not in control["verdict"]["sentence"]
+    assert (fragile["n"], fragile["verdict"]["kind"]) == (5, "hurts")
 
 
 def test_the_same_command_trains_nothing_and_says_the_same(cli, probed):
     again = cli.here(*WORDS, "--json")
 
-    assert "all 12 runs are done already" in again.stderr
+    assert "all 10 runs are done already" in again.stderr
     assert "all 6 runs are done already" in again.stderr, "a plug-in has no short cut"
     assert json.loads(again.stdout)["probes"] == json.loads(probed.stdout)["probes"]
 
@@ -69,7 +67,7 @@ def test_the_same_command_trains_nothing_and_says_the_same(cli, probed):
 def test_python_shows_the_probes_apart_from_the_runs(cli, probed):
     study = harness.load("probed", cli.folder / "results")
 
-    assert study.runs.pivot(index="seed", columns="arm", values="test_accuracy").shape == (4, 3)
+    assert study.runs.pivot(index="seed", columns="arm", values="test_accuracy").shape == (5, 2)
     assert study.probes[["arm", "n", "collapsed"]].values.tolist() == [["fragile", 3, True], ["fragile", 3, False]]
 
 
@@ -78,8 +76,8 @@ def test_without_probes_nothing_more_is_trained_and_the_page_says_at_this_rate(c
     alone = cli.here(*words, "--no-probe")
     manifest = read_manifest(cli.folder / "results" / "alone")
 
-    assert "all 12 runs are done already" in alone.stderr
+    assert "all 10 runs are done already" in alone.stderr
     assert "lower learning rates" not in alone.stderr
-    assert "It collapses at this rate; lower ones were not tried." in alone.stdout
+    assert "It hurts at this rate; lower ones were not tried." in alone.stdout
     assert "--no-probe" in manifest.command
     assert manifest.probes == ()
