@@ -23,7 +23,7 @@ class Fragile(Trick):
 
 WORDS = (
     "ablate", "fragile", "--plugin", "fragile.py", "--seeds", 5, "--workers", 1, "--name", "probed",
-    "--set", "recipe.epochs=15", "--set", "recipe.lr=1.0", "--set", "data.test_size=100",
+    "--set", "recipe.epochs=8", "--set", "recipe.lr=1.0", "--set", "data.test_size=100",
 )  # fmt: skip
 
 
