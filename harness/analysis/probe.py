@@ -72,7 +72,8 @@ class Probed:
 def collapsed_arms(runs: pd.DataFrame, manifest: Manifest, classes: int | None) -> tuple[str, ...]:
     """The arms that ended at chance or lost more than `LOSS` points of test accuracy, by label.
 
-    At chance is an arm whose mean validation accuracy guessing reaches, where that of the baseline is better.
+    At chance is an arm that has no more validation images right, over all its seeds, than guessing may, where the
+    baseline has more.
 
     Args:
         runs: rows with the columns of `harness.store.schema.RUNS`; those of other studies are left out.
@@ -179,7 +180,8 @@ class _Scores:
     def _at_chance(self, run_ids: Mapping[int, str], seeds: Sequence[int]) -> bool:
         if self.classes is None:
             return False
-        return guessing(_mean([self.by_run[run_ids[s]][1] for s in seeds]), self.val_size, self.classes)
+        right = _mean([self.by_run[run_ids[s]][1] for s in seeds])
+        return guessing(right, self.val_size * len(seeds), self.classes)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -86,7 +86,7 @@ def call(tmp_path, monkeypatch, capsys):
         raise Looked("looked")
 
     monkeypatch.setattr("harness.study.forecast.forecast", looked)
-    monkeypatch.setattr("harness.workflow.ablation._Study._train", lambda study, plan: looked(plan, study.loaded))
+    monkeypatch.setattr("harness.workflow.ablation._Study._train", lambda study, plan, *_: looked(plan, study.loaded))
     monkeypatch.setattr("harness.workflow.searching._trials", lambda request, plan, *_: searched(plan))
     monkeypatch.setattr("harness.cli.searching._print_plan", lambda event, as_json: searched(event.plan))
     monkeypatch.setattr("harness.bench.run_bench", lambda *_: [])

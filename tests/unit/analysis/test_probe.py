@@ -1,6 +1,6 @@
 """The rate probe: which arms collapsed, what probes found, and the words, by hand.
 
-With ten classes, guessing gets up to 42 of 297 validation images right.
+With ten classes, guessing gets up to 176 of the 1485 validation images of five seeds right.
 """
 
 from dataclasses import replace
@@ -53,10 +53,11 @@ def row(arm, seed, value, **changes):
     [
         ((0.70, 0.71, 0.69, 0.70, 0.69), BASE, 10, True),  # 20.2 points below
         ((0.70, 0.71, 0.69, 0.70, 0.70), BASE, 10, False),  # 20.0 points below, which is not more
-        ((0.14,) * 5, (0.30,) * 5, 10, True),  # 41.6 of 297 are right, and guessing gets up to 42
-        ((0.15,) * 5, (0.30,) * 5, 10, False),  # 44.6
-        ((0.14,) * 5, (0.14,) * 5, 10, False),  # so is the baseline
-        ((0.14,) * 5, (0.30,) * 5, None, False),
+        ((0.118,) * 5, (0.30,) * 5, 10, True),  # 175 of 1485
+        ((0.12,) * 5, (0.30,) * 5, 10, False),  # 178
+        ((0.16, 0.08, 0.09, 0.10, 0.16), (0.30,) * 5, 10, True),  # a seed alone may be better than guessing
+        ((0.118,) * 5, (0.118,) * 5, 10, False),  # so is the baseline
+        ((0.118,) * 5, (0.30,) * 5, None, False),
         ((None,) * 5, BASE, 10, True),
         ((0.90, 0.91, None, 0.90, 0.90), BASE, 10, False),  # a guess of 10 % in one of five: 15.8 points below
         ((0.90, None, None, 0.90, 0.90), BASE, 10, True),  # 32 points
