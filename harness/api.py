@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -191,8 +191,18 @@ class Study:
 
     @property
     def runs(self) -> pd.DataFrame:
-        """The rows of the runs that count; columns as in `harness.store.schema.RUNS`."""
-        return self._loaded.data.runs
+        """The rows of the arms' runs that count; columns as in `harness.store.schema.RUNS`."""
+        runs = self._loaded.data.runs
+        return runs[runs["run_id"].isin(self.manifest.arm_runs)]
+
+    @property
+    def probes(self) -> pd.DataFrame:
+        """What arms that collapsed did at lower learning rates; columns as in `harness.analysis.probe.Probed`."""
+        import pandas as pd
+
+        from harness.analysis.probe import Probed
+
+        return pd.DataFrame(map(asdict, self._loaded.probes), columns=[f.name for f in fields(Probed)])
 
     @property
     def curves(self) -> pd.DataFrame:

@@ -144,6 +144,11 @@ def guessed(n: int, classes: int, level: float = CHANCE_TAIL) -> int:
     return fewer if bdtr(fewer, n, 1 / classes) >= 1 - level else most
 
 
+def guessing(accuracy: float, n: int, classes: int) -> bool:
+    """Whether a share of `n` images, in [0, 1], is no more than what guessing gets right (`guessed`)."""
+    return round(accuracy * n) <= guessed(n, classes)
+
+
 def _tail(epochs: Floats) -> slice:
     """The points of the end of the run, and at least `TAIL_POINTS` of them where there are that many."""
     return slice(-max(TAIL_POINTS, int((epochs > TAIL * epochs[-1]).sum())), None)
@@ -182,8 +187,7 @@ def _at_chance(run: Run) -> Finding | None:
     level = float(loss[_tail(epochs)].mean())
     if level < CHANCE_LEVEL * min(run.chance, loss[0]):
         return None
-    most = guessed(n, classes)
-    if round(accuracy * n) > most:
+    if not guessing(accuracy, n, classes):
         return None
     return Finding(
         "at_chance",
@@ -191,7 +195,7 @@ def _at_chance(run: Run) -> Finding | None:
         "Nothing was learnt",
         f"The training loss ends at {level:.3g} (first epoch {loss[0]:.3g}, highest {loss.max():.3g}, "
         f"ln {classes} = {run.chance:.3g}); {accuracy:.1%} of {n} validation images are right, and guessing gets up to "
-        f"{most / n:.1%}; {run.rate or 'learning rate unknown'}.",
+        f"{guessed(n, classes) / n:.1%}; {run.rate or 'learning rate unknown'}.",
         "Repeat with recipe.lr ten times larger, or ten times smaller if the loss rose. If both stay at chance, train "
         "on a few dozen images without augmentation: a network that cannot memorise those has a wrong loss, wrong "
         "labels or weights that get no gradient.",

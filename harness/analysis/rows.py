@@ -65,20 +65,24 @@ def _score(text: Any, name: str) -> float:
 
 
 def split_rows(runs: pd.DataFrame, declared: Manifest | SearchRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of a study or search, as of `own_rows`, and those of its runs that other machines made.
+    """The rows of a study's arms or of a search, as of `own_rows`, and those that other machines made of these runs.
 
     Args:
         runs: rows with the columns of `harness.store.schema.RUNS`; those of other runs, images and code are in neither.
         declared: what was asked for.
     """
-    identity = runs["run_id"].map(declared.runs)
-    rows = runs[runs["identity"].astype(object).fillna("") == identity]
-    here = rows["fingerprint"] == declared.fingerprint
+    return _split(runs, declared.arm_runs if isinstance(declared, Manifest) else declared.runs, declared.fingerprint)
+
+
+def _split(runs: pd.DataFrame, wanted: Mapping[str, str], fingerprint: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of the wanted runs, which are given by id with their identities, here and of other machines."""
+    rows = runs[runs["identity"].astype(object).fillna("") == runs["run_id"].map(wanted)]
+    here = rows["fingerprint"] == fingerprint
     return counting(rows[here]), rows[~here]
 
 
 def own_rows(runs: pd.DataFrame, declared: Manifest | SearchRecord) -> pd.DataFrame:
-    """The rows of a study or search that its numbers come from: one for each run, as in `counting`, with `ok`.
+    """The rows of a study's arms or of a search: one for each run, as in `counting`, with `ok`.
 
     Those of a study also have the `label` of the run's arm.
     """
@@ -86,6 +90,12 @@ def own_rows(runs: pd.DataFrame, declared: Manifest | SearchRecord) -> pd.DataFr
     if isinstance(declared, SearchRecord):
         return own
     return own.assign(label=own["run_id"].map({i: arm.label for arm in declared.arms for i in arm.run_ids.values()}))
+
+
+def probe_rows(runs: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
+    """The rows of a study's probes (`Manifest.probes`), one for each run, as in `own_rows` but without label."""
+    wanted = {run_id: probe.identity for probe in manifest.probes for run_id in probe.run_ids.values()}
+    return _split(runs, wanted, manifest.fingerprint)[0]
 
 
 def points_of(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

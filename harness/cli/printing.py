@@ -51,6 +51,12 @@ def print_findings(written: Loaded, findings: Sequence[tuple[Finding, list[str]]
     """The verdicts of a study, what its design adds to them, and what its curves warn of."""
     for effect in written.analysis.effects:
         typer.echo(effect.verdict.sentence)
+    for probe in (p for p in written.probes if p.n):
+        typer.echo(
+            f"probe {probe.arm} at {probe.factor:.3g} of its learning rate: test accuracy {probe.mean:.1f} % "
+            f"(lowest {probe.low:.1f}, highest {probe.high:.1f}) over {probe.n} of {probe.n_planned} seeds, "
+            f"{probe.full:.1f} % at the whole rate, baseline {probe.baseline:.1f} %"
+        )
     if written.looked:
         typer.echo(f"note: {written.looked}")
     if written.design is not None:

@@ -10,6 +10,7 @@ from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
 from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
+from harness.analysis.probe import Probed, at_this_rate, collapsed_arms, probes_of
 from harness.analysis.replication import Replication, replication
 from harness.analysis.rows import own_rows
 from harness.analysis.sequential import looked
@@ -45,7 +46,7 @@ def is_search(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A study's declaration, its rows and its effects."""
+    """A study's declaration, its rows, its effects, and what arms that collapsed did at lower learning rates."""
 
     manifest: Manifest
     data: StudyData
@@ -53,6 +54,8 @@ class Loaded:
     design: DesignAnalysis | None
     replication: Replication | None = None
     """Of a study that replicates another one whose rows are here."""
+    collapsed: tuple[str, ...] = ()
+    probes: tuple[Probed, ...] = ()
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
@@ -84,8 +87,11 @@ def load(study_dir: Path, metric: str | None = None) -> Loaded:
     manifest = read_manifest(study_dir)
     data = read_study(study_dir, manifest.runs)
     effects = analyse(data.runs, manifest, metric=metric, correct=data.correct(manifest.fingerprint))
+    collapsed = collapsed_arms(data.runs, manifest, data.classes)
+    probes = probes_of(data.runs, manifest, data.classes)
+    effects = at_this_rate(effects, collapsed, probes)
     again = _replication(study_dir, manifest, effects)
-    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric), again)
+    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric), again, collapsed, probes)
 
 
 def replicated(study_dir: Path, manifest: Manifest) -> Path | None:

@@ -16,8 +16,8 @@ from harness.store.schema import Manifest, SearchRecord
 
 ORDER = (
     "experiment", "design", "trials", "seeds", "fresh", "max-arms", "nuisance", "margin", "cross", "budget", "sampler",
-    "pruner", "objectives", "data-root", "name", "device", "until-decided", "max-seeds", "set", "threads",
-    "cuda-graphs", "plugin",
+    "pruner", "objectives", "data-root", "name", "device", "until-decided", "max-seeds", "no-probe", "set",
+    "threads", "cuda-graphs", "plugin",
 )  # fmt: skip
 """Options in the order of a command line; others come after them, as they stand in the request."""
 

@@ -168,6 +168,15 @@ class ArmPlan(_Record):
     kind: str = ""
 
 
+class Probe(_Record):
+    """An arm that collapsed, trained again at `factor` times its learning rate: label, and the run of each seed."""
+
+    arm: str
+    factor: PositiveFloat
+    run_ids: dict[int, str] = {}
+    identity: str = ""
+
+
 class MetricSpec(_Record):
     """A metric of a study that is no column of the runs table: the runs have it among their `scores`.
 
@@ -234,6 +243,8 @@ class Manifest(_Record):
     """The study whose arms this one trains again on fresh seeds; empty for others."""
     metrics: dict[str, MetricSpec] = {}
     """By name: what its runs have among their `scores`. A name that is a column of the runs table means that column."""
+    probes: tuple[Probe, ...] = ()
+    """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
 
     @property
     def baseline(self) -> ArmPlan | None:
@@ -247,9 +258,21 @@ class Manifest(_Record):
         return tuple(a.label for a in self.arms if a is not baseline and a.skipped is None)
 
     @property
-    def runs(self) -> dict[str, str]:
-        """The identity of each run of the study, by run id."""
+    def arm_runs(self) -> dict[str, str]:
+        """The identity of each run of the arms, by run id: those that effects are of."""
         return {run_id: arm.identity for arm in self.arms for run_id in arm.run_ids.values()}
+
+    @property
+    def runs(self) -> dict[str, str]:
+        """The identity of each run of the study, by run id: those of the arms, and of their probes."""
+        return self.arm_runs | {run_id: probe.identity for probe in self.probes for run_id in probe.run_ids.values()}
+
+    @property
+    def arm_of(self) -> dict[str, ArmPlan]:
+        """The arm of each run of the study, by run id; of a probe, the arm that it is of."""
+        arms = {arm.label: arm for arm in self.arms}
+        own = {run_id: arm for arm in self.arms for run_id in arm.run_ids.values()}
+        return own | {i: arms[p.arm] for p in self.probes if p.arm in arms for i in p.run_ids.values()}
 
 
 class Trial(_Record):

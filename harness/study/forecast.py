@@ -66,9 +66,9 @@ def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, wo
     """Time, disk and power of a plan."""
     stored = stored_runs(plan.manifest, experiment, results)
     per_run, source = run_seconds(stored, plan.manifest, experiment, place)
-    cost = {run_id: arm.cost for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    of = plan.manifest.arm_of
     # Training time scales with the arm; start-up of the workers does not.
-    total = sum(per_run * cost[s.run_id] for s in plan.missing) / max(1, min(workers, len(plan.missing)))
+    total = sum(per_run * of[s.run_id].cost for s in plan.missing) / max(1, min(workers, len(plan.missing)))
     sd, pairs = paired_sd(stored, plan.manifest)
     n, family = len(plan.manifest.seeds), max(1, len(plan.manifest.family))
     level = plan.manifest.alpha / family
@@ -196,11 +196,11 @@ def choose_seeds(ahead: Forecast, limit: int) -> int:
 
 def affordable(plan: Plan, ahead: Forecast, seconds: float) -> int:
     """The most seeds of a plan, from the first, whose missing runs fit into a time; stored runs cost nothing."""
-    cost = {run_id: arm.cost for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    of = plan.manifest.arm_of
     per_cost = ahead.seconds_per_block / sum(a.cost for a in plan.manifest.arms if a.skipped is None)
     missing: dict[int, float] = defaultdict(float)
     for spec in plan.missing:
-        missing[spec.seed] += cost[spec.run_id]
+        missing[spec.seed] += of[spec.run_id].cost
     total = 0.0
     for count, seed in enumerate(plan.manifest.seeds):
         total += missing[seed] * per_cost

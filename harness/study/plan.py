@@ -69,7 +69,9 @@ class Plan:
         return replace(self, manifest=self.manifest.model_copy(update={"study": study}))
 
     def noted(self, note: str) -> Plan:
-        """The same plan with one more sentence that a reader of the results must know."""
+        """The same plan with one more sentence that a reader of the results must know, which is said once."""
+        if note in self.manifest.notes:
+            return self
         return replace(self, manifest=self.manifest.model_copy(update={"notes": (*self.manifest.notes, note)}))
 
     def look(self, results: Path) -> Plan:

@@ -102,9 +102,9 @@ def preflight(
     from harness.study.plan import moved
 
     note, rehearsal = "", Rehearsal(place)
-    cost = {run_id: arm.cost for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
+    of = plan.manifest.arm_of
     while plan.missing:
-        runs = sum(cost[spec.run_id] for spec in plan.missing) / _slots(workers)
+        runs = sum(of[spec.run_id].cost for spec in plan.missing) / _slots(workers)
         rehearsal = look(_arms(plan), rehearsal.place, results / plan.manifest.study, plan.manifest.data, runs, plugins)
         if not rehearsal.note or note:
             break
@@ -112,9 +112,8 @@ def preflight(
         plan = moved(plan, rehearsal.place, results, note)
     by_arm = {spec.arm.model_dump_json(): spec.run_id for spec in _arms(plan)} if plan.missing else {}
     reasons = {s.run_id: rehearsal.failed.get(by_arm[s.arm.model_dump_json()], "") for s in plan.missing}
-    labels = {run_id: arm.label for arm in plan.manifest.arms for run_id in arm.run_ids.values()}
     refused = {run_id: reason for run_id, reason in reasons.items() if reason}
-    said = dict.fromkeys(f"{labels[r]}: {reason}; its runs are stored as failed" for r, reason in refused.items())
+    said = dict.fromkeys(f"{of[r].label}: {reason}; its runs are stored as failed" for r, reason in refused.items())
     return Ready(plan, rehearsal.place, refused, (*said, *unseen_line(rehearsal)))
 
 

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.build import build
 from harness.rng import numpy_stream
+from harness.study.probes import at_rate
 from harness.training import graph
 from harness.training.execute import Result, execute
 from harness.training.graph import Replay
@@ -216,6 +217,19 @@ class TrickConformance:
         arm, base = self.execute(self.trick(**self.params)), self.execute(None)
         same = arm.row.get("test_digest") == base.row["test_digest"] and arm.points == base.points
         assert same == self.inert
+
+    def test_a_part_of_the_rate_is_that_part_for_every_weight(self) -> None:
+        """Rates that the trick brings are marked `RATE`, so that a probe lowers them with the recipe's (`at_rate`)."""
+        if self.unfit:
+            return
+        whole, half = (self._rates(factor) for factor in (1.0, 0.5))
+        assert half == pytest.approx([0.5 * rate for rate in whole], rel=1e-3)
+
+    def _rates(self, factor: float) -> list[float]:
+        """The peak rate of each group of weights, at that multiple; what trains in set-up does one step."""
+        spec = at_rate(tiny_spec(self.trick(**self.params), **self.recipe), factor)
+        session = set_up(spec, Place(data_root=Path("unused-by-digits"), rehearsal=True, contiguous=True))
+        return [group["initial_lr"] for group in session.run.optimizer.param_groups]
 
     def test_draws_only_from_its_own_stream(self) -> None:
         """Switching the trick on shifts no other random stream."""

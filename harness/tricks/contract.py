@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from harness.data.types import Invariances as Invariances
 from harness.data.types import TrainingSet as TrainingSet
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.tricks.kinds import TrickKind
+from harness.values import Added as Added
 from harness.values import Strict, canonical
 
 if TYPE_CHECKING:
@@ -122,6 +123,21 @@ class Search(NamedTuple):
 
 class Choice(tuple[Any, ...]):
     """The values that a search may try for a categorical hyperparameter: `Choice(("a", "b"))`."""
+
+
+class Rate:
+    """Marks a hyperparameter by which the network's learning rate grows in proportion, `RATE` in its annotation.
+
+    A rate relative to the recipe's, or one of something else than the network's weights, is none.
+    """
+
+
+RATE = Rate()
+
+
+def times(rate: float, factor: float) -> float:
+    """A learning rate times a factor, to four significant digits: a command that asks for it can be typed."""
+    return float(f"{rate * factor:.4g}")
 
 
 class Info(NamedTuple):
@@ -240,6 +256,15 @@ class Trick(Strict):
     def spec(self) -> TrickSpec:
         """The trick as part of a run's identity."""
         return TrickSpec(name=self.name, version=self.info.version, params=canonical(self))
+
+    def at_rate(self, factor: float) -> Self:
+        """The trick at that multiple of the learning rates of its own, which are the fields marked `RATE`.
+
+        Beside a recipe at the same multiple, every weight of the network then has that multiple of its rate. A trick
+        whose rate is not the value of a field overrides it.
+        """
+        own = {n: getattr(self, n) for n, f in type(self).model_fields.items() if RATE in f.metadata}
+        return self.model_copy(update={n: times(v, factor) for n, v in own.items() if v is not None})
 
     # Before training -------------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ def facts_of(written: Written) -> dict[str, Any]:
     again = written.loaded.replication
     if again is not None:
         facts["replication"] = asdict(again) | {"summary": again.summary}
+    facts["probes"] = [asdict(probe) for probe in written.loaded.probes]
     if written.loaded.design is not None:
         facts["design"] = asdict(written.loaded.design)
     sweep = sweep_of(written.loaded.analysis)
@@ -205,12 +206,10 @@ class _Study:
                 level = f"{self.loaded.study.alpha:.4f}, which keep the declared level over all looks"
                 planned = f"Sequential: looks at {', '.join(map(str, looks))} seeds, each at level {level}"
                 plan = self._plan(range(first, first + n), f"{note} {planned}; this is look {i + 1}.".strip())
-            written = yield from self._do(plan, r.name is not None)
-            effects = written.loaded.analysis.effects
-            undecided = tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "suggestive", "no verdict"))
+            written = yield from self._do(plan, r.name is not None, n == (looks or (n,))[-1])
             if looks:
-                yield Looked(n, undecided)
-            if not undecided:
+                yield Looked(n, written.undecided)
+            if not written.undecided:
                 break
         return written
 
@@ -284,6 +283,6 @@ class _Study:
         left = f" Left out, because they clash with the stack or a run of theirs did not finish: {', '.join(refused)}."
         return note + (left if refused else "")
 
-    def _do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
-        """Train what is missing of a plan and write its page."""
-        return Trainer(self.r, self.loaded, self.place, self.workers).do(plan, named)
+    def _do(self, plan: Plan, named: bool, last: bool | None = None) -> Generator[Event, None, Written]:
+        """Train what is missing of a plan and write its page; see `Trainer.do`."""
+        return Trainer(self.r, self.loaded, self.place, self.workers).do(plan, named, None if self.r.no_probe else last)

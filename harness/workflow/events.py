@@ -87,6 +87,12 @@ class Written:
     page: Path
     loaded: Loaded
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Labels of the arms on which more seeds may decide."""
+        effects = self.loaded.analysis.effects
+        return tuple(e.arm for e in effects if e.verdict.kind in ("undecided", "suggestive", "no verdict"))
+
 
 @dataclass(frozen=True)
 class Compared:

@@ -104,6 +104,7 @@ class Request:
         None
     )
     plugins: Plugins = ()
+    no_probe: Annotated[bool, Field(description="Train no arm that collapses again at lower learning rates.")] = False
     verify: Annotated[bool, Field(description="Verify the tricks' contract at every step (slower)."), TOLD] = False
     declared: bool = False
     """The tricks are those that the experiment file declares (`harness run`)."""

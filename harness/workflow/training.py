@@ -81,30 +81,42 @@ class Trainer:
     place: Place
     workers: int | str | None
 
-    def do(self, plan: Plan, named: bool) -> Generator[Event, None, Written]:
-        """Train what is missing of a plan and write its page, with the study's folder to oneself."""
-        from harness.study.runner import record_look
+    def do(self, plan: Plan, named: bool, last: bool | None = None) -> Generator[Event, None, Written]:
+        """Train what is missing of a plan and write its page, with the study's folder to oneself.
 
+        Arms that collapsed are then trained at lower rates, unless more seeds follow: after the `last` look, or one
+        that leaves nothing undecided; never where that is None.
+        """
+        from harness.study.probes import probing
+        from harness.study.runner import looks_taken, record_look
+
+        r = self.r
         with ExitStack() as held:
-            plan = yield from opened(held, plan, self.r.results, named)
-            folder = self.r.results / plan.manifest.study
-            yield from self._train(plan)
+            plan = yield from opened(held, plan, r.results, named)
+            folder = r.results / plan.manifest.study
+            plan, place = yield from self._train(plan, self.place)
             record_look(folder)
-            return write(folder, self.r.reports)
+            written = write(folder, r.reports)
+            arms = written.loaded.collapsed
+            if arms and last is not None and (last or not written.undecided):
+                note = f"at lower learning rates, because they collapsed: {', '.join(arms)}"
+                yield from self._train(probing(plan.looked(looks_taken(folder)), arms, r.results), place, note)
+                written = write(folder, r.reports)
+            return written
 
-    def _train(self, plan: Plan) -> Events:
-        """Do the missing runs."""
+    def _train(self, plan: Plan, place: Place, note: str = "") -> Generator[Event, None, tuple[Plan, Place]]:
+        """Do the missing runs; returns what was done, and where. A `note` is said in place of those of the plan."""
         from harness.study.preflight import preflight
         from harness.study.runner import run_study
         from harness.study.workers.job import EpochEnd
 
         r = self.r
-        ready = preflight(plan, self.place, r.results, self.workers, r.plugins)
+        ready = preflight(plan, place, r.results, self.workers, r.plugins)
         images = content(self.experiment.data, self.place.data_root)
         plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
         missing = len(plan.missing)
         passed_over = images.notes if missing else ()
-        notes = (*passed_over, *plan.manifest.notes)
+        notes = (note,) if note else (*passed_over, *plan.manifest.notes)
         yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
         for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
             if isinstance(run, EpochEnd):
@@ -112,6 +124,7 @@ class Trainer:
                 continue
             told = run.reason in ready.refused.values()
             yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
+        return plan, ready.place
 
 
 def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:

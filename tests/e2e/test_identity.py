@@ -15,7 +15,16 @@ TINY = (
     "data.image_size=16", "data.val_size=6", "model.name=resnet8", "model.width=16", "recipe.epochs=2",
     "recipe.batch_size=8", "recipe.precision=fp32",
 )  # fmt: skip
-OPTIONS = ("-e", "imagenette", "--seeds", 2, "--workers", 1, *(w for text in TINY for w in ("--set", text)))
+OPTIONS = (
+    "-e",
+    "imagenette",
+    "--seeds",
+    2,
+    "--workers",
+    1,
+    "--no-probe",
+    *(w for text in TINY for w in ("--set", text)),
+)
 
 
 def make_images(root, seed, classes=("a", "b", "c")):

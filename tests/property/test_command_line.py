@@ -90,7 +90,9 @@ def call(tmp_path, monkeypatch, capsys):
         raise Looked("looked")
 
     monkeypatch.setattr("harness.study.forecast.forecast", looked)
-    monkeypatch.setattr("harness.workflow.training.Trainer._train", lambda self, plan: looked(plan, self.experiment))
+    monkeypatch.setattr(
+        "harness.workflow.training.Trainer._train", lambda self, plan, *_: looked(plan, self.experiment)
+    )
     monkeypatch.setattr("harness.workflow.searching._trials", lambda request, plan, *_: searched(plan))
     monkeypatch.setattr("harness.cli.searching._print_plan", lambda event, as_json: searched(event.plan))
     monkeypatch.setattr("harness.bench.run_bench", lambda *_: [])

@@ -171,3 +171,15 @@ def test_a_sweep_that_diverges_at_once_is_refused():
     run.loss = lambda batch: weight.square().sum()
     with pytest.raises(NotApplicable, match="left all bounds"):
         LrRangeTest(low=100.0, high=1000.0).prepare(run)
+
+
+def test_a_share_of_the_rate_that_was_found_is_used_and_a_whole_one_leaves_old_run_ids():
+    rates = []
+    for share in (1.0, 0.25):
+        run = ready()
+        LrRangeTest(share=share).prepare(run)
+        rates.append(run.optimizer.param_groups[0]["initial_lr"])
+
+    assert rates[1] == pytest.approx(0.25 * rates[0])
+    assert "share" not in LrRangeTest().spec().params
+    assert LrRangeTest().at_rate(0.1).share == 0.1

@@ -74,3 +74,10 @@ def test_the_recipes_own_optimizer_is_refused():
     with pytest.raises(NoEffect, match="already"):
         OptimizerChoice(kind="sgd").recipe(run.recipe, run.data)
     assert OptimizerChoice(kind="sgd", lr=0.2).recipe(run.recipe, run.data).lr == 0.2
+
+
+@pytest.mark.parametrize(
+    ("kind", "lr", "tenth"), [("nadam", None, 2e-4), ("nadam", 0.03, 3e-3), ("sgd", None, None), ("sgd", 0.03, 3e-3)]
+)
+def test_a_tenth_of_the_rate_is_that_of_the_default_where_none_is_given(kind, lr, tenth):
+    assert OptimizerChoice(kind=kind, lr=lr).at_rate(0.1).lr == tenth

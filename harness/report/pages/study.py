@@ -12,6 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from harness.analysis.outcomes import Outcomes
+from harness.analysis.probe import LOSS, SEEDS, Probed
 from harness.analysis.replication import Replication
 from harness.analysis.rows import own_rows
 from harness.analysis.sequential import looked
@@ -152,6 +153,7 @@ class StudyPage:
     answer: VerdictSection
     looked: str
     replication: ReplicationSection | None
+    probes: Sequence[Probed]
     arms: ArmTable
     sweep: Sweep | None
     forests: Sequence[Markup]
@@ -171,6 +173,8 @@ class StudyPage:
     commands: Mapping[str, str]
     shown_pairs: int = SHOWN_PAIRS
     shrunk_from: int = SHRUNK_FROM
+    loss: float = LOSS
+    probe_seeds: int = SEEDS
 
 
 def render_study(
@@ -185,6 +189,7 @@ def render_study(
     preface: str = "",
     linked: Collection[str] = (),
     replication: Replication | None = None,
+    probes: Sequence[Probed] = (),
 ) -> str:
     """The study's page.
 
@@ -200,6 +205,7 @@ def render_study(
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: tricks that have a page on the site; empty for a page that stands alone.
         replication: how old and fresh effects compare, in a study that replicates another one.
+        probes: what arms that collapsed did at lower learning rates.
     """
     runs = own_rows(runs, manifest)
     ranked = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
@@ -217,6 +223,7 @@ def render_study(
         answer=_answer(analysis, names, kinds),
         looked=looked(manifest.looks, manifest.alpha, manifest.level, manifest.study),
         replication=_replication(replication, analysis),
+        probes=probes,
         arms=arm_table(manifest, analysis, findings, commands, kinds),
         sweep=sweep_of(analysis),
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
@@ -259,6 +266,7 @@ def write_report(
         preface=preface(study_dir),
         linked=linked,
         replication=loaded.replication,
+        probes=loaded.probes,
     )
     # Not the name inside, which a foreign file could choose.
     return write_page(reports / f"{study_dir.name}.html", html), loaded

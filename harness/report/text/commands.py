@@ -8,7 +8,7 @@ from harness.store.asked import asked_of, command_of, given
 from harness.store.schema import Manifest, SearchArm, SearchRecord, Trial
 from harness.values import seeds_word
 
-KEPT = ("experiment", "margin", "threads", "plugin", "data-root", "device", "cuda-graphs")
+KEPT = ("experiment", "margin", "threads", "plugin", "data-root", "device", "cuda-graphs", "no-probe")
 """Options that the command of one arm shares with that of the study."""
 
 DROPPED = ("design", "seeds", "max-arms", "max-seeds", "budget", "name")

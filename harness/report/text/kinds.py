@@ -91,7 +91,9 @@ def _counts(effects: Sequence[Effect], of: str = "") -> str:
 
     likely = ""
     if directed(effects, ("likely helps", "likely hurts")):
-        likely = f"; {told(('likely helps',), 'help', 'others likely ')} and {told(('likely hurts',), 'hurt', 'likely ')}"
+        likely = (
+            f"; {told(('likely helps',), 'help', 'others likely ')} and {told(('likely hurts',), 'hurt', 'likely ')}"
+        )
     return f"{told(('helps', 'helps slightly'), 'help', of)} and {told(('hurts', 'hurts slightly'), 'hurt')}{likely}."
 
 

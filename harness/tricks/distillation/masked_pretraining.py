@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Info, NotApplicable, Run, Search, Trick
+from harness.tricks.contract import RATE, Info, NotApplicable, Run, Search, Trick
 from harness.tricks.images import TrainingPixels
 from harness.tricks.modules import drawn_linear
 
@@ -64,7 +64,7 @@ class MaskedPretraining(Trick):
     epochs: Annotated[float, Field(gt=0), Search(0.1, 2.0, log=True)] = 0.5
     ratio: Annotated[float, Field(gt=0, lt=1), Search(0.15, 0.9)] = 0.6
     patches: Annotated[int, Field(ge=2), Search(2, 8)] = 4
-    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-2, log=True)] = 1e-3
+    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-2, log=True), RATE] = 1e-3
 
     def init(self, model: Classifier, run: Run) -> None:
         """Bring the weights to where filling in leaves them."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from harness.experiment import Recipe
-from harness.tricks.contract import DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
 
 
 def bounds(final: float, gamma: float, t: int) -> tuple[float, float]:
@@ -89,8 +89,8 @@ class Adabound(Trick):
         ),
         cost=1.1,
     )
-    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True)] = 1e-3
-    final_lr: Annotated[float, Field(gt=0), Search(1e-2, 1.0, log=True)] = 0.1
+    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
+    final_lr: Annotated[float, Field(gt=0), Search(1e-2, 1.0, log=True), RATE] = 0.1
     gamma: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True)] = 1e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-6, 1e-2, log=True)] = 1e-4
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95)] = 0.9

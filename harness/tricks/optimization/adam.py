@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from harness.experiment import Recipe
-from harness.tricks.contract import DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
 
 
 class Adam(Trick):
@@ -30,7 +30,7 @@ class Adam(Trick):
             "large gradients decay less; adamw decouples it. The schedule is the recipe's; eps = 1e-8."
         ),
     )
-    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True)] = 1e-3
+    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-6, 1e-2, log=True)] = 1e-4
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999)] = 0.999

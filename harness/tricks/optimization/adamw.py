@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from harness.experiment import Recipe
-from harness.tricks.contract import DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
 
 
 class Adamw(Trick):
@@ -27,7 +27,7 @@ class Adamw(Trick):
         ),
         differs="decay is multiplied by the rate, as in torch; the schedule is the recipe's; eps = 1e-8",
     )
-    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True)] = 1e-3
+    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-3, 0.3, log=True)] = 0.05
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.8, 0.95)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.999)] = 0.999

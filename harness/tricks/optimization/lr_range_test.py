@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar, Literal
 import torch
 from pydantic import Field
 
-from harness.tricks.contract import Batch, Choice, Info, NotApplicable, Run, Search, Trick
+from harness.tricks.contract import RATE, Added, Batch, Choice, Info, NotApplicable, Run, Search, Trick
 from harness.tricks.images import TrainingPixels
 from harness.tricks.probes import preserved
 
@@ -46,7 +46,8 @@ def propose(lrs: Sequence[float], losses: Sequence[float], rule: Rule) -> float:
 class LrRangeTest(Trick):
     """Smith 2015, 1506.01186, section 3.3; the rules and defaults are those of the fastai library.
 
-    low, high: the sweep's ends. smoothing: weight of the past in the running mean of the losses.
+    low, high: the sweep's ends. smoothing: weight of the past in the running mean of the losses. share: of the rate
+    that is found, so much is used.
     """
 
     info: ClassVar = Info(
@@ -80,6 +81,7 @@ class LrRangeTest(Trick):
     steps: Annotated[int, Field(ge=20), Search(50, 400, log=True)] = 100
     smoothing: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.98)] = 0.98
     rule: Annotated[Rule, Choice(("steepest", "valley", "min_over_10"))] = "steepest"
+    share: Annotated[float, Field(gt=0), RATE, Added(1.0)] = 1.0
 
     def prepare(self, run: Run) -> None:
         """Sweep, put everything back, and set the rates."""
@@ -91,7 +93,7 @@ class LrRangeTest(Trick):
         kept = slice(self.steps // 10, len(losses) - 5)
         if len(losses[kept]) < 3:
             raise NotApplicable(f"the loss left all bounds after {len(losses)} updates; lower `low` or raise `steps`")
-        lr = propose(lrs[kept], losses[kept], self.rule)
+        lr = self.share * propose(lrs[kept], losses[kept], self.rule)
         reference = run.optimizer.param_groups[0]["initial_lr"]
         for group in run.optimizer.param_groups:
             group["initial_lr"] = lr * (group["initial_lr"] / reference)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 
 from harness.experiment import Recipe
-from harness.tricks.contract import Choice, DataInfo, Groups, Info, NoEffect, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import (
+    RATE,
+    Choice,
+    DataInfo,
+    Groups,
+    Info,
+    NoEffect,
+    RecipeStage,
+    Run,
+    Search,
+    Trick,
+    at,
+    times,
+)
 
 Kind = Literal["sgd", "rmsprop", "nadam", "radam", "adagrad"]
 
@@ -47,7 +60,12 @@ class OptimizerChoice(Trick):
         ),
     )
     kind: Annotated[Kind, Choice(("sgd", "rmsprop", "nadam", "radam", "adagrad"))] = "nadam"
-    lr: Annotated[Annotated[float, Field(gt=0)] | None, Search(1e-4, 1.0, log=True)] = None
+    lr: Annotated[Annotated[float, Field(gt=0)] | None, Search(1e-4, 1.0, log=True), RATE] = None
+
+    def at_rate(self, factor: float) -> Self:
+        """At a multiple of the rate, which torch's default is where none is given; SGD then has the recipe's."""
+        lr = self.lr or DEFAULT_LR.get(self.kind)
+        return self if lr is None else self.model_copy(update={"lr": times(lr, factor)})
 
     @at(RecipeStage.SIZE)
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
