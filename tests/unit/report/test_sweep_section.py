@@ -75,6 +75,7 @@ def test_facts_for_programs_have_it(study_of):
             analysis=study.analysis,
             looked="",
             replication=None,
+            probes=(),
         )
         return study, facts_of(SimpleNamespace(loaded=loaded, study="s", page=Path("s.html")))
 
