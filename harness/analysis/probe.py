@@ -159,8 +159,7 @@ class _Scores:
                 *(finished[name] for name in ("run_id", "test_accuracy", "val_accuracy")), strict=True
             )
         }
-        spec = next(iter(rows["spec"]), None)
-        self.val_size = int(json.loads(spec)["data"]["val_size"]) if spec is not None else 0
+        self.val_size = _val_size(rows)
 
     def seeds(self, arm: ArmPlan | Probe, base: ArmPlan) -> list[int]:
         """The seeds on which both have a value."""
@@ -178,10 +177,18 @@ class _Scores:
         return round(lost, 10) > LOSS or (self._at_chance(run_ids, seeds) and not self._at_chance(base, seeds))
 
     def _at_chance(self, run_ids: Mapping[int, str], seeds: Sequence[int]) -> bool:
-        if self.classes is None:
+        if self.classes is None or not self.val_size:
             return False
         right = _mean([self.by_run[run_ids[s]][1] for s in seeds])
         return guessing(right, self.val_size * len(seeds), self.classes)
+
+
+def _val_size(rows: pd.DataFrame) -> int:
+    """Validation images of a run; 0 where the rows, which a foreign program may have made, do not say."""
+    try:
+        return int(json.loads(rows["spec"].iloc[0])["data"]["val_size"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
+from harness.analysis.effects import analyse
 from harness.analysis.inference import t_interval
 from harness.analysis.rows import Floats
 from harness.analysis.types import GAINS, LOSSES, Analysis, Effect
+from harness.errors import UserError
+from harness.store.schema import Manifest
 
 Outcome = Literal["held", "same sign", "reversed", "no answer"]
 
@@ -68,7 +72,23 @@ class Replication:
         return f"{held} of {many} held, {held + outcomes.count('same sign')} of {many} same sign."
 
 
-def replication(old: Analysis, new: Analysis, fresh: Collection[int], machines: tuple[str, str]) -> Replication:
+def replication(declared: Manifest, runs: pd.DataFrame, manifest: Manifest, new: Analysis) -> Replication | None:
+    """Compare a replication with the study that it replicates; None where that cannot be analysed by the same metric.
+
+    Args:
+        declared: the study that is replicated.
+        runs: its rows, with the columns of `harness.store.schema.RUNS`.
+        manifest: the replication.
+        new: its effects.
+    """
+    try:
+        old = analyse(runs, declared, metric=new.metric)
+    except UserError:
+        return None
+    return compared(old, new, manifest.seeds, (declared.fingerprint, manifest.fingerprint))
+
+
+def compared(old: Analysis, new: Analysis, fresh: Collection[int], machines: tuple[str, str]) -> Replication:
     """Compare the arms of a replication with the same arms of the study that it replicates.
 
     Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis.rows import own_rows
 from harness.report.load import Loaded, load
 from harness.report.pages.writing import write_page
 from harness.report.text.latex import to_latex
@@ -34,5 +33,5 @@ def write_figure(loaded: Loaded, name: str, path: Path, arms: Sequence[str] = ()
     """
     from harness.report.drawings import paper  # matplotlib takes longer to load than a page to render
 
-    material = paper.Material(loaded.analysis, own_rows(loaded.data.runs, loaded.manifest), loaded.data.curves)
+    material = paper.Material(loaded.analysis, loaded.points)
     write_page(path, paper.figure(name, path.suffix[1:], material, arms, width))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
@@ -12,11 +16,12 @@ from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
 from harness.analysis.probe import Probed, at_this_rate, collapsed_arms, probes_of
 from harness.analysis.replication import Replication, replication
-from harness.analysis.rows import own_rows
+from harness.analysis.rows import own_rows, points_of
 from harness.analysis.sequential import looked
+from harness.analysis.sweep import Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
-from harness.store.reader import StudyData, read_manifest, read_study
+from harness.store.reader import StudyData, read_manifest, read_replicated, read_study
 from harness.store.schema import Manifest
 
 SEARCH = "search.json"
@@ -46,12 +51,20 @@ def is_search(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A study's declaration, its rows, its effects, and what arms that collapsed did at lower learning rates."""
+    """A study's declaration, its rows, its effects, and what arms that collapsed did at lower learning rates.
+
+    `runs` are its own, one row each, as of `harness.analysis.rows.own_rows`, and `points` those of the learning curves
+    of the runs that finished, with the arm's `label`.
+    """
 
     manifest: Manifest
     data: StudyData
     analysis: Analysis
     design: DesignAnalysis | None
+    runs: pd.DataFrame
+    points: pd.DataFrame
+    sweep: Sweep | None = None
+    """What the arms of a large study share."""
     replication: Replication | None = None
     """Of a study that replicates another one whose rows are here."""
     collapsed: tuple[str, ...] = ()
@@ -59,13 +72,11 @@ class Loaded:
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
-        data, context = self.data, context_of(self.data, self.manifest)
-        own = own_rows(data.runs, self.manifest)
-        runs = own.assign(arm=own["label"])
+        context, runs = context_of(self.data, self.manifest), self.runs.assign(arm=self.runs["label"])
         stored = set(runs["arm"])
         arms = [arm.label for arm in self.manifest.arms if arm.label in stored]
         found: dict[Finding, list[str]] = {}
-        for arm, findings in diagnose_arms(runs, data.curves, arms, context).items():
+        for arm, findings in diagnose_arms(runs, self.data.curves, arms, context).items():
             for finding in findings:
                 found.setdefault(finding, []).append(arm)
         return sorted(found.items(), key=lambda item: SEVERITIES.index(item[0].severity))
@@ -86,36 +97,37 @@ def load(study_dir: Path, metric: str | None = None) -> Loaded:
     """Read and analyse a study."""
     manifest = read_manifest(study_dir)
     data = read_study(study_dir, manifest.runs)
-    effects = analyse(data.runs, manifest, metric=metric, correct=data.correct(manifest.fingerprint))
+    before, correct = read_replicated(study_dir, manifest), data.correct(manifest.fingerprint)
+    return analysed(manifest, data, metric, correct, before)
+
+
+def analysed(
+    manifest: Manifest,
+    data: StudyData,
+    metric: str | None = None,
+    correct: Mapping[str, NDArray[np.bool_]] | None = None,
+    before: tuple[Manifest, pd.DataFrame] | None = None,
+) -> Loaded:
+    """Analyse what was read of a study, and `before`, of the one that it replicates.
+
+    The other arguments are those of `harness.analysis.effects.analyse`.
+    """
+    effects = analyse(data.runs, manifest, metric=metric, correct=correct)
     collapsed = collapsed_arms(data.runs, manifest, data.classes)
     probes = probes_of(data.runs, manifest, data.classes)
-    effects = at_this_rate(effects, collapsed, probes)
-    again = _replication(study_dir, manifest, effects)
-    return Loaded(manifest, data, effects, analyse_design(data.runs, manifest, metric), again, collapsed, probes)
-
-
-def replicated(study_dir: Path, manifest: Manifest) -> Path | None:
-    """The folder of the study that this one replicates, beside it or published; None where there is none."""
-    name = manifest.replicates
-    if not name or Path(name).name != name:  # a foreign file could lead elsewhere
-        return None
-    beside = study_dir.absolute().parent
-    homes = [beside, beside / "published", *([beside.parent] if beside.name == "published" else [])]
-    return next((home / name for home in homes if (home / name / "study.json").is_file()), None)
-
-
-def _replication(study_dir: Path, manifest: Manifest, analysis: Analysis) -> Replication | None:
-    """The comparison with the study that this one replicates; None where that is not here or cannot be read."""
-    folder = replicated(study_dir, manifest)
-    if folder is None:
-        return None
-    try:
-        before = read_manifest(folder)
-        runs = read_study(folder, before.runs, predictions=False).runs
-        old = analyse(runs, before, metric=analysis.metric)
-    except UserError:
-        return None
-    return replication(old, analysis, manifest.seeds, (before.fingerprint, manifest.fingerprint))
+    own = own_rows(data.runs, manifest)
+    return Loaded(
+        manifest=manifest,
+        data=data,
+        analysis=at_this_rate(effects, collapsed, probes),
+        design=analyse_design(data.runs, manifest, metric),
+        sweep=sweep_of(effects),
+        replication=replication(*before, manifest, effects) if before else None,
+        runs=own,
+        points=points_of(data.curves, own.loc[own["ok"], ["run_id", "fingerprint", "label"]]),
+        collapsed=collapsed,
+        probes=probes,
+    )
 
 
 def preface(study_dir: Path) -> str:

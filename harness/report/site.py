@@ -15,11 +15,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from harness.analysis.effects import analyse
 from harness.errors import UserError, did_you_mean
 from harness.experiment import RESERVED
 from harness.report.evidence import Origin, TrickEvidence, gather
-from harness.report.load import Loaded
+from harness.report.load import Loaded, analysed
 from harness.report.pages.compare import write_comparison
 from harness.report.pages.index import (
     IndexEntry,
@@ -148,7 +147,7 @@ def _search_origins(name: str, folder: Path, record: SearchRecord) -> list[Origi
         manifest = record.comparisons.get(kind)
         if manifest is not None:
             data = read_study(folder, manifest.runs, predictions=False)
-            loaded = Loaded(manifest, data, analyse(data.runs, manifest), design=None)
+            loaded = replace(analysed(manifest, data), design=None)
             out.append(Origin(f"{name} ({kind})", href(name), loaded))
     return out
 

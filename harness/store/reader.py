@@ -349,3 +349,25 @@ def _rows(path: Path, key: Key, columns: Sequence[str]) -> list[dict[str, Any]]:
     table = _only(table, {key[0]: key[1]})
     rows: list[dict[str, Any]] = table.filter(pc.equal(table["fingerprint"], key[2])).to_pylist()
     return rows
+
+
+def replicated(study_dir: Path, manifest: Manifest) -> Path | None:
+    """The folder of the study that this one replicates, beside it or published; None where there is none."""
+    name = manifest.replicates
+    if not name or Path(name).name != name:  # a foreign file could lead elsewhere
+        return None
+    beside = study_dir.absolute().parent
+    homes = [beside, beside / "published", *([beside.parent] if beside.name == "published" else [])]
+    return next((home / name for home in homes if (home / name / "study.json").is_file()), None)
+
+
+def read_replicated(study_dir: Path, manifest: Manifest) -> tuple[Manifest, pd.DataFrame] | None:
+    """Declaration and runs of the study that this one replicates; None where it is not here or cannot be read."""
+    folder = replicated(study_dir, manifest)
+    if folder is None:
+        return None
+    try:
+        before = read_manifest(folder)
+        return before, read_study(folder, before.runs, predictions=False).runs
+    except UserError:
+        return None

@@ -73,8 +73,6 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
 
 def facts_of(written: Written) -> dict[str, Any]:
     """All that a study found, as values that JSON can hold."""
-    from harness.analysis.sweep import sweep_of
-
     found = [{**asdict(finding), "arms": arms} for finding, arms in written.loaded.findings()]
     facts: dict[str, Any] = {"study": written.study, "report": str(written.page), "findings": found}
     facts["notes"] = [*written.loaded.manifest.notes, *filter(None, [written.loaded.looked])]
@@ -85,9 +83,8 @@ def facts_of(written: Written) -> dict[str, Any]:
     facts["probes"] = [asdict(probe) for probe in written.loaded.probes]
     if written.loaded.design is not None:
         facts["design"] = asdict(written.loaded.design)
-    sweep = sweep_of(written.loaded.analysis)
-    if sweep is not None:
-        facts["sweep"] = asdict(sweep)
+    if written.loaded.sweep is not None:
+        facts["sweep"] = asdict(written.loaded.sweep)
     return facts | asdict(written.loaded.analysis)
 
 

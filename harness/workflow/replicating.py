@@ -128,7 +128,7 @@ def fresh_seeds(folder: Path, manifest: Manifest, asked: int | str | None) -> ra
 
 def _used(folder: Path) -> dict[str, set[int]]:
     """The seeds of all looks by study: of this one, and of those that it goes back to."""
-    from harness.report.load import replicated
+    from harness.store.reader import replicated
 
     used: dict[str, set[int]] = {}
     before: Path | None = folder

@@ -33,7 +33,7 @@ def test_a_study_is_made_with_events_and_comes_as_frames(made):
     assert sorted(p for e in told for p in e.points) == sorted(
         curve[["epoch", "step", "split", "metric", "value"]].itertuples(index=False, name=None)
     ), "all of the curve is told, in pieces"
-    assert study.name == "digits-label-smoothing"
+    assert study.name == "digits-noisy-label-smoothing"
     assert study.effects.index.tolist() == ["label_smoothing"]
     effect = study.effects.loc["label_smoothing"]
     runs = study.runs.pivot(index="seed", columns="arm", values="test_accuracy")
@@ -42,12 +42,12 @@ def test_a_study_is_made_with_events_and_comes_as_frames(made):
     assert set(study.curves["split"]) == {"train", "val"}
     assert study.sentences == [effect["sentence"]]
     assert str(study) == effect["sentence"]
-    assert (places["reports"] / "digits-label-smoothing.html").exists()
+    assert (places["reports"] / "digits-noisy-label-smoothing.html").exists()
 
 
 def test_a_stored_study_is_loaded_and_exported(made):
     study, _, places = made
-    again = harness.load("digits-label-smoothing", places["results"])
+    again = harness.load("digits-noisy-label-smoothing", places["results"])
 
     assert again.effects.equals(study.effects)
     assert harness.load(study.folder).runs.equals(study.runs)
@@ -68,12 +68,13 @@ def test_the_command_line_is_the_same_call(made, tmp_path):
     assert "all 4 runs are done already" in done.stderr
     assert study.sentences[0] in done.stdout
     assert study.manifest.command == (
-        "harness ablate label_smoothing --experiment digits --seeds 2 --set recipe.epochs=2 --set data.test_size=400"
+        "harness ablate label_smoothing --experiment digits-noisy --seeds 2 --set recipe.epochs=2 "
+        "--set data.test_size=400"
     )
     assert study.manifest.asked == {
         "verb": "ablate",
         "tricks": ["label_smoothing"],
-        "options": {"experiment": "digits", "seeds": 2, "set": ["recipe.epochs=2", "data.test_size=400"]},
+        "options": {"experiment": "digits-noisy", "seeds": 2, "set": ["recipe.epochs=2", "data.test_size=400"]},
     }
 
 
@@ -87,7 +88,7 @@ def test_a_script_without_a_guard_is_run_once(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path, timeout=240)
 
-    assert (done.returncode, done.stdout.split()) == (0, ["begins", "digits-label-smoothing"]), done.stderr
+    assert (done.returncode, done.stdout.split()) == (0, ["begins", "digits-noisy-label-smoothing"]), done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 from scipy.special import stdtrit
 
-from harness.analysis.rows import points_of
 from harness.report.drawings.svg import Scale, Span, arm_class, arm_dash, line, padded, path, svg, tag, text
 from harness.report.text.numbers import interval, number
 
@@ -59,17 +58,15 @@ class Panel:
         return [s for s in self.series if s.arm < shown] or self.series
 
 
-def curve_panels(runs: pd.DataFrame, curves: pd.DataFrame, names: Sequence[str]) -> list[Panel]:
+def curve_panels(points: pd.DataFrame, names: Sequence[str]) -> list[Panel]:
     """Mean and 95 % t band over the seeds of each arm's finished runs, at every recorded epoch.
 
     Args:
-        runs: with the columns run_id, fingerprint, label (of the arm; null where it is none) and ok (finished).
-        curves: rows with the columns of `harness.store.schema.CURVES`; those of other runs are left out.
-        names: labels of the arms; their places are the arms' numbers.
+        points: of the curves, with the columns of `harness.store.schema.CURVES` and the arm's `label`.
+        names: labels of the arms; their places are the arms' numbers. Other arms are left out.
     """
-    finished = runs.loc[runs["ok"] & runs["label"].notna(), ["run_id", "fingerprint"]]
-    finished = finished.assign(arm=runs["label"].map({name: i for i, name in enumerate(names)}))
-    known = points_of(curves, finished)
+    known = points[points["label"].isin(names)]
+    known = known.assign(arm=known["label"].map({name: i for i, name in enumerate(names)}))
     panels = []
     for split, metric, title, unit, factor in PANELS:
         part = known[(known["split"] == split) & (known["metric"] == metric)]

@@ -71,11 +71,10 @@ LINES = (
 
 @dataclass(frozen=True)
 class Material:
-    """What figures show: an analysis, its runs, a row each as `harness.analysis.rows.own_rows` has them, and curves."""
+    """What figures show: an analysis, and the points of its curves as `curve_panels` takes them."""
 
     analysis: Analysis
-    runs: pd.DataFrame
-    curves: pd.DataFrame
+    points: pd.DataFrame
 
 
 def figure(name: str, form: str, source: Material, arms: Sequence[str] = (), width: float = 8.5) -> bytes:
@@ -193,7 +192,7 @@ def _whisker(axes: Axes, effect: Effect, y: float, tone: tuple[str, str, str]) -
 def _curves(source: Material, effects: Sequence[Effect], width: float) -> Figure:
     """Mean and 95 % t band over seeds at each epoch: validation accuracy and loss, and the training loss."""
     names = [BASELINE, *(e.arm for e in effects)]
-    panels = curve_panels(source.runs[source.runs["label"].isin(names)], source.curves, names)
+    panels = curve_panels(source.points, names)
     if not panels:
         raise UserError(f"figure curves of {source.analysis.study}: these arms have no stored curves")
     across = len(panels) if width >= WIDE else 1

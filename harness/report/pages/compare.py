@@ -14,7 +14,6 @@ from markupsafe import Markup
 
 from harness.analysis.compare import ArmComparison, Comparison, Heterogeneity, compare
 from harness.analysis.inference import holm
-from harness.analysis.rows import own_rows
 from harness.analysis.types import Analysis, Effect
 from harness.experiment import BASELINE
 from harness.report.drawings.lanes import declared_margin, drawable, effect_span, head, lane, mark, sample
@@ -204,8 +203,7 @@ def settings(loaded: Loaded) -> dict[str, str]:
     manifest = loaded.manifest
     found = {k: v for k, v in _flat(_parsed(manifest.toml)) if k.split(".")[0] not in ("study", "tricks")}
     found |= {"experiment.question": manifest.question, "experiment.margin": manifest.margin}
-    own = own_rows(loaded.data.runs, manifest)
-    base = own[own["label"] == BASELINE]
+    base = loaded.runs[loaded.runs["label"] == BASELINE]
     for spec, machine in base[["spec", "fingerprint_json"]].dropna().head(1).itertuples(index=False):
         resolved = {k: v for k, v in json.loads(spec).items() if k not in ("arm", "seed")}
         found |= dict(_flat(resolved)) | dict(_flat({"machine": json.loads(machine)}))

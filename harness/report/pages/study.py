@@ -14,9 +14,8 @@ from markupsafe import Markup
 from harness.analysis.outcomes import Outcomes
 from harness.analysis.probe import LOSS, SEEDS, Probed
 from harness.analysis.replication import Replication
-from harness.analysis.rows import own_rows
 from harness.analysis.sequential import looked
-from harness.analysis.sweep import SHRUNK_FROM, Sweep, sweep_of
+from harness.analysis.sweep import SHRUNK_FROM, Sweep
 from harness.analysis.types import Analysis, DesignAnalysis, Effect, Finding
 from harness.experiment import BASELINE
 from harness.report.drawings.cost import cost, front, options, told
@@ -181,7 +180,7 @@ def render_study(
     manifest: Manifest,
     analysis: Analysis,
     runs: pd.DataFrame,
-    curves: pd.DataFrame,
+    points: pd.DataFrame,
     problems: Sequence[str],
     design: DesignAnalysis | None = None,
     findings: Sequence[tuple[Finding, Sequence[str]]] = (),
@@ -189,6 +188,7 @@ def render_study(
     preface: str = "",
     linked: Collection[str] = (),
     replication: Replication | None = None,
+    sweep: Sweep | None = None,
     probes: Sequence[Probed] = (),
 ) -> str:
     """The study's page.
@@ -196,8 +196,8 @@ def render_study(
     Args:
         manifest: what was declared.
         analysis: its effects.
-        runs: stored runs of the study; those of other fingerprints are left out, as in the analysis.
-        curves: their learning curves.
+        runs: the study's own, as `harness.report.load.Loaded` has them; so for `points`.
+        points: of their learning curves.
         problems: files that could not be read, one line each.
         design: what the arms say about the tricks together.
         findings: of the curves, each with the arms that show it.
@@ -205,9 +205,9 @@ def render_study(
         preface: what was expected and what was found, in plain text; empty lines separate paragraphs.
         linked: tricks that have a page on the site; empty for a page that stands alone.
         replication: how old and fresh effects compare, in a study that replicates another one.
+        sweep: what the arms of a large study share.
         probes: what arms that collapsed did at lower learning rates.
     """
-    runs = own_rows(runs, manifest)
     ranked = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
     names = list(dict.fromkeys([BASELINE, *(e.arm for e in ranked), *(a.label for a in manifest.arms)]))
     commands, kinds = arm_commands(manifest), kinds_of(manifest)
@@ -225,11 +225,11 @@ def render_study(
         replication=_replication(replication, analysis),
         probes=probes,
         arms=arm_table(manifest, analysis, findings, commands, kinds),
-        sweep=sweep_of(analysis),
+        sweep=sweep,
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
         missing=[e.arm for e in analysis.effects if e not in ranked],
         design=design_section(design, analysis) if design else None,
-        curves=_curves(curve_panels(runs, curves, names), names),
+        curves=_curves(curve_panels(points, names), names),
         findings=grouped(findings),
         pairs=[pairs(e, analysis) for e in ranked],
         outcomes=outcomes_section(outcomes, class_names(runs, len(outcomes.accuracy))) if outcomes else None,
@@ -253,19 +253,21 @@ def write_report(
     Raises:
         UserError: the folder cannot be written.
     """
+    words = preface(study_dir)
     loaded = load(study_dir, metric)
     html = render_study(
         loaded.manifest,
         loaded.analysis,
-        loaded.data.runs,
-        loaded.data.curves,
+        loaded.runs,
+        loaded.points,
         loaded.data.problems,
         loaded.design,
         loaded.findings(),
         outcomes=loaded.outcomes(),
-        preface=preface(study_dir),
+        preface=words,
         linked=linked,
         replication=loaded.replication,
+        sweep=loaded.sweep,
         probes=loaded.probes,
     )
     # Not the name inside, which a foreign file could choose.

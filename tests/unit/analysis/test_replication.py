@@ -8,7 +8,7 @@ import pytest
 
 from harness import testing
 from harness.analysis.effects import analyse
-from harness.analysis.replication import replication
+from harness.analysis.replication import compared as compare_studies
 
 OLD = {"mixup": (1, 2, 3, 4, 0), "ema": (2, 3, 2, 3, 2.5), "sam": (-1, -2, -1, -2, -1.5)}
 NEW = {"mixup": (1, 2, 1, 2, 1.5), "ema": (-3, 3.2, -2, 2.1, 0.2), "sam": (1, 2, 1, 2, 1.5)}
@@ -26,7 +26,7 @@ def analysis(differences, first, metric="test_accuracy", **changes):
 
 def compared(old=OLD, new=NEW, first=5, machines=("a", "a"), **changes):
     seeds = range(first, first + len(next(iter(new.values()))))
-    return replication(analysis(old, 0, study="old"), analysis(new, first, **changes), seeds, machines)
+    return compare_studies(analysis(old, 0, study="old"), analysis(new, first, **changes), seeds, machines)
 
 
 def test_old_fresh_and_both_have_the_hand_computed_means_intervals_and_ratio():
@@ -65,7 +65,7 @@ def test_worse_is_a_direction_too_and_where_lower_is_better_down_is_better():
 
     old, new = (analysis({"sam": OLD["sam"]}, first, metric="test_nll") for first in (0, 5))
     assert (new.higher_is_better, new.effects[0].verdict.kind) == (False, "helps")
-    assert replication(old, new, range(5, 10), ("a", "a")).arms[0].outcome == "held"
+    assert compare_studies(old, new, range(5, 10), ("a", "a")).arms[0].outcome == "held"
 
 
 def test_fewer_than_five_fresh_seeds_hold_nothing():
@@ -84,7 +84,7 @@ def test_a_claim_by_another_correction_than_holms_is_not_held():
     loose = replace(new, effects=(replace(new.effects[0], p_holm=0.06),))
 
     assert loose.effects[0].verdict.kind == "helps"
-    assert replication(old, loose, range(5, 10), ("a", "a")).arms[0].outcome == "same sign"
+    assert compare_studies(old, loose, range(5, 10), ("a", "a")).arms[0].outcome == "same sign"
 
 
 def test_no_difference_on_one_side_is_no_answer():

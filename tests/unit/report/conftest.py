@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from harness import testing
+from harness.analysis.rows import own_rows, points_of
 from harness.analysis.types import Analysis, Effect, Ratio, Verdict, VerdictKind
 from harness.store.schema import CURVES, METRICS, RUNS, Manifest
 
@@ -23,8 +24,17 @@ class Study:
     curves: pd.DataFrame
 
     @property
+    def own(self) -> pd.DataFrame:
+        return own_rows(self.runs, self.manifest)
+
+    @property
+    def points(self) -> pd.DataFrame:
+        own = self.own
+        return points_of(self.curves, own.loc[own["ok"], ["run_id", "fingerprint", "label"]])
+
+    @property
     def parts(self):
-        return self.manifest, self.analysis, self.runs, self.curves
+        return self.manifest, self.analysis, self.own, self.points
 
 
 def make_effect(arm: str, base: np.ndarray, treated: np.ndarray, cost: float) -> Effect:

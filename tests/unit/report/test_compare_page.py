@@ -13,7 +13,7 @@ from harness.analysis.compare import compare
 from harness.analysis.types import Analysis, Effect, Verdict
 from harness.cli import app
 from harness.errors import UserError
-from harness.report.load import Loaded
+from harness.report.load import analysed
 from harness.report.pages.compare import differing, heterogeneity, render_comparison, settings, write_comparison
 from harness.report.text.comparison import agreement
 from harness.report.text.numbers import told_p
@@ -59,7 +59,7 @@ def loaded(
     row = make_row(arms[0], spec=json.dumps(spec or {}), fingerprint_json=json.dumps({"device": machine}))
     data = StudyData(pd.DataFrame([row], columns=RUNS.names), pd.DataFrame(columns=CURVES.names), None)
     analysis = Analysis(metric, unit, True, margin, 0.05, 3, 90.0, 1.0, 0, effects, blocks=blocks)
-    return Loaded(manifest, data, analysis, None)
+    return replace(analysed(manifest, data), analysis=analysis, design=None)
 
 
 # Means 2 and 5 with standard errors 1 / sqrt(3) and 2 / sqrt(3), see test_compare.py.

@@ -118,7 +118,7 @@ def test_undecided_arms_are_those_of_all_kinds(mixed):
         replace(e, verdict=replace(e.verdict, kind="undecided"), mde=2.0) if e.arm in "ade" else e
         for e in mixed.analysis.effects
     )
-    html = render_study(mixed.manifest, replace(mixed.analysis, effects=effects), mixed.runs, mixed.curves, [])
+    html = render_study(mixed.manifest, replace(mixed.analysis, effects=effects), mixed.own, mixed.points, [])
 
     assert all(math.isfinite(e.mde) for e in effects if e.n)
     assert "1 of 7 additions helps and 3 hurt." in Page(html).text

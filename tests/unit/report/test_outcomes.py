@@ -183,8 +183,7 @@ def labels(page):
 
 
 def page_of(loaded, outcomes):
-    data = loaded.data
-    return render_study(loaded.manifest, loaded.analysis, data.runs, data.curves, [], outcomes=outcomes)
+    return render_study(loaded.manifest, loaded.analysis, loaded.runs, loaded.points, [], outcomes=outcomes)
 
 
 def test_the_section_follows_the_pairs_and_has_every_arm(stored):
@@ -208,9 +207,9 @@ def test_there_is_no_section_without_predictions(stored):
 
 def test_names_are_text_and_not_markup(stored):
     arms = (make_arm(EVIL), make_arm("mixup"))
-    runs = stored.data.runs.assign(spec='{"data": {"classes": ["<img src=x>", "b"]}}')
+    runs = stored.runs.assign(spec='{"data": {"classes": ["<img src=x>", "b"]}}')
     html = render_study(
-        stored.manifest, stored.analysis, runs, stored.data.curves, [], outcomes=make(*arms)
+        stored.manifest, stored.analysis, runs, stored.points, [], outcomes=make(*arms)
     )  # fmt: skip
 
     assert EVIL not in html

@@ -10,7 +10,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from harness.analysis.rows import own_rows
 from harness.cli import main
 from harness.errors import UserError
 from harness.report.drawings import paper, sheet
@@ -24,7 +23,7 @@ PUBLISHED = Path(__file__).parents[3] / "results"
 @pytest.fixture(scope="module")
 def source(study):
     analysis = replace(study.analysis, study="digits_many", scope="digits, 100 images")
-    return paper.Material(analysis, own_rows(study.runs, study.manifest), study.curves)
+    return paper.Material(analysis, study.points)
 
 
 def drawn(name, source, width=8.5):
@@ -73,7 +72,7 @@ def test_text_stays_text_of_eight_points_at_the_width_asked_for(source, name):
 @pytest.mark.parametrize("name", FIGURES)
 def test_names_are_neither_markup_nor_formulas(study_of, name):
     study = study_of(gains={EVIL: 1.0, "mixup": 0.2}, seeds=5, epochs=4)
-    source = paper.Material(study.analysis, own_rows(study.runs, study.manifest), study.curves)
+    source = paper.Material(study.analysis, study.points)
     svg = paper.figure(name, "svg", source, ["mixup", EVIL], 17).decode()
     assert "<script" not in svg
     assert EVIL in "".join(words(svg))
@@ -100,7 +99,7 @@ def test_a_forest_leaves_out_arms_without_an_interval_and_grows_with_the_others(
     heights = []
     for arms in (10, 30, 60):
         study = study_of(gains={f"t{i}": i / 10 for i in range(arms)}, seeds=3, epochs=2)
-        many = paper.Material(study.analysis, study.runs, study.curves)
+        many = paper.Material(study.analysis, study.points)
         svg = paper.figure("forest", "svg", many, [f"t{i}" for i in range(arms)])
         heights.append(float(ElementTree.fromstring(svg).get("height").removesuffix("pt")) / 72 * 2.54)
         assert set(words(svg)) >= {f"t{i}" for i in range(arms)}
@@ -176,7 +175,7 @@ def test_nothing_is_told_by_colour_alone():
 def test_more_arms_than_fit_are_refused_with_an_example_of_a_choice(study_of, name):
     most = paper.MOST[name]
     study = study_of(gains={f"t{i}": i / 10 for i in range(most + 1)}, seeds=3, epochs=2)
-    source = paper.Material(study.analysis, own_rows(study.runs, study.manifest), study.curves)
+    source = paper.Material(study.analysis, study.points)
     with pytest.raises(UserError, match=rf"figure {name} of \d+ arms: at most {most} fit; .* --arms t\d+,t\d+,t\d+$"):
         paper.figure(name, "svg", source)
 
@@ -201,7 +200,7 @@ def test_what_has_no_data_is_refused_with_the_reason(source):
     with pytest.raises(UserError, match="figure forest of digits_many: no arm has an interval, which takes two pairs"):
         paper.figure("forest", "svg", nothing)
     with pytest.raises(UserError, match="no stored curves"):
-        paper.figure("curves", "svg", replace(source, curves=source.curves.iloc[:0]))
+        paper.figure("curves", "svg", replace(source, points=source.points.iloc[:0]))
     untimed = tuple(replace(e, time=None) for e in source.analysis.effects)
     with pytest.raises(UserError, match="no arm has a time to compare"):
         paper.figure("cost", "svg", replace(source, analysis=replace(source.analysis, effects=untimed)))

@@ -111,10 +111,10 @@ def test_a_planned_run_without_a_row_is_missing(study):
 
 
 def test_bands_are_t_intervals_over_the_finished_seeds_of_this_fingerprint(study):
-    runs = study.runs.assign(label=study.runs["arm"], ok=study.runs["status"] == "ok")
     foreign = study.curves.assign(fingerprint="other", value=0.0)
-    names = list(runs["label"].unique())
-    accuracy = curve_panels(runs, pd.concat([study.curves, foreign]), names)[0]
+    both = replace(study, curves=pd.concat([study.curves, foreign]))
+    names = [arm.label for arm in study.manifest.arms]
+    accuracy = curve_panels(both.points, names)[0]
     series = accuracy.series[names.index("mixup")]
     ids = set(study.manifest.arms[1].run_ids.values())
     points = study.curves.query("split == 'val' and metric == 'accuracy' and epoch == 20")
@@ -130,13 +130,13 @@ def test_names_cannot_inject_markup(study_of):
         update=dict.fromkeys(("study", "question", "scope", "command", "toml", "design", "created"), EVIL)
     )
     analysis = replace(study.analysis, checks=((EVIL, "fails", EVIL),))
-    runs = study.runs.assign(reason=EVIL, device=EVIL, git_commit=EVIL, status="failed").iloc[:3]
-    for shown in (study.runs, runs):
-        html = render_study(manifest, analysis, shown, study.curves, [EVIL])
+    runs = study.own.assign(reason=EVIL, device=EVIL, git_commit=EVIL, status="failed").iloc[:3]
+    for shown in (study.own, runs):
+        html = render_study(manifest, analysis, shown, study.points, [EVIL])
         assert EVIL not in html
         assert "</script>alert" not in html
         assert EVIL in "".join(Page(html).pieces)
-    html = render_study(manifest, analysis, study.runs, study.curves, [])
+    html = render_study(manifest, analysis, study.own, study.points, [])
     data = re.search(r'<script type="application/json" id="curve-data">(.*?)</script>', html)[1]
     assert EVIL in json.loads(data)["arms"]
 
@@ -144,7 +144,7 @@ def test_names_cannot_inject_markup(study_of):
 def test_read_out_data_is_strict_json_with_null_for_missing_bands(study_of):
     study = study_of(gains={"mixup": 1.3}, seeds=2, epochs=3)
     curves = study.curves[study.curves["run_id"].str.endswith("0")]
-    html = render_study(study.manifest, study.analysis, study.runs, curves, [])
+    html = render_study(*replace(study, curves=curves).parts, [])
     text = re.search(r'id="curve-data">(.*?)</script>', html)[1]
     series = json.loads(text, parse_constant=pytest.fail)["panels"][0]["series"]
     assert [s["n"] for s in series] == [1, 1]
@@ -164,7 +164,7 @@ def test_at_most_eight_arms_are_drawn_at_first(study_of):
 def test_a_study_without_any_result_still_renders(study):
     lost = tuple(e for e in study.analysis.effects if not e.n)
     analysis = replace(study.analysis, effects=lost, baseline_n=0, baseline_mean=math.nan, baseline_sd=math.nan)
-    page = Page(render_study(study.manifest, analysis, study.runs.iloc[:0], study.curves.iloc[:0], []))
+    page = Page(render_study(study.manifest, analysis, study.own.iloc[:0], study.points.iloc[:0], []))
     labels = {attrs.get("aria-labelledby") for tag, attrs in page.tags if tag == "section"}
     assert labels.isdisjoint({"forest", "curves", "pairs", "cost", "variance"})
     assert "no stored run" in " ".join(page.pieces)
@@ -172,7 +172,7 @@ def test_a_study_without_any_result_still_renders(study):
 
 def test_a_metric_without_a_declared_margin_has_no_band_and_no_nan(study):
     analysis = replace(study.analysis, metric="test_nll", unit="", margin=math.nan, higher_is_better=False)
-    html = render_study(study.manifest, analysis, study.runs, study.curves, [])
+    html = render_study(study.manifest, analysis, study.own, study.points, [])
     assert not re.search(r"\bnan\b", html, flags=re.I)
     assert "better →" not in html
 
@@ -251,7 +251,7 @@ def test_undecided_arms_say_what_they_would_have_shown(study):
     arms = [a for a in study.manifest.arms if not a.tricks]
     arms += [study.manifest.arms[1].model_copy(update={"label": e.arm}) for e in analysis.effects]
     manifest = study.manifest.model_copy(update={"arms": tuple(arms)})
-    html = render_study(manifest, analysis, study.runs.iloc[:0], study.curves.iloc[:0], [])
+    html = render_study(manifest, analysis, study.own.iloc[:0], study.points.iloc[:0], [])
     # Ten arms find effects from 2, 3, ... 11 points.
     assert "would have shown effects from 6.50 points" in " ".join(html.split())
 

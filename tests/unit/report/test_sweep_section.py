@@ -19,7 +19,7 @@ def gains(arms):
 
 
 def page_of(study):
-    return Page(render_study(*study.parts, []))
+    return Page(render_study(*study.parts, [], sweep=sweep_of(study.analysis)))
 
 
 def test_a_page_of_a_few_arms_has_no_such_section(study_of):
@@ -76,6 +76,7 @@ def test_facts_for_programs_have_it(study_of):
             looked="",
             replication=None,
             probes=(),
+            sweep=sweep_of(study.analysis),
         )
         return study, facts_of(SimpleNamespace(loaded=loaded, study="s", page=Path("s.html")))
 

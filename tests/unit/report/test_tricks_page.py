@@ -171,7 +171,7 @@ def origin(study, name="digits-many", version=3, effects=None, tricks=None):
         arms = [a.model_copy(update={"tricks": tricks.get(a.label, a.tricks)}) for a in manifest.arms]
         manifest = manifest.model_copy(update={"arms": tuple(arms)})
     data = StudyData(with_run(study, "mixup", version), study.curves, None)
-    return Origin(name, f"{name}.html", Loaded(manifest, data, analysis, None))
+    return Origin(name, f"{name}.html", Loaded(manifest, data, analysis, None, study.own, study.points))
 
 
 def shown(html):

@@ -60,9 +60,8 @@ def without_images(loaded):
 
 
 def page_of(loaded):
-    data = loaded.data
     return render_study(
-        loaded.manifest, without_images(loaded), data.runs, data.curves, data.problems, loaded.design,
+        loaded.manifest, without_images(loaded), loaded.runs, loaded.points, loaded.data.problems, loaded.design,
         loaded.findings(), outcomes=loaded.outcomes(),
     )  # fmt: skip
 
