@@ -85,15 +85,14 @@ def headline(effects: Sequence[Effect], kinds: Mapping[str, str]) -> Headline:
 def _counts(effects: Sequence[Effect], of: str = "") -> str:
     """How many help and how many hurt, each with its verb; then those that likely do, if any."""
 
-    def told(verdicts: Sequence[VerdictKind], verb: str, what: str = "") -> str:
+    def told(verdicts: Sequence[VerdictKind], verb: str, what: str = "", other: str = "") -> str:
         count = len(directed(effects, verdicts))
-        return f"{count} {what}{verb}{'s' if count == 1 else ''}"
+        others = f"{other}{'' if count == 1 else 's'} likely " if other else ""
+        return f"{count} {what}{others}{verb}{'s' if count == 1 else ''}"
 
     likely = ""
     if directed(effects, ("likely helps", "likely hurts")):
-        likely = (
-            f"; {told(('likely helps',), 'help', 'others likely ')} and {told(('likely hurts',), 'hurt', 'likely ')}"
-        )
+        likely = f"; {told(('likely helps',), 'help', other='other')} and {told(('likely hurts',), 'hurt', 'likely ')}"
     return f"{told(('helps', 'helps slightly'), 'help', of)} and {told(('hurts', 'hurts slightly'), 'hurt')}{likely}."
 
 

@@ -48,7 +48,7 @@ class ConcatPool(Trick):
             "A finding, not a fault: −61.8 points [−74.0, −49.6] on digits and −67.4 [−73.7, −61.0] on noisy digits "
             "(n = 10), because maxima make the first logits several times larger, and the rate of 0.2 then throws "
             "the net to chance. At a rate of 0.05 it is +0.5 [−0.6, 1.7], at 0.02 +3.4 [0.4, 6.4] (n = 5; harness "
-            "ablate concat_pool --set recipe.lr=0.05 --seeds 5)."
+            "ablate concat_pool --experiment digits --set recipe.lr=0.05 --seeds 5)."
         ),
     )
 

@@ -58,7 +58,7 @@ class GroupNorm(Trick):
             "A finding: −12.7 points [−18.5, −6.9] on digits, −18.2 [−25.9, −10.5] on noisy digits (n = 10), where "
             "rate, decay and epochs were tuned for batch normalisation. With rate 0.1, decay 5e-4 and twice the "
             "epochs it is −1.4 [−3.5, 0.6] (n = 5; harness ablate group_norm --set recipe.lr=0.1 --set "
-            "recipe.weight_decay=0.0005 --set recipe.epochs=160 --seeds 5)."
+            "recipe.weight_decay=0.0005 --set recipe.epochs=160 --experiment digits --seeds 5)."
         ),
     )
     groups: Annotated[int, Field(ge=1), Choice((1, 2, 4, 8, 16, 32))] = 32

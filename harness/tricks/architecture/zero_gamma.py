@@ -45,7 +45,7 @@ class ZeroGamma(Trick):
         measured=(
             "−1.7 points [−2.9, −0.5] on digits and −1.6 [−2.4, −0.8] on noisy digits (n = 10): training is too short "
             "for branches that start at nothing. With twice the epochs it is −0.4 [−3.0, 2.2] (n = 5; harness ablate "
-            "zero_gamma --set recipe.epochs=160 --seeds 5)."
+            "zero_gamma --set recipe.epochs=160 --experiment digits --seeds 5)."
         ),
     )
 

@@ -47,7 +47,7 @@ class BatchSize(Trick):
         measured=(
             "Not for want of epochs: on digits, where a batch of 64 leaves one update an epoch, −2.5 points [−3.3, "
             "−1.6] (n = 10) and, with four times the epochs, −3.7 [−7.7, 0.3] (n = 5; harness ablate batch_size --set "
-            "recipe.epochs=320 --seeds 5)."
+            "recipe.epochs=320 --experiment digits --seeds 5)."
         ),
     )
     size: Annotated[int, Field(ge=1), Search(16, 1024, log=True)] = 64

@@ -85,7 +85,7 @@ class PseudoLabel(Trick):
         measured=(
             "As expected of ten labels: −35.9 points [−40.8, −31.0] on digits (n = 10). The unlabelled images are "
             "worth what lies between that and threshold = 1: −36.8 [−45.0, −28.6] against −42.2 [−50.8, −33.7] (n = "
-            "5; harness ablate pseudo_label.threshold=0.95,1.0 --design sweep --seeds 5)."
+            "5; harness ablate pseudo_label.threshold=0.95,1.0 --design sweep --experiment digits --seeds 5)."
         ),
         eager="the weight of its loss grows from step to step",
     )

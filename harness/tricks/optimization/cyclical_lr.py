@@ -57,7 +57,7 @@ class CyclicalLr(Trick):
             "−11.9 points [−20.0, −3.7] on digits, −8.4 [−12.1, −4.7] on noisy digits (n = 10): the peaks of four "
             "short cycles undo what was learnt, and training ends at a tenth of the peak. One cycle that ends at 0 is "
             "+0.7 [−1.2, 2.6] (n = 5; harness ablate cyclical_lr --set cyclical_lr.cycles=1 --set "
-            "cyclical_lr.base=0.0 --seeds 5)."
+            "cyclical_lr.base=0.0 --experiment digits --seeds 5)."
         ),
     )
     cycles: Annotated[int, Field(ge=1), Search(1, 8)] = 4

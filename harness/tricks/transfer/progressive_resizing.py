@@ -47,7 +47,7 @@ class ProgressiveResizing(Trick):
             "A finding on tiny images: −16.8 points [−19.5, −14.0] on digits (n = 10), which are 4 pixels wide for "
             "half of training. Started at 6 pixels it is −3.4 [−6.2, −0.5]; growing at once and training the last "
             "half at full size, −0.8 [−2.8, 1.2] (n = 5; harness ablate progressive_resizing --set "
-            "progressive_resizing.delay=0.0 --set progressive_resizing.finetune=0.5 --seeds 5)."
+            "progressive_resizing.delay=0.0 --set progressive_resizing.finetune=0.5 --experiment digits --seeds 5)."
         ),
     )
     initial_scale: Annotated[float, Field(gt=0, le=1), Search(0.25, 0.9)] = 0.5

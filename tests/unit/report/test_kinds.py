@@ -66,6 +66,16 @@ def test_a_study_without_additions_counts_what_it_has_and_says_so(plain):
     assert words(study) == ("4 of 11 arms help and 5 hurt.", "No arm is an addition: 11 changed values.")
 
 
+def test_what_is_likely_is_counted_apart(plain):
+    effects = list(plain.analysis.effects)
+    for arm, verdict in (("a", "likely helps"), ("b", "likely hurts"), ("c", "likely hurts")):
+        i = next(i for i, e in enumerate(effects) if e.arm == arm)
+        effects[i] = replace(effects[i], verdict=replace(effects[i].verdict, kind=verdict))
+    told = headline(effects, kinds_of(plain.manifest)).first
+
+    assert told.endswith("; 1 other likely helps and 2 likely hurt.")
+
+
 def test_one_of_a_kind_takes_the_singular(plain):
     others = {a.label: "fault" for a in plain.manifest.arms if a.label != "a"}
 
