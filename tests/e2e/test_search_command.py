@@ -53,9 +53,9 @@ def test_bad_input_says_what_is_wrong(command, arguments, expected):
 def test_a_dry_run_shows_the_space_and_writes_nothing(command, tmp_path):
     said = command("search", "mixup", "--dry-run", "--trials", "7")
 
-    assert "baseline: 7 trials, at most 55 runs" in said
+    assert "baseline: 7 trials, at most 59 runs" in said
     assert "mixup.alpha: 0.05 to 8 (log); default 0.2" in said
-    assert "to train: at most 110 runs" in said
+    assert "to train: at most 118 runs" in said
     assert "time: unknown" in said
     assert not list(tmp_path.iterdir())
 
@@ -94,6 +94,6 @@ def test_the_stored_command_reproduces_the_search_and_names_no_password(command,
     command(*SEARCH, *options, "--timeout", "0.001s")
 
     assert read_search(tmp_path / "results" / "s").command == (
-        "harness search mixup --experiment digits --trials 3 --seeds 3 --nuisance lr --sampler tpe "
+        "harness search mixup --experiment digits-noisy --trials 3 --seeds 3 --nuisance lr --sampler tpe "
         "--objectives accuracy --name s --set recipe.epochs=2"
     )

@@ -59,8 +59,8 @@ def replicated(cli, fresh):
 def test_a_range_of_seeds_is_a_study_of_its_own_which_has_those_seeds(cli, five, fresh):
     names = {folder.name: read_manifest(folder) for folder in (cli.folder / "fresh").glob("*mixup-seeds-from*")}
 
-    assert list(names) == ["digits-mixup-seeds-from-5"]
-    assert names["digits-mixup-seeds-from-5"].seeds == (5, 6)
+    assert list(names) == ["digits-noisy-mixup-seeds-from-5"]
+    assert names["digits-noisy-mixup-seeds-from-5"].seeds == (5, 6)
     assert "4 runs, 0 done already, 4 to train" in fresh.stderr
     again = cli.here("ablate", "mixup", "--seeds", "05:7", *FRESH, *ONE, *TINY)
     assert "all 4 runs are done already" in again.stderr, "the same request, which needs no plan"
@@ -242,14 +242,16 @@ def test_compare_puts_the_same_arm_of_two_studies_side_by_side(cli, conditions):
 def test_a_file_can_declare_its_study(cli, five):
     from harness.experiment import experiments_dir
 
-    text = (experiments_dir() / "digits.toml").read_text().replace("seeds = 10", 'seeds = "1:3"\ntricks = ["mixup"]')
+    text = (
+        (experiments_dir() / "digits-noisy.toml").read_text().replace("seeds = 12", 'seeds = "1:3"\ntricks = ["mixup"]')
+    )
     (cli.folder / "mine.toml").write_text(text)
     out = cli.here("run", "mine.toml", *TINY, "--json")
 
     assert out.returncode == 0, out.stderr
     assert [e["arm"] for e in json.loads(out.stdout)["effects"]] == ["mixup"]
     assert "all 4 runs are done already" in out.stderr, "the same runs as those of the bundled file"
-    assert json.loads(out.stdout)["study"] == "digits-mixup-seeds-from-1"
+    assert json.loads(out.stdout)["study"] == "digits-noisy-mixup-seeds-from-1"
 
 
 def test_a_greedy_stack_is_ordered_by_validation_and_says_so(cli, five):
