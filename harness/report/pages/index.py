@@ -6,12 +6,12 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from harness.analysis.types import GAINS, LOSSES
+from harness.analysis.types import Effect, VerdictKind
 from harness.errors import UserError
 from harness.report.evidence import Origin, TrickEvidence
 from harness.report.load import Loaded
@@ -27,10 +27,10 @@ ATOM = "http://www.w3.org/2005/Atom"
 class IndexEntry:
     """A study, search or comparison as the index lists it.
 
-    `counts` has the arms of each kind of verdict, in the order in which verdicts are told, and `gains` and `losses` are
-    the arms whose verdict has a direction: of the additions, or of all arms where none is one. `rest` tells of the
-    other arms, `other_gains` and `other_losses` name them; `found` are the verdicts of all arms. `created` is a time in
-    UTC. `table` is the address of a study's table as CSV.
+    `counts` has the arms of each kind of verdict, in the order in which verdicts are told, and `named` the arms whose
+    verdict claims a direction, by what it claims: of the additions, or of all arms where none is one. `rest` tells of
+    the other arms, and `others` names them; `found` are the verdicts of all arms. `created` is a time in UTC. `table`
+    is the address of a study's table as CSV.
     """
 
     kind: str
@@ -42,11 +42,9 @@ class IndexEntry:
     experiment: str
     size: str
     counts: Mapping[str, int]
-    gains: Sequence[str] = ()
-    losses: Sequence[str] = ()
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
     rest: str = ""
-    other_gains: Sequence[str] = ()
-    other_losses: Sequence[str] = ()
+    others: Mapping[str, Sequence[str]] = field(default_factory=dict)
     found: Sequence[str] = ()
     table: str = ""
 
@@ -110,14 +108,24 @@ def study_entry(origin: Origin) -> IndexEntry:
         experiment=manifest.experiment,
         size=f"{design}, {plural(arms, 'arm')} × {plural(len(manifest.seeds), 'seed')}",
         counts={kind: kinds[kind] for kind in BADGES if kinds[kind]},  # type: ignore[index]
-        gains=directed(told.counted, GAINS),
-        losses=directed(told.counted, LOSSES),
+        named=_named(told.counted),
         rest=told.rest,
-        other_gains=directed(told.others, GAINS),
-        other_losses=directed(told.others, LOSSES),
+        others=_named(told.others),
         found=[kind for kind in BADGES if kind in kinds | others],
         table=href(origin.name, "csv"),
     )
+
+
+def _named(effects: Sequence[Effect]) -> dict[str, list[str]]:
+    """The arms by what their verdicts claim, each with at least one arm."""
+    claims: dict[str, tuple[VerdictKind, ...]] = {
+        "Help": ("helps", "helps slightly"),
+        "Likely help": ("likely helps",),
+        "Hurt": ("hurts", "hurts slightly"),
+        "Likely hurt": ("likely hurts",),
+    }
+    found = {claim: directed(effects, verdicts) for claim, verdicts in claims.items()}
+    return {claim: arms for claim, arms in found.items() if arms}
 
 
 def search_entry(name: str, record: SearchRecord) -> IndexEntry:
