@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -33,7 +32,7 @@ def checks(
     return (
         ("paired seeds complete", *_complete(pairs, manifest)),
         ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
-        ("every seed gives runs of its own", *_seeds_differ(base)),
+        ("every seed gives runs of its own", *_seeds_differ(base, pairs)),
         ("looked at once", *_looks(manifest)),
         (
             "one clean git commit",
@@ -73,13 +72,21 @@ def _complete(pairs: Sequence[Pairs], manifest: Manifest) -> tuple[State, str]:
     return ("fails", "; ".join(short)) if short else ("holds", f"{planned} for each arm")
 
 
-def _seeds_differ(base: Side) -> tuple[State, str]:
-    """Whether the baseline's predictions differ from seed to seed; a command that ignores its seed makes one run."""
-    known = [d for d in base.table.texts("test_digest", [base.rows[s] for s in base.finished]) if d]
-    if len(known) < 2:
-        return "not known", f"{len(known)} runs of the baseline with stored predictions"
-    alike = len(known) - len(Counter(known))
-    return ("fails" if alike else "holds"), f"{len(Counter(known))} different of {len(known)} runs of the baseline"
+def _seeds_differ(base: Side, pairs: Sequence[Pairs]) -> tuple[State, str]:
+    """Whether predictions differ from seed to seed; a program that ignores its seed makes one run."""
+    sides = {"the baseline": base, **{p.plan.label: p.arm for p in pairs}}
+    digests = {name: _digests(side) for name, side in sides.items()}
+    counts = {name: (len(set(found)), len(found)) for name, found in digests.items() if len(found) > 1}
+    if "the baseline" not in counts:
+        return "not known", f"{len(digests['the baseline'])} runs of the baseline with stored predictions"
+    alike = [f"{different} different of {all_} runs of {name}" for name, (different, all_) in counts.items()]
+    repeated = [said for said, (different, all_) in zip(alike, counts.values(), strict=True) if different < all_]
+    return ("fails", "; ".join(repeated)) if repeated else ("holds", alike[0])
+
+
+def _digests(side: Side) -> list[str]:
+    """Those of the predictions of an arm's finished runs, where they are stored."""
+    return [d for d in side.table.texts("test_digest", [side.rows[s] for s in side.finished]) if d]
 
 
 def _looks(manifest: Manifest) -> tuple[State, str]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import fdtrc, stdtr, stdtrit
 
-from harness.analysis.inference import t_interval, t_test
+from harness.analysis.inference import deviation, t_interval, t_test
 from harness.analysis.types import Analysis, Effect
 from harness.errors import UserError
 
@@ -160,10 +160,10 @@ def _arm(
     differences = [
         _difference(a, x, b, y, paired.get((a, b)), alpha)
         for (a, x), (b, y) in pairs
-        if alike and min(x.n, y.n) > 1 and (a, b) not in shared
+        if alike and min(x.n, y.n) > 1 and not any(x.lost + y.lost) and (a, b) not in shared
     ]
     each = [e for _, e in effects]
-    known = alike and not shared and all(e.n > 1 and e.sd > 0 for e in each)
+    known = alike and not shared and all(e.n > 1 and e.sd > 0 and not any(e.lost) for e in each)
     return ArmComparison(
         arm=arm,
         effects=tuple(effects),
@@ -221,7 +221,7 @@ def welch(x: ArrayLike, y: ArrayLike, alpha: float) -> tuple[float, float, float
     """
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     mean = float(y.mean() - x.mean())
-    a, b = float(x.var(ddof=1)) / x.size, float(y.var(ddof=1)) / y.size
+    a, b = float(deviation(x)) ** 2 / x.size, float(deviation(y)) ** 2 / y.size
     if a + b == 0:
         return mean, mean, mean, 2 / math.comb(x.size + y.size, x.size) if mean else 1.0
     error, freedom = math.sqrt(a + b), (a + b) ** 2 / (a**2 / (x.size - 1) + b**2 / (y.size - 1))

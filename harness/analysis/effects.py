@@ -8,6 +8,7 @@ beside it by that of Benjamini and Hochberg.
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from harness.analysis.checks import checks
 from harness.analysis.examples import Right, image_error, mcnemar, mcnemar_p
 from harness.analysis.inference import (
     benjamini_hochberg,
+    deviation,
     holm,
     sign_flip_test,
     signed_rank_test,
@@ -37,7 +39,7 @@ from harness.analysis.sequential import e_value
 from harness.analysis.types import Analysis, Effect, Ratio, Test, Verdict
 from harness.analysis.verdicts import MANY, Evidence, Setting, outlying
 from harness.errors import UserError
-from harness.metrics import TRAINING_TIME, usable
+from harness.metrics import TRAINING_TIME, Metric, usable
 from harness.store.schema import Manifest
 
 
@@ -75,7 +77,14 @@ def analyse(
     margin = margin_of(manifest, what)
     family = sum(len(p.seeds) + len(p.lost) >= 2 for p in pairs)
     setting = Setting(
-        what.name, what.points, what.higher_is_better, margin, manifest.alpha, manifest.scope, family, _grain(pairs)
+        what.name,
+        what.points,
+        what.higher_is_better,
+        margin,
+        manifest.alpha,
+        manifest.scope,
+        family,
+        _grain(what, own, correct),
     )
     # Predictions are stored for the test split.
     answers = correct if (what.split, what.needs) == ("test", "answers") else None
@@ -100,12 +109,16 @@ def analyse(
     )
 
 
-def _grain(pairs: Sequence[Pairs]) -> float:
-    """The smallest difference between two values of a study: with a few runs, about one image of the test split."""
-    values = np.unique(np.concatenate([v for p in pairs for v in (p.x, p.y)] or [np.empty(0)]))
-    steps = np.diff(values)
-    steps = steps[steps > 1e-9]  # rounding alone is no step
-    return float(steps.min()) if steps.size else 0.0
+def _grain(metric: Metric, rows: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]] | None) -> float:
+    """What one test image is worth, in points of an accuracy; 0 for other metrics, and where the size is not known."""
+    if (metric.split, metric.needs) != ("test", "answers") or metric.points != "points":
+        return 0.0
+    images = next((answers.size for answers in (correct or {}).values()), 0)
+    try:
+        images = images or int(json.loads(rows["spec"].iloc[0])["data"]["test_size"])
+    except (IndexError, KeyError, TypeError, ValueError):  # a whole official test split, or rows of a foreign program
+        return 0.0
+    return 100 / images if images else 0.0
 
 
 def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool_]] | None) -> tuple[Effect, Evidence]:
@@ -118,13 +131,14 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
     low = high = low_all = high_all = sd = p = p_permutation = p_tost = dz = smallest = correlation = gain = nan
     more = more_for_effect = None
     if n >= 2:
-        sd = float(d.std(ddof=1))
+        sd = float(deviation(d))
         if sd or not mean:
             low, high = (float(v) for v in t_interval(d, setting.alpha)[1:])
             low_all, high_all = (float(v) for v in t_interval(d, setting.level)[1:])
-        p, p_tost = float(t_test(d)), float(tost(d, setting.margin))
-        p_permutation = sign_flip_test(d)
-        dz = float(mean / sd) if sd else math.copysign(math.inf, mean) if mean else 0.0
+        if not pairs.lost:
+            p, p_tost = float(t_test(d)), float(tost(d, setting.margin))
+            p_permutation = sign_flip_test(d)
+            dz = float(mean / sd) if sd else math.copysign(math.inf, mean) if mean else 0.0
         # Holm's correction asks at most for the level that Bonferroni's does.
         smallest = mde(sd, n, setting.level)
         more = _more(setting.margin, sd, n, setting.level)
@@ -141,7 +155,7 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         skipped=plan.skipped or (str(_reasons(pairs)[0]) if len(status) and (status == "skipped").all() else None),
         n_ok=int((status == "ok").sum()),
         identical=bool(n and (digests[0] == digests[1]).all() and (digests[0] != "").all()),
-        constant=n >= 2 and not pairs.lost and not np.ptp(x) and not np.ptp(y),
+        constant=n >= 2 and not pairs.lost and not np.ptp(y) and (not np.ptp(x) or _one_run(digests[1])),
         n_diverged_base=len(pairs.base.diverged),
         n_outlying=outlying(d, setting.margin, setting.grain),
         missing=dict(pairs.missing),
@@ -187,7 +201,7 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         verdict=Verdict("no verdict", "", ""),
         image_error=image_error(images),
         images=tuple((seed, *mcnemar(b, a)) for seed, (b, a) in zip(pairs.seeds, images, strict=False)),
-        e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd else nan,
+        e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd and not pairs.lost else nan,
         test=test,
         p_least=least,
         low_all=low_all,
@@ -200,7 +214,7 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
 
 def _test_of(pairs: Pairs, evidence: Evidence, ranks: Floats, sd: float, setting: Setting) -> tuple[Test, float]:
     """The test that decides on an arm, and the smallest p that it can have."""
-    least = 2.0 ** (1 - ranks.size)
+    least = min(1.0, 2.0 ** (1 - ranks.size))
     if pairs.lost:
         return "signed-rank", least
     if sd == 0 and pairs.d.any():
@@ -209,6 +223,11 @@ def _test_of(pairs: Pairs, evidence: Evidence, ranks: Floats, sd: float, setting
     if evidence.n_outlying and least < setting.level:
         return "signed-rank", least
     return "t", 0.0
+
+
+def _one_run(digests: NDArray[np.object_]) -> bool:
+    """Whether an arm predicts the same with every seed, which it then does not use."""
+    return len(set(digests)) == 1 and digests[0] != ""
 
 
 def _more(effect: float, sd: float, n: int, level: float) -> int | None:
@@ -221,8 +240,7 @@ def _corrected(drafts: Sequence[tuple[Effect, Evidence]], setting: Setting) -> l
     """The effects with what is corrected over the family, and with their verdicts."""
     deciding = [e.p_wilcoxon if e.test == "signed-rank" else e.p for e, _ in drafts]
     q = benjamini_hochberg(deciding) if setting.family >= MANY else [math.nan] * len(drafts)
-    # Runs that diverged are no part of the mean: equivalence of the others is not equivalence.
-    equal = holm([math.nan if any(e.lost) else e.p_tost for e, _ in drafts])
+    equal = holm([e.p_tost for e, _ in drafts])
     lost = holm([mcnemar_p(e.lost[0], e.lost[1]) if e.n_judged > 1 else math.nan for e, _ in drafts])
     effects = []
     for (draft, evidence), *values in zip(drafts, holm(deciding), q, equal, lost, strict=True):

@@ -143,10 +143,16 @@ def _back(stepped: Floats, order: NDArray[np.intp]) -> Floats:
     return corrected
 
 
+def deviation(x: Floats) -> Floats:
+    """The standard deviation along the last axis, of two values or more; exactly zero where all are equal."""
+    # The mean of equal values is rounded, and their deviation from it would be some 1e-16.
+    return np.asarray(np.where(np.ptp(x, axis=-1) == 0, 0.0, x.std(axis=-1, ddof=1)))
+
+
 def _moments(x: Floats) -> tuple[Floats, Floats, int]:
     """Mean, standard error and degrees of freedom along the last axis."""
     n = x.shape[-1]
-    error = x.std(axis=-1, ddof=1) / math.sqrt(n) if n > 1 else np.full(x.shape[:-1], math.nan)
+    error = deviation(x) / math.sqrt(n) if n > 1 else np.full(x.shape[:-1], math.nan)
     return x.mean(axis=-1), error, n - 1
 
 

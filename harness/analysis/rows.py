@@ -189,7 +189,7 @@ class Pairs:
         self.lost: list[tuple[bool, bool]] = []
         """For each seed of which a run diverged and none is missing: whether the baseline did, and the arm."""
         self.missing: Counter[str] = Counter()
-        for seed in planned:
+        for seed in dict.fromkeys(planned):  # a seed is one block, however often a file names it
             diverged = seed in base.diverged, seed in arm.diverged
             in_arm = None if diverged[1] else arm.why_missing(seed)
             in_base = None if diverged[0] else base.why_missing(seed)

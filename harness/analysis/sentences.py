@@ -63,7 +63,9 @@ def _inactive(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
 def _claim(kind: VerdictKind, effect: Effect, evidence: Evidence, setting: Setting) -> Words:
     n, better = effect.n_judged, kind in GAINS
     agreeing = effect.wins if better else n - effect.wins - effect.ties
-    label, small, p = f"{kind}{_size(effect, evidence, setting)}, {agreeing}/{n} seeds", "", _tested(effect, setting)
+    # The pairs that finished may point the other way, so their mean is no headline of an arm that diverged.
+    size = "" if any(effect.lost) else _size(effect, evidence, setting)
+    label, small, p = f"{kind}{size}, {agreeing}/{n} seeds", "", _tested(effect, setting)
     if kind.endswith("slightly"):
         label = f"{kind}, negligible (within {_margin(setting, _unit(setting))})"
         small = f", negligibly (within {_margin(setting)})"
@@ -71,11 +73,14 @@ def _claim(kind: VerdictKind, effect: Effect, evidence: Evidence, setting: Setti
         label = f"{label}, q {_p(effect.q)}"
         p = f"q {_p(effect.q)} by Benjamini and Hochberg's method for {setting.family} arms, {p}"
     count = f"{'better' if better else 'worse'} in {agreeing} of {_seeds(n)}"
-    sentence = f"{effect.arm} {kind} on {setting.scope}{small}: {_found(effect, evidence, setting)}, {count}, {p}."
-    return label, sentence
+    found = _found(effect, evidence, setting)
+    parts = (count, p, found) if any(effect.lost) else (found, count, p)
+    return label, f"{effect.arm} {kind} on {setting.scope}{small}: {', '.join(parts)}."
 
 
 def _suggestion(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
+    if any(effect.lost):
+        return _mixed(effect, evidence, setting)
     label, small = f"suggestive{_size(effect, evidence, setting)}", ""
     if negligible(effect.p_tost_holm, setting.alpha):
         label, small = f"{label}, negligible (within {_margin(setting, _unit(setting))})", " and lies within the margin"
@@ -93,6 +98,22 @@ def _suggestion(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
     )
 
 
+def _mixed(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
+    """Of an arm that diverged on some seeds and has no verdict, though its other seeds or its raw test are clear."""
+    better = (evidence.direction > 0) == setting.higher_is_better
+    way = f"all {effect.n_judged} point to {'better' if better else 'worse'}" if evidence.direction else "all are even"
+    found, p = _found(effect, evidence, setting), _tested(effect, setting)
+    limit = _limit(effect, setting)
+    what = "; ".join(filter(None, (f"{way}, but {p}", limit)))
+    size = (
+        f"{_size(effect, evidence, setting)} in the {effect.n} of {effect.n_judged} that finished" if effect.n else ""
+    )
+    return (
+        f"suggestive{size} ({way}, p {_p(effect.p_holm)})",
+        f"{effect.arm} is suggestive on {setting.scope}: {found}; {what}.",
+    )
+
+
 def _equivalence(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
     return (
         f"equivalent within {_margin(setting, _unit(setting))}",
@@ -107,6 +128,9 @@ def _undecided(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
     if limit:
         label = f"undecided (too few seeds for its test; p {_p(effect.p_holm)})"
         return label, f"{effect.arm} is undecided {found}; {limit}."
+    if not math.isfinite(effect.low):
+        label = f"undecided (too few pairs finished for an interval; p {_p(effect.p_holm)})"
+        return label, f"{effect.arm} is undecided {found}; too few pairs finished for an interval."
     could = f"could be {_signed(effect.low, setting)} to {_signed(effect.high, setting)}"
     mde, margin = f"{effect.mde:.2g} {_unit(setting)}".rstrip(), _margin(setting, _unit(setting))
     more = ""
@@ -132,13 +156,15 @@ def _limit(effect: Effect, setting: Setting) -> str:
     """Why the test that decides could not have rejected, whatever these seeds had shown; empty where it could."""
     if effect.p_least < setting.level:
         return ""
+    if effect.p_least == 1:
+        return "no pair differs, so there is nothing to test"
     needed = math.floor(1 - math.log2(setting.level)) + 1  # the least p of n seeds is 2 / 2**n
-    asked = f"the level is {setting.alpha:g}"
+    asked = f"the level is {setting.alpha:g}, so it decides nothing here"
     if setting.family > 1:
-        asked = f"{setting.family} arms ask for less than {setting.level:.2g}"
+        asked = f"the first of {setting.family} arms must be below {setting.level:.2g}, so it hardly decides here"
     return (
-        f"the {effect.test} test of {_seeds(effect.n_judged)} cannot go below p = {effect.p_least:.2g} and {asked}, so "
-        f"it decides nothing here; from {needed} seeds on it can"
+        f"the {effect.test} test of {_seeds(effect.n_judged)} cannot go below p = {effect.p_least:.2g} and {asked}; "
+        f"from {needed} seeds on it can"
     )
 
 

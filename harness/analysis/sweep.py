@@ -7,6 +7,7 @@ share that luck. How much that is can be read off the arms themselves, and off a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,11 +93,15 @@ def sweep_of(analysis: Analysis) -> Sweep | None:
 
 def _level(x: Floats, alpha: float) -> Level:
     mean, low, high = (float(v) for v in t_interval(x, alpha))
+    if not np.ptp(x):  # equal values do not say how much they vary
+        low = high = math.nan
     return Level(mean, low, high, len(x))
 
 
 def _correlation(d: Floats) -> float:
     """Mean correlation over all pairs of rows; those that never vary are left out."""
-    z = d[d.std(axis=1) > 0]
+    z = d[np.ptp(d, axis=1) > 0]
+    if len(z) < 2:
+        return math.nan
     r = np.corrcoef(z)
     return float((r.sum() - len(z)) / (len(z) * (len(z) - 1)))

@@ -80,10 +80,12 @@ class Effect:
     that diverged is an outcome, too: the test that decides, the wins and the ties count all `n_judged` pairs. Numbers
     that cannot be computed (too few pairs) are NaN. `low` and `high` bound the interval at level 1 - alpha; they are
     NaN where all seeds have the same difference other than zero, because nothing then tells how much seeds vary.
-    `p_wilcoxon` is of all judged pairs. `p_holm` is the adjusted p of the `test` that decides. `mde` is the smallest
-    effect found with 80 % power at this n; `more_seeds` how many further seeds an effect of the size of the margin
-    would need (None when already enough or unknown). `pairing_gain` is the variance of the difference as if unpaired
-    over the paired one. `noise_share` is the part of the paired variance that a larger test set would remove.
+    `p_wilcoxon` is of all judged pairs. Where a run diverged, `p`, `p_permutation`, `p_tost`, `dz` and `e_value` are
+    NaN: those of the pairs that finished would leave the others out. `p_holm` is the adjusted p of the `test` that
+    decides. `mde` is the smallest effect found with 80 % power at this n; `more_seeds` how many further seeds an effect
+    of the size of the margin would need (None when already enough or unknown). `pairing_gain` is the variance of the
+    difference as if unpaired over the paired one. `noise_share` is the part of the paired variance that a larger test
+    set would remove.
     """
 
     arm: str
@@ -142,6 +144,14 @@ class Effect:
     """McNemar's exact p that arm and baseline diverge equally often, adjusted for the arms that are judged together."""
     more_for_effect: int | None = None
     """How many further seeds find an effect of the size seen with 80 % power at the corrected level; None as above."""
+
+    does: str = ""
+    """The kind of the arm's tricks, see `harness.tricks.kinds`; empty where nobody said it."""
+
+    @property
+    def clear(self) -> bool:
+        """Whether all pairs finished and the arm's own interval excludes zero."""
+        return not any(self.lost) and (self.low > 0 or self.high < 0)
 
     @property
     def n_judged(self) -> int:

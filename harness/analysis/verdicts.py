@@ -5,7 +5,7 @@
 3. Arm and baseline each with one number for all seeds: no verdict, because the metric or the seed does nothing.
 4. The corrected p of the test that decides is below alpha: helps or hurts; slightly, where it is equivalent, too.
 5. Among many arms, q is below alpha: likely helps or likely hurts.
-6. The plain interval excludes zero: suggestive.
+6. The plain interval excludes zero, or the uncorrected test of an arm that diverged rejects: suggestive.
 7. Two one-sided tests, corrected, reject at the margin: equivalent.
 8. Otherwise: no detectable difference, with what it could be and what it would take to know.
 
@@ -133,7 +133,7 @@ def decide(
         p: of the deciding test, corrected for the family.
         q: of the same test; NaN where arms are few.
         p_tost: larger p of the two one-sided tests at the margin, corrected; NaN never counts as equivalent.
-        clear: whether the plain interval excludes zero.
+        clear: whether the plain interval excludes zero, or the uncorrected test of an arm that diverged rejects.
         alpha: level of `p` and `q`.
         higher_is_better: whether a positive `mean` helps.
     """
@@ -173,7 +173,8 @@ def kind_of(effect: Effect, evidence: Evidence, setting: Setting) -> VerdictKind
         p=effect.p_holm,
         q=effect.q,
         p_tost=effect.p_tost_holm,
-        clear=effect.low > 0 or effect.high < 0,
+        # An arm that diverged may have no interval, or one of the few pairs that finished.
+        clear=effect.low > 0 or effect.high < 0 or (any(effect.lost) and effect.p_wilcoxon < setting.alpha),
         alpha=setting.alpha,
         higher_is_better=setting.higher_is_better,
     )

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from harness.study.plan import Plan
 
 
+MANY_ARMS = 8
+"""With more arms than this, their verdicts are counted, too."""
+
+
 def print_plan(plan: Plan, ahead: Forecast) -> None:
     """What would run, how long, how large, and what it could and could not find."""
     m = plan.manifest
@@ -51,6 +55,8 @@ def print_findings(written: Loaded, findings: Sequence[tuple[Finding, list[str]]
     """The verdicts of a study, what its design adds to them, and what its curves warn of."""
     for effect in written.analysis.effects:
         typer.echo(effect.verdict.sentence)
+    if len(written.analysis.effects) > MANY_ARMS:
+        typer.echo(written.counts)
     for probe in (p for p in written.probes if p.n):
         typer.echo(
             f"probe {probe.arm} at {probe.factor:.3g} of its learning rate: test accuracy {probe.mean:.1f} % "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +16,12 @@ from harness.analysis.interactions import analyse_design
 from harness.analysis.outcomes import Outcomes, summarise, tabulate
 from harness.analysis.probe import Probed, at_this_rate, collapsed_arms, probes_of
 from harness.analysis.replication import Replication, replication
-from harness.analysis.rows import own_rows, points_of
+from harness.analysis.rows import metric_of, own_rows, points_of
 from harness.analysis.sequential import looked
 from harness.analysis.sweep import Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
+from harness.report.text.kinds import headline, kinds_of
 from harness.store.reader import StudyData, read_manifest, read_replicated, read_study
 from harness.store.schema import Manifest
 
@@ -87,6 +88,12 @@ class Loaded:
         m = self.manifest
         return looked(m.looks, m.alpha, m.level, m.study)
 
+    @property
+    def counts(self) -> str:
+        """How many arms help and hurt, additions first, in a sentence or two."""
+        told = headline(self.analysis.effects, kinds_of(self.manifest))
+        return f"{told.first} {told.rest}".strip()
+
     def outcomes(self) -> Outcomes | None:
         """What the predictions show, or what they showed where the study was published without them."""
         made = tabulate(self.data, [self.manifest])
@@ -115,13 +122,17 @@ def analysed(
     effects = analyse(data.runs, manifest, metric=metric, correct=correct)
     collapsed = collapsed_arms(data.runs, manifest, data.classes)
     probes = probes_of(data.runs, manifest, data.classes)
-    own = own_rows(data.runs, manifest)
+    own, what = own_rows(data.runs, manifest), metric_of(manifest, metric)
+    # Stacks share tricks, and costs no luck of a baseline.
+    alike = manifest.design == "one_at_a_time" and what.split in ("train", "val", "test")
+    kinds = kinds_of(manifest)
+    effects = replace(effects, effects=tuple(replace(e, does=kinds[e.arm]) for e in effects.effects))
     return Loaded(
         manifest=manifest,
         data=data,
         analysis=at_this_rate(effects, collapsed, probes),
         design=analyse_design(data.runs, manifest, metric),
-        sweep=sweep_of(effects),
+        sweep=sweep_of(effects) if alike else None,
         replication=replication(*before, manifest, effects) if before else None,
         runs=own,
         points=points_of(data.curves, own.loc[own["ok"], ["run_id", "fingerprint", "label"]]),

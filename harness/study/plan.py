@@ -60,10 +60,6 @@ class Plan:
         asked += m.seeds[:1] if any(m.seeds[:1]) else []
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:6]
 
-    def looked(self, looks: Sequence[int]) -> Plan:
-        """The same plan of a study that was judged at these numbers of seeds."""
-        return replace(self, manifest=self.manifest.model_copy(update={"looks": tuple(looks)}))
-
     def renamed(self, study: str) -> Plan:
         """The same plan as a study of another name."""
         return replace(self, manifest=self.manifest.model_copy(update={"study": study}))

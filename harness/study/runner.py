@@ -10,6 +10,7 @@ from typing import Any
 from harness.errors import UserError
 from harness.experiment import BASELINE
 from harness.identity import SHOWN, differences
+from harness.store.folders import study_folders
 from harness.store.merge import adopt, consolidate
 from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
@@ -59,13 +60,38 @@ def _question(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def looks_taken(study_dir: Path) -> tuple[int, ...]:
-    """Numbers of seeds at which the study in a folder was judged; one of an earlier version was at those it has."""
-    try:
-        before = read_manifest(study_dir)
-    except UserError:
-        return ()
-    return before.looks if "looks" in before.model_fields_set else (len(before.seeds),)
+def taken(study_dir: Path, plan: Plan) -> Plan:
+    """The plan of a study with what was done before to its runs: the looks at them, and the probes of its arms.
+
+    A look counts in whatever study of the results folder it was taken, if that shares runs with this one: another
+    margin or level is no other experiment. Looks at a study of an earlier version were at the seeds that it has.
+    Planned looks keep their level only where no other look was taken.
+
+    Args:
+        study_dir: the study's own folder.
+        plan: of the study.
+    """
+    m = plan.manifest
+    mine = {run_id for arm in m.arms if arm.label in m.family for run_id in arm.run_ids.values()}
+    looks: set[int] = set()
+    unplanned, probes = False, m.probes
+    for folder in dict.fromkeys((study_dir, *study_folders(study_dir.parent, published=False))):
+        try:
+            before = read_manifest(folder)
+        except UserError:
+            continue
+        own = folder.name == study_dir.name
+        if not own and (before.fingerprint != m.fingerprint or mine.isdisjoint(before.arm_runs)):
+            continue
+        found = before.looks if "looks" in before.model_fields_set else (len(before.seeds),)
+        looks |= set(found)
+        unplanned |= bool(found) and (before.level is None or not own)
+        if own:
+            arms = {arm.label: arm.identity for arm in m.arms}
+            probes = tuple(p for p in before.probes if arms.get(p.arm) == p.identity)
+    level = None if unplanned else m.level
+    changes = {"looks": tuple(sorted(looks)), "level": level, "probes": probes}
+    return replace(plan, manifest=m.model_copy(update=changes))
 
 
 def record_look(study_dir: Path) -> None:

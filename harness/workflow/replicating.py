@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.analysis.rows import own_rows
+from harness.analysis.types import GAINS, LOSSES
 from harness.data.content import content
 from harness.errors import UserError
 from harness.experiment import Experiment, Question, RunSpec, Study
 from harness.identity import Identity, difference, differences
 from harness.store.asked import command_of
-from harness.store.reader import read_manifest
+from harness.store.folders import study_folders
+from harness.store.reader import read_manifest, replicated
 from harness.store.schema import ArmPlan, Manifest
 from harness.tricks import registry
 from harness.values import Origins, parted
@@ -31,9 +34,6 @@ from harness.workflow.training import Trainer
 
 if TYPE_CHECKING:
     from harness.report.load import Loaded
-
-UNJUDGED = ("undecided", "equivalent", "inactive", "no verdict", "skipped", "failed")
-"""Verdicts that claim no direction."""
 
 
 def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]:
@@ -56,7 +56,8 @@ def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]
         raise UserError(f"{r.study} is a search, whose winners were judged on fresh seeds; name a study")
     loaded = load(folder)
     arms = _chosen(loaded, r)
-    seeds = fresh_seeds(folder, loaded.manifest, r.seeds)
+    name = r.name or f"{r.study}-replication"
+    seeds = fresh_seeds(folder, loaded.manifest, r.seeds, arms, name)
     source = _Source.of(loaded, arms)
 
     # Everything below imports torch, so it comes when the input is known to be good.
@@ -72,7 +73,7 @@ def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]
     plan = make_plan(
         experiment, [arm.label for arm in arms], design=Design("one_at_a_time", (PlannedArm(()), *made)), seeds=seeds,
         place=place, results=r.results, images=images, request=r.asked, command=command_of(r.asked),
-        toml=loaded.manifest.toml, name=r.name or f"{r.study}-replication", note=" ".join(source.changes(images)),
+        toml=loaded.manifest.toml, name=name, note=" ".join(source.changes(images)),
         replicates=r.study,
     )  # fmt: skip
     check_free(r.results, plan.manifest.study, "study")
@@ -89,7 +90,7 @@ def _chosen(loaded: Loaded, r: ReplicationRequest) -> list[ArmPlan]:
     names = parted(r.arms or "")
     if r.arms is not None and not names:
         raise UserError(f"--arms '{r.arms}': it names no arm; leave it out for all that help or hurt")
-    found = [e for e in choose(loaded.analysis, names) if names or e.verdict.kind not in UNJUDGED]
+    found = [e for e in choose(loaded.analysis, names) if names or e.verdict.kind in (*GAINS, *LOSSES)]
     if not found:
         raise UserError(f"{r.study} has no arm that helps or hurts; name the arms to replicate with --arms")
     plans = {arm.label: arm for arm in loaded.manifest.arms}
@@ -99,18 +100,22 @@ def _chosen(loaded: Loaded, r: ReplicationRequest) -> list[ArmPlan]:
     return [plans[effect.arm] for effect in found]
 
 
-def fresh_seeds(folder: Path, manifest: Manifest, asked: int | str | None) -> range:
-    """Seeds that no look at a study has used, nor at what it replicates itself.
+def fresh_seeds(
+    folder: Path, manifest: Manifest, asked: int | str | None, arms: Sequence[ArmPlan] = (), name: str = ""
+) -> range:
+    """Seeds that no look has used: at a study, at the same arms in others beside it, or at what it replicates itself.
 
     Args:
         folder: of the study.
         manifest: its declaration.
         asked: a number of seeds after the largest one used, a range of them, or None for as many as the study has.
+        arms: those to be replicated.
+        name: of the replication, which is not in its own way when it is asked for again.
 
     Raises:
         UserError: it is neither, or a seed of the range has been used; names those.
     """
-    used = _used(folder)
+    used = _used(folder, arms, name)
     start = max(seed for seeds in used.values() for seed in seeds) + 1
     if not isinstance(asked, str):
         count = len(manifest.seeds) if asked is None else len(asked_seeds(asked))
@@ -126,18 +131,29 @@ def fresh_seeds(folder: Path, manifest: Manifest, asked: int | str | None) -> ra
     return seeds
 
 
-def _used(folder: Path) -> dict[str, set[int]]:
-    """The seeds of all looks by study: of this one, and of those that it goes back to."""
-    from harness.store.reader import replicated
-
+def _used(folder: Path, arms: Sequence[ArmPlan], name: str) -> dict[str, set[int]]:
+    """The seeds of all looks by study: at these arms in studies of the workload, and what this one goes back to."""
     used: dict[str, set[int]] = {}
+    asked = read_manifest(folder)
+    for other in study_folders(folder.parent):
+        with suppress(UserError):
+            manifest = read_manifest(other)
+            same = (manifest.experiment, manifest.scope) == (asked.experiment, asked.scope)
+            if same and manifest.study != name and any(a.tricks == b.tricks for a in arms for b in manifest.arms):
+                used[manifest.study] = _looked_at(manifest)
     before: Path | None = folder
-    while before is not None and before.name not in used:
+    seen: set[str] = set()
+    while before is not None and before.name not in seen:
         manifest = read_manifest(before)
-        first = min(manifest.seeds)
-        used[before.name] = {*manifest.seeds, *range(first, first + max(manifest.looks, default=0))}
+        seen.add(before.name)
+        used[before.name] = _looked_at(manifest)
         before = replicated(before, manifest)
     return used
+
+
+def _looked_at(manifest: Manifest) -> set[int]:
+    first = min(manifest.seeds)
+    return {*manifest.seeds, *range(first, first + max(manifest.looks, default=0))}
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator
         UserError: the chosen name is that of another study, or the folder cannot be written.
     """
     from harness.study.plan import check_free
-    from harness.study.runner import looks_taken, other_question
+    from harness.study.runner import other_question, taken
 
     for candidate in [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]:
         folder = results / candidate.manifest.study
@@ -56,7 +56,7 @@ def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator
         check_free(results, folder.name, "study")
         why = other_question(folder, candidate.manifest)
         if not why:
-            return candidate.looked(looks_taken(folder)).look(results)
+            return taken(folder, candidate).look(results)
         held.close()
     raise UserError(
         f"study {folder.name} in {results} asks something else ({'; '.join(why[:3])}); choose another name with "
@@ -88,7 +88,7 @@ class Trainer:
         that leaves nothing undecided; never where that is None.
         """
         from harness.study.probes import probing
-        from harness.study.runner import looks_taken, record_look
+        from harness.study.runner import record_look, taken
 
         r = self.r
         with ExitStack() as held:
@@ -100,7 +100,7 @@ class Trainer:
             arms = written.loaded.collapsed
             if arms and last is not None and (last or not written.undecided):
                 note = f"at lower learning rates, because they collapsed: {', '.join(arms)}"
-                yield from self._train(probing(plan.looked(looks_taken(folder)), arms, r.results), place, note)
+                yield from self._train(probing(taken(folder, plan), arms, r.results), place, note)
                 written = write(folder, r.reports)
             return written
 

@@ -31,12 +31,12 @@ class Option:
 
 
 def options(analysis: Analysis) -> list[Option]:
-    """The baseline and every arm with an interval and a time ratio."""
+    """The baseline and every arm with an interval and a time ratio of which no run diverged."""
     sign = 1 if analysis.higher_is_better else -1
     return [Option(BASELINE, 0.0, 1.0)] + [
         Option(e.arm, sign * e.mean, e.time.value, e)
         for e in drawable(analysis.effects)
-        if e.time and math.isfinite(e.time.value)
+        if e.time and math.isfinite(e.time.value) and not any(e.lost)
     ]
 
 

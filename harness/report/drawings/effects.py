@@ -33,7 +33,7 @@ from harness.report.drawings.svg import (
     tick_labels,
     ticks,
 )
-from harness.report.text.numbers import clear_of_zero, confidence, decimals, interval, metric_name, number, signed
+from harness.report.text.numbers import confidence, decimals, interval, metric_name, number, signed
 
 
 def interval_bar(effect: Effect, analysis: Analysis, span: Span) -> Markup:
@@ -105,7 +105,7 @@ def forest(analysis: Analysis, log: bool = False) -> Markup:
     parts += [text(710, top - 8, f"effect [{level} CI]", "quiet"), text(980, top - 8, "pairs", "quiet", "end")]
     for i, e in enumerate(effects):
         y = top + row * (i + 0.5)
-        strong = "strong" if clear_of_zero(e.low, e.high) else ""
+        strong = "strong" if e.clear else ""
         numbers = f"{signed(e.mean, d)} {interval(e.low, e.high, d)}"
         tick = [
             line(x(v), y - 9, x(v), y + 9, "mde") for v in (-e.mde, e.mde) if x.data[0] <= v <= x.data[1]

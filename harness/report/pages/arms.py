@@ -10,8 +10,8 @@ from markupsafe import Markup
 from harness.analysis.types import Analysis, Finding
 from harness.report.drawings.effects import interval_bar, seed_ticks, tick_reach
 from harness.report.drawings.lanes import declared_margin, drawable, effect_span
-from harness.report.text.numbers import clear_of_zero, decimals, in_unit, sort_key
-from harness.report.text.tables import Column, columns, effect_rows
+from harness.report.text.numbers import decimals, in_unit, sort_key
+from harness.report.text.tables import Column, columns, effect_rows, strong_in
 from harness.store.schema import Manifest
 from harness.tricks.kinds import ADDITION
 
@@ -82,7 +82,7 @@ def arm_table(
             ArmRow(
                 **{name: values[name] for name in ("arm", "kind", "verdict", "unstable", "n", "reason")},
                 cells=[(c.key, c.show(values), sort_key(values[c.key]), drawings.get(c.key, "")) for c in shown],
-                strong=clear_of_zero(values["low"], values["high"]),
+                strong=strong_in(values),
                 flags=flags.get(values["arm"], ()),
                 command=commands.get(values["arm"]),
                 does=kinds.get(values["arm"], ADDITION),

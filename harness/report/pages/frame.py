@@ -56,6 +56,7 @@ environment.globals |= {
     "chance": numbers.chance,
     "clear": numbers.clear_of_zero,
     "contents": contents,
+    "counted": words.counted,
     "decimals": numbers.decimals,
     "gains": GAINS,
     "heterogeneity_told": comparison.heterogeneity_told,

@@ -6,6 +6,7 @@ import math
 
 from harness.analysis.compare import ArmComparison, Comparison, Difference, Heterogeneity, Signs
 from harness.report.text.numbers import number, plural, told_p
+from harness.report.text.words import counted
 
 SIGNS: dict[Signs, str] = {
     "agree": "signs agree",
@@ -55,7 +56,7 @@ def rows(comparison: Comparison) -> list[dict[str, str]]:
                 _row(
                     arm.arm,
                     study,
-                    n=str(e.n),
+                    n=counted(e),
                     effect=f"{_estimate(e.mean, e.low, e.high)} {units[study]}".rstrip(),
                     verdict=e.verdict.label,
                     difference=f"{_estimate(d.mean, d.low, d.high)}, p = {d.p:.2g}, {how_compared(d)}" if d else "",

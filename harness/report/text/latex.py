@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from harness.analysis.types import Analysis
 from harness.errors import UserError
-from harness.report.text.numbers import NONE, clear_of_zero, confidence, decimals, metric_name, number
-from harness.report.text.tables import Values, choose, columns, effect_rows, too_many
+from harness.report.text.numbers import NONE, confidence, decimals, metric_name, number
+from harness.report.text.tables import Values, choose, columns, effect_rows, strong_in, too_many
 
 MOST_LATEX_ROWS = 60
 """Arms of a LaTeX table: what fits on a page."""
@@ -37,7 +37,7 @@ def to_latex(analysis: Analysis, arms: Sequence[str] = ()) -> str:
     def cells(row: Values) -> Iterator[str]:
         yield re.sub(r"(\+|\\_)", r"\1\\allowbreak{}", latex_escape(row["arm"]))
         effect = latex_escape(by_key["effect"].show(row))
-        yield rf"\textbf{{{effect}}}" if clear_of_zero(row["low"], row["high"]) else effect
+        yield rf"\textbf{{{effect}}}" if strong_in(row) else effect
         yield latex_escape(by_key["low"].show(row))
         yield latex_escape(p.show(row))
         yield str(row["n"]) if row["n"] == row["n_planned"] else f"{row['n']}/{row['n_planned']}"
@@ -78,7 +78,8 @@ def _caption(analysis: Analysis, rows: Sequence[Values]) -> str:
     reaches = f"{number(analysis.baseline_mean, d)} {'%' if analysis.unit == 'points' else analysis.unit}".rstrip()
     parts = [
         latex_escape(f"Effects on {metric_name(analysis.metric)}{unit} against the baseline{scope}."),
-        rf"Mean paired difference over $n$ seeds with its {level} $t$ interval, bold where that excludes zero; {test}.",
+        rf"Mean paired difference over $n$ seeds with its {level} $t$ interval, bold where that "
+        rf"excludes zero and no run diverged; {test}.",
         rf"The baseline reaches {latex_escape(reaches)} (standard deviation {number(analysis.baseline_sd, d)}, "
         rf"$n = {analysis.baseline_n}$).",
     ]

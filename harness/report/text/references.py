@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.analysis.types import Analysis, Effect
 from harness.analysis.verdicts import MIN_SEEDS
-from harness.report.text.numbers import clear_of_zero
 from harness.store.schema import Manifest
 
 Direction = Literal["same direction", "opposite direction", "undecided here"]
@@ -100,7 +99,7 @@ def direction(figure: Published, effect: Effect) -> Direction:
 
     A study is undecided while its interval holds zero, or below the number of pairs that a verdict needs.
     """
-    if effect.n < MIN_SEEDS or not clear_of_zero(effect.low, effect.high):
+    if effect.n < MIN_SEEDS or not effect.clear:
         return "undecided here"
     return "same direction" if (effect.mean > 0) == (figure.effect > 0) else "opposite direction"
 

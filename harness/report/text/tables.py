@@ -63,6 +63,7 @@ def _row(effect: Effect) -> Values:
         "sd_base": _sd(effect.base),
         "mean_arm": effect.mean_arm,
         "sd_arm": _sd(effect.treated),
+        "does": effect.does,
         "effect": effect.mean,
         "low": effect.low,
         "high": effect.high,
@@ -77,6 +78,8 @@ def _row(effect: Effect) -> Values:
         "low_all": effect.low_all,
         "high_all": effect.high_all,
         "n_judged": effect.n_judged,
+        "p_least": effect.p_least,
+        "more_for_effect": effect.more_for_effect,
         "n_diverged_base": effect.lost[1] + effect.lost[2],
         "p_diverged_holm": effect.p_lost,
         "e_value": effect.e_value,
@@ -104,12 +107,17 @@ _KEYS = (
     "sd_arm", "effect", "low", "high", "p", "p_holm", "p_permutation", "p_wilcoxon", "p_tost", "e_value", "wins",
     "ties", "sd_paired", "dz", "mde", "time", "time_low", "time_high", "memory", "memory_low",
     "memory_high", "n_diverged", "n_failed", "n_skipped", "n_lost", "reason", "test", "q", "low_all", "high_all",
-    "p_tost_holm", "n_judged", "n_diverged_base", "p_diverged_holm",
+    "p_tost_holm", "n_judged", "n_diverged_base", "p_diverged_holm", "p_least", "more_for_effect", "does",
 )  # fmt: skip
 
 
 def _sd(values: tuple[float, ...]) -> float | None:
     return statistics.stdev(values) if len(values) > 1 else None
+
+
+def strong_in(row: Values) -> bool:
+    """Whether an arm's effect is set in bold: its interval excludes zero, and no run of it diverged."""
+    return bool(row["n"] == row["n_judged"] and clear_of_zero(row["low"], row["high"]))
 
 
 @dataclass(frozen=True)
@@ -174,7 +182,7 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
             "effect",
             "Effect",
             f"Mean of arm minus baseline on each seed{f', in {unit}' if unit else ''}; {better} is better. "
-            "Bold only where the interval excludes zero.",
+            "Bold only where the interval excludes zero and no run diverged.",
             lambda r: signed(r["effect"], d),
             True,
         ),
@@ -186,18 +194,18 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
             lambda r: interval(r["low"], r["high"], d),
             True,
         ),
-        Column("p", "p", "Two-sided paired t test against no effect.", p("p"), True),
+        Column("p", "p", "Two-sided paired t test against no effect, where no run diverged.", p("p"), True),
         Column(
             "p_holm",
             "p Holm",
-            f"p of the test that decides (t, or signed ranks where seeds diverged), adjusted for {family} arms.",
+            f"p of the test that decides (t, or ranks or signs where t cannot), adjusted for {family} arms.",
             p("p_holm"),
             True,
         ),
         Column(
             "q",
             "q",
-            "Benjamini and Hochberg's: of the arms with q below 0.05, 5 % at most are expected to be false calls.",
+            f"Benjamini and Hochberg's: of arms with q below {analysis.alpha:g}, that share is expected to be wrong.",
             p("q"),
         ),
         Column(
@@ -234,7 +242,7 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
         Column(
             "p_tost_holm",
             "p equiv.",
-            f"Two one-sided tests, adjusted for {family} arms: small if the effect lies within "
+            "Two one-sided tests, adjusted for the arms without a divergence: small if the effect lies within "
             f"±{in_unit(analysis.margin, unit)}.",
             p("p_tost_holm"),
         ),
@@ -316,7 +324,7 @@ def to_markdown(analysis: Analysis, arms: Sequence[str] = ()) -> str:
     def cells(row: Values) -> Iterator[str]:
         for column in shown:
             text = markdown_escape(column.show(row))
-            strong = column.key == "effect" and clear_of_zero(row["low"], row["high"])
+            strong = column.key == "effect" and strong_in(row)
             yield f"**{text}**" if strong else text
 
     lines = [[c.title for c in shown], ["---" if c.key in ("arm", "kind") else "---:" for c in shown]]

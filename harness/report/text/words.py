@@ -16,7 +16,12 @@ def told(effect: Effect, analysis: Analysis) -> str:
     if not e.n:
         return "; ".join(e.reasons) or e.verdict.label
     ends = f" {interval(e.low, e.high, d)}" if math.isfinite(e.low) else ""
-    return f"{signed(e.mean, d)}{ends} {analysis.unit}".rstrip() + f", n = {e.n}"
+    return f"{signed(e.mean, d)}{ends} {analysis.unit}".rstrip() + f", n = {counted(e)}"
+
+
+def counted(effect: Effect) -> str:
+    """The pairs that an effect comes from, and where runs diverged, of how many."""
+    return str(effect.n) if effect.n == effect.n_judged else f"{effect.n} of {effect.n_judged}"
 
 
 def why_empty(effect: Effect) -> str:

@@ -247,8 +247,69 @@ def test_a_diverged_run_ranks_below_all_that_finished_and_every_pair_is_tested()
     assert effect.p_holm == effect.p_wilcoxon == pytest.approx(2 * patterns_at_most(21, [1, 2, 3, 4, 5, 6, *[8.5] * 4]))
     assert (effect.wins, effect.test) == (6, "signed-rank")
     assert effect.verdict.kind == "suggestive", "the finished pairs alone gain clearly"
-    assert effect.verdict.label.startswith("unstable (4 of 10 diverged): suggestive")
+    assert "in the 6 of 10 that finished (all 10 point to worse, p = " in effect.verdict.label
     assert "in the 6 of 10 pairs that finished" in effect.verdict.sentence
+    assert all(math.isnan(v) for v in (effect.p, effect.p_permutation, effect.p_tost, effect.dz, effect.e_value))
+    assert not effect.clear
+
+
+def test_losses_by_divergence_have_no_gain_in_their_headline() -> None:
+    effect = diverging(14, 0, n=20, gain=0.03)
+    assert effect.verdict.label == "unstable (14 of 20 diverged): hurts, 14/20 seeds"
+    assert "hurts on " in effect.verdict.sentence
+    assert "in the 6 of 20 pairs that finished" in effect.verdict.sentence
+
+
+@pytest.mark.parametrize(("arm_lost", "base_lost"), [(4, 5), (10, 10), (9, 0), (0, 9), (3, 0)])
+def test_no_word_is_nan_however_few_pairs_finished(arm_lost: int, base_lost: int) -> None:
+    for gain in (0.03, 0.0):
+        base = [r | {"status": "diverged"} if s >= 10 - base_lost else r for s, r in enumerate(arm("baseline", TEN))]
+        same = arm("mixup", [a + gain for a in TEN])
+        lost = [r | {"status": "diverged"} if s < arm_lost else r for s, r in enumerate(same)]
+        verdict = only(analyse(frame(base, lost), make_manifest({"mixup": None}, seeds=10))).verdict
+        assert "nan" not in verdict.sentence + verdict.label
+        assert "p = 2 " not in verdict.sentence
+
+
+TEN = [0.90, 0.91, 0.89, 0.92, 0.90, 0.93, 0.88, 0.91, 0.90, 0.94]
+
+
+def test_an_arm_that_always_diverges_among_many_is_no_undecided_one() -> None:
+    lost = [row("mixup", s, math.nan, status="diverged", reason="loss is NaN") for s in range(10)]
+    others = {f"t{i}": arm(f"t{i}", [a + 0.001 * ((s + i) % 3) for s, a in enumerate(TEN)]) for i in range(29)}
+    manifest = make_manifest(dict.fromkeys(["mixup", *others]), seeds=10)
+    effect = analyse(frame(arm("baseline", TEN), lost, *others.values()), manifest).effects[0]
+    assert effect.p_holm > 0.05
+    assert effect.verdict.kind in ("suggestive", "likely hurts")
+    assert "It diverge" in effect.verdict.sentence
+
+
+@pytest.mark.parametrize("images", [1300, 1400, 997])
+def test_equal_gains_of_whole_images_are_equal_whatever_their_rounding(images: int) -> None:
+    draw = np.random.default_rng(images)
+    for _ in range(40):
+        right = draw.integers(images // 2, images - 50, 5)
+        base, mixup = arm("baseline", list(right / images)), arm("mixup", list((right + 43) / images))
+        effect = only(analyse(frame(base, mixup), ONE))
+        assert (effect.sd, effect.p, effect.test) == (0.0, 2 / 32, "sign-flip")
+        assert math.isnan(effect.low)
+
+
+def test_a_collapse_on_a_saturated_task_is_an_outlier() -> None:
+    assert only(analyse(frame(arm("baseline", [1.0] * 5), arm("mixup", [1, 1, 1, 1, 0.1])), ONE)).verdict.unstable
+
+
+def test_an_arm_that_does_not_use_its_seed_has_no_verdict() -> None:
+    once = [r | {"test_digest": "same"} for r in arm("mixup", [0.97] * 5)]
+    analysis = analyse(frame(BASE, once), ONE)
+    assert only(analysis).verdict.label == "no verdict (n=5; every seed gave the same number)"
+    found = next(c for c in analysis.checks if c[0].startswith("every seed"))
+    assert found == ("every seed gives runs of its own", "fails", "1 different of 5 runs of mixup")
+
+
+def test_a_seed_that_is_named_twice_is_one_block() -> None:
+    manifest = make_manifest({"mixup": None}, seeds=3).model_copy(update={"seeds": (0, 0, 1, 1, 2, 2)})
+    assert only(analyse(frame(BASE[:3], MIXUP[:3]), manifest)).n == 3
 
 
 def patterns_at_most(most: float, ranks: list[float]) -> float:

@@ -34,6 +34,7 @@ def simulate(
     effects: list[float],
     *,
     diverging: float = 0.0,
+    base_diverging: float = 0.0,
     images: int | None = None,
     margin: float = 0.5,
     seed: int = 0,
@@ -44,7 +45,8 @@ def simulate(
         studies: how many.
         n: seeds of each.
         effects: of the arms.
-        diverging: the chance that a run of an arm diverges; the baseline never does.
+        diverging: the chance that a run of an arm diverges.
+        base_diverging: that of the baseline.
         images: size of the test split, where two networks differ on about one image in ten; None for an infinite one.
         margin: in paired standard deviations, which are points.
         seed: of the simulation.
@@ -52,7 +54,8 @@ def simulate(
     labels = [f"arm{i}" for i in range(len(effects))]
     plans = [testing.make_arm(label, n) for label in labels]
     manifest = testing.make_manifest(["baseline", *plans], n, margin=margin)
-    rows = pd.DataFrame([testing.make_row(arm, s) for arm in ("baseline", *labels) for s in range(n)])
+    spec = {"spec": f'{{"data": {{"test_size": {images}}}}}'} if images else {}
+    rows = pd.DataFrame([testing.make_row(arm, s, **spec) for arm in ("baseline", *labels) for s in range(n)])
     draw = np.random.default_rng([seed, n, len(effects)])
     shape = (len(effects) + 1, n)
     for _ in range(studies):
@@ -64,7 +67,7 @@ def simulate(
             values = 100 * (base + np.where(np.arange(shape[0])[:, None] > 0, gained - lost, 0)) / images
         values[1:] += np.array(effects)[:, None]
         ended = draw.random(shape) >= diverging
-        ended[0] = True
+        ended[0] = draw.random(n) >= base_diverging
         rows["test_accuracy"] = np.where(ended, values / 100, math.nan).ravel()
         rows["status"] = np.where(ended, "ok", "diverged").ravel()
         yield analyse(rows, manifest)
@@ -186,6 +189,22 @@ def test_a_trick_that_diverges_helps_no_more_than_by_chance_and_with_its_count(n
     assert null <= allowed(0.025, STUDIES)
     assert hidden == 0
     assert helped / STUDIES < 0.5 or diverging < 0.4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("base_diverging", "n"), [(0.0, 10), (0.2, 5), (0.2, 10), (0.2, 20)])
+def test_sweeps_whose_runs_diverge_claim_any_in_at_most_five_percent(base_diverging: float, n: int) -> None:
+    """With as many divergences on both sides, which are then exchangeable; without, arms may only hurt."""
+    helped = claims = suggested = 0
+    for a in simulate(STUDIES, n, [0.0] * 10, diverging=0.2, base_diverging=base_diverging):
+        helped += any(map(helps, a.effects))
+        claims += any(map(claimed, a.effects))
+        suggested += sum(e.verdict.kind == "suggestive" for e in a.effects) / 10
+        assert not any("nan" in e.verdict.sentence + e.verdict.label for e in a.effects)
+    rates = {"any_helps": helped / STUDIES, "any_claimed": claims / STUDIES, "suggestive": suggested / STUDIES}
+    tell(f"10 arms that diverge in 20 %, the baseline in {base_diverging:.0%}, {n} seeds", **rates)
+    assert helped / STUDIES <= allowed(0.025, STUDIES)
+    assert not base_diverging or claims / STUDIES <= allowed(0.05, STUDIES)
 
 
 @pytest.mark.slow

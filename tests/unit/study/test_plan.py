@@ -7,11 +7,12 @@ import pytest
 from harness.errors import UserError
 from harness.experiment import load_experiment
 from harness.store.reader import read_manifest
-from harness.store.schema import Manifest
-from harness.store.writer import write_manifest
+from harness.store.schema import Manifest, Probe
+from harness.store.writer import prepare, write_manifest
 from harness.study.designs import Design, PlannedArm
 from harness.study.plan import check_free, make_plan, scope_of, study_name
-from harness.study.runner import looks_taken, other_question, record_look
+from harness.study.runner import other_question, record_look
+from harness.study.runner import taken as carried
 from harness.training.session import Place
 from harness.workflow.events import Waiting
 from harness.workflow.training import opened
@@ -190,12 +191,41 @@ def test_looks_stay_in_the_declaration_and_the_same_number_of_seeds_is_no_new_on
 
 
 def test_a_study_of_an_earlier_version_was_looked_at_with_the_seeds_that_it_has(plan, tmp_path):
-    fields = plan("mixup", seeds=3).manifest.model_dump_json(exclude={"looks", "level", "replicates"})
-    (tmp_path / "study.json").write_text(fields)
+    made, folder = plan("mixup", seeds=3), tmp_path / "digits-mixup"
+    folder.mkdir()
+    (folder / "study.json").write_text(made.manifest.model_dump_json(exclude={"looks", "level", "replicates"}))
 
-    assert read_manifest(tmp_path).looks == ()
-    assert looks_taken(tmp_path) == (3,)
-    assert looks_taken(tmp_path / "none") == ()
+    assert read_manifest(folder).looks == ()
+    assert carried(folder, made).manifest.looks == (3,)
+    assert carried(tmp_path / "none" / "s", made).manifest.looks == ()
+
+
+def test_looks_at_the_same_runs_count_in_whatever_study_they_were_taken(plan, tmp_path):
+    def look(name, planned):
+        prepare(tmp_path / name)
+        write_manifest(tmp_path / name, planned.renamed(name).manifest)
+        record_look(tmp_path / name)
+
+    look("five", plan("mixup", seeds=5))
+    look("other", plan("ema", seeds=7))
+    look("later", plan("mixup", seeds=range(10, 18)))
+    planned = plan("mixup", seeds=10, level=0.05)
+
+    assert carried(tmp_path / "again", planned).manifest.looks == (5,)
+    assert carried(tmp_path / "again", planned).manifest.level is None, "one look was not planned"
+    assert carried(tmp_path / "again", plan("sam", seeds=10, level=0.05)).manifest.level == 0.05
+
+
+def test_probes_stay_declared_while_their_arm_is_what_it_was(plan, tmp_path):
+    made, folder = plan("mixup", "ema"), tmp_path / "s"
+    probes = tuple(
+        Probe(arm=a.label, factor=0.1, run_ids={0: "x"}, identity=a.identity) for a in made.manifest.arms[1:]
+    )
+    prepare(folder)
+    write_manifest(folder, made.renamed("s").manifest.model_copy(update={"probes": probes}))
+
+    assert carried(folder, made.renamed("s")).manifest.probes == probes
+    assert carried(folder, plan("ema").renamed("s")).manifest.probes == probes[1:]
 
 
 def test_arms_that_a_design_calls_by_their_old_labels_keep_them(plan):
