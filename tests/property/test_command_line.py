@@ -47,7 +47,7 @@ STARTS = {
     "ablate": ["ablate", "mixup"],
     "plan": ["plan", "mixup"],
     "run": ["run", "mixup-grid-digits"],
-    "replicate": ["replicate", "digits-noisy-untuned", f"--results={PUBLISHED}"],
+    "replicate": ["replicate", "digits-noisy-untuned", "--results=stored"],
     "search": ["search", "mixup"],
     "compare": ["compare", "a", "b"],
     "publish": ["publish", "a"],
@@ -77,6 +77,8 @@ class Looked(UserError):
 def call(tmp_path, monkeypatch, capsys):
     """Call the command line; returns exit code, stdout, stderr, and the plan and experiment where it came to a plan."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "stored" / "published").mkdir(parents=True)
+    (tmp_path / "stored" / "published" / "digits-noisy-untuned").symlink_to(PUBLISHED / "digits-noisy-untuned")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("HARNESS_DEBUG", raising=False)
     seen = SimpleNamespace(plan=None, experiment=None, search=None)

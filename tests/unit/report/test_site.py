@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -378,3 +379,14 @@ def test_a_broken_declaration_is_named_and_passed_over(tmp_path):
     assert "broken/study.json cannot be read" in out.stderr
     assert isinstance(report("whole", "broken").exception, UserError), "it was asked for"
     assert isinstance(report("broken").exception, UserError)
+
+
+def test_the_pages_of_published_studies_are_committed():
+    root = Path(__file__).parents[3]
+    names = [p.parent.name for p in (root / "results" / "published").glob("*/study.json")]
+    pages = [f"reports/{name}.{ending}" for name in names for ending in ("html", "csv")]
+    done = subprocess.run(["git", "check-ignore", *pages], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode == 128:
+        pytest.skip("this is no clone of the repository")
+
+    assert done.stdout == ""
