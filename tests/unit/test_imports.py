@@ -28,7 +28,7 @@ ALLOWED = {
     "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
     "tuning": {"tuning", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
-    "study": {"study", "training", "store", "analysis", "data", "tricks", "metrics", "rng", "cpus", *VALUES},
+    "study": {"study", "training", "models", "store", "analysis", "data", "tricks", "metrics", "rng", "cpus", *VALUES},
     "tricks": {"tricks", "rng", "models", "data.types", *VALUES},
     "metrics": set(),
     "version": set(),

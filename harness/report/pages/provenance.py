@@ -58,6 +58,7 @@ def provenance(manifest: Manifest, runs: pd.DataFrame) -> list[tuple[str, str]]:
         ("Hosts", str(len(values("host")))),
         ("Versions", ", ".join(versions) or "unknown"),
         ("Fingerprint", manifest.fingerprint),
+        *([("Network", manifest.network)] if manifest.network else []),
         ("Data", ", ".join(h[:16] for h in values("data_hash")) or "unknown"),
         *_unproven(runs),
         ("Runs", f"{len(runs)} stored, {packed} of them timed beside other runs on the same device (packed)"),
