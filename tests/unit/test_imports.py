@@ -23,7 +23,7 @@ CARDS = {"tricks.index", "tricks.kinds"}
 ALLOWED = {
     "analysis": {"analysis", "store", "metrics", "errors"},
     "store": {"store", "metrics", "identity", "errors"},
-    "report": {"report", "analysis", "store", "metrics", "errors", "experiment", "values", *CARDS},
+    "report": {"report", "analysis", "store", "metrics", "errors", "experiment", "identity", "values", *CARDS},
     "models": {"models", "data.types", "rng", "errors", "experiment"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
