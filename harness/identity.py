@@ -18,6 +18,13 @@ NUMBERS = 1
 """Version of the engine's numbers. It is bumped when the same spec gives other numbers than before, which the golden
 losses of `tests/golden` tell; rows of another version are then neither reused nor paired."""
 
+NETWORKS = 1
+"""Version of what is made of a library's networks, bumped when they start or train otherwise than before. In version 1
+all built-in tricks are off (`harness.models.plain`)."""
+
+PLAIN_BEFORE = ("timm/resnet", "timm/resnext", "timm/wide_resnet", "timm/seresnet")
+"""How the names of those begin that version 1 left as they were: their one trick was off already."""
+
 BIT_VARIABLES = (
     "ONEDNN_MAX_CPU_ISA",
     "DNNL_MAX_CPU_ISA",
@@ -38,29 +45,38 @@ class Identity:
     """What decides a run's numbers beside its spec and the machine.
 
     data: content digest of the data set. sources: for each trick that is not ours, its name and the sha256 of its
-    code. numbers: `NUMBERS` of the engine.
+    code. numbers: `NUMBERS` of the engine. network: as `network_version` gives it.
     """
 
     data: str
     sources: tuple[tuple[str, str], ...] = ()
     numbers: int = NUMBERS
+    network: int = 0
 
     @property
     def json(self) -> str:
         """Canonical JSON of the parts; a part that does not exist is left out, so later ones change no old identity."""
-        parts = {"data": self.data, "numbers": self.numbers} | ({"sources": dict(self.sources)} if self.sources else {})
+        parts: dict[str, Any] = {"data": self.data, "numbers": self.numbers}
+        parts |= {"sources": dict(self.sources)} if self.sources else {}
+        parts |= {"network": self.network} if self.network else {}
         return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def of(text: str) -> Identity:
         """The identity whose canonical JSON this is."""
         parts = json.loads(text)
-        return Identity(parts["data"], tuple(sorted(parts.get("sources", {}).items())), parts["numbers"])
+        sources = tuple(sorted(parts.get("sources", {}).items()))
+        return Identity(parts["data"], sources, parts["numbers"], parts.get("network", 0))
 
     @property
     def short(self) -> str:
         """Eight hex digits that tell this identity from others."""
         return hashlib.sha256(self.json.encode()).hexdigest()[:8]
+
+
+def network_version(model: str) -> int:
+    """`NETWORKS` for a library's network, and 0 for ours and for those that are as they always were."""
+    return NETWORKS if model.startswith("timm/") and not model.startswith(PLAIN_BEFORE) else 0
 
 
 def key_of(run_id: str, identity: str) -> str:
@@ -78,6 +94,8 @@ def difference(stored: str | None, wanted: Identity) -> str:
         said.append(f"of other images ({old.get('data', 'unknown')[:SHOWN]}... -> {new['data'][:SHOWN]}...)")
     if old.get("numbers") != new["numbers"]:
         said.append(f"of another numbers version of the engine ({old.get('numbers')} -> {new['numbers']})")
+    if old.get("network", 0) != new.get("network", 0):
+        said.append("of a network with other built-in tricks, which are off in the baseline now")
     was, now = old.get("sources", {}), new.get("sources", {})
     changed = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if changed:

@@ -36,12 +36,21 @@ def bench(
         typer.echo(f"stored: {path}")
 
 
-def doctor(device: Device = "auto", data_root: DataRoot = None, results: Results = Path("results")) -> None:
-    """Say what this machine offers and what is missing: packages, devices, data, folders."""
-    from harness.study.doctor import examine
+def doctor(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A network, as timm/convnext_atto: its size, and which tricks its library built into it."),
+    ] = None,
+    device: Device = "auto",
+    data_root: DataRoot = None,
+    results: Results = Path("results"),
+) -> None:
+    """Say what this machine offers and what is missing: packages, devices, data, folders. Or what a network has."""
+    from harness.study.doctor import examine, examine_network
 
     healthy = True
-    for what, good, detail in examine(device, data_root, results):
+    facts = examine_network(model) if model is not None else examine(device, data_root, results)
+    for what, good, detail in facts:
         healthy &= good
         typer.echo(f"{'ok  ' if good else 'FAIL'}  {what}: {detail}")
     if not healthy:

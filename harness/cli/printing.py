@@ -28,7 +28,7 @@ def print_plan(plan: Plan, ahead: Forecast) -> None:
     typer.echo(f"{m.study}: {len(m.arms)} arms x {ahead.seeds} seeds, {ahead.runs} runs ({m.scope})")
     for arm in m.arms:
         typer.echo(f"  {arm.label}" + (f"  skipped: {arm.skipped}" if arm.skipped else ""))
-    for note in m.notes:
+    for note in m.sentences:
         typer.echo(f"  note: {note}")
     typer.echo(f"to train: {ahead.missing} runs; {ahead.runs - ahead.missing} are stored already")
     if ahead.missing:

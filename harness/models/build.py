@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from harness import rng
-from harness.data.types import DataInfo
+from harness.data.types import DataInfo, Invariances
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Model
 from harness.models.classifier import Classifier, Normalize
+from harness.models.plain import Builtin, switch_off
 from harness.models.resnet import ARCHITECTURES, ResNet
 
 
@@ -27,6 +29,23 @@ def build(model: Model, data: DataInfo, seed: int) -> Classifier:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(seed, rng.INIT))
         return _timm(model, data) if model.name.startswith("timm/") else _ours(model, data)
+
+
+def built_in(model: Model) -> Builtin:
+    """What a library has built into the network, wherever it is trained; raises as `build`."""
+    return _built_in(model.model_dump_json()) if model.name.startswith("timm/") else Builtin()
+
+
+@lru_cache
+def _built_in(model: str) -> Builtin:
+    return build(Model.model_validate_json(model), example_of(channels=3, size=32), 0).builtin
+
+
+def example_of(channels: int, size: int) -> DataInfo:
+    """Data of ten classes, to build a network for when no data set is asked for."""
+    everything = Invariances(flip=True, shift=1.0, rotation=180.0, color=True)
+    classes = tuple(map(str, range(10)))
+    return DataInfo(classes, channels, size, (0.0,) * channels, (1.0,) * channels, everything, (1,) * 10)
 
 
 def _ours(model: Model, data: DataInfo) -> Classifier:
@@ -52,8 +71,6 @@ def _timm(model: Model, data: DataInfo) -> Classifier:
     if model.width is not None:
         raise UserError(f"model.width = {model.width}: timm models take their size from args")
     args: dict[str, Any] = dict(model.args)
-    if name.startswith(("resnet", "resnext", "wide_resnet", "seresnet")):
-        args.setdefault("zero_init_last", False)  # timm switches zero-gamma on; here it is a trick
     try:
         net: nn.Module = timm.create_model(
             name, pretrained=False, num_classes=len(data.classes), in_chans=data.channels, **args
@@ -68,7 +85,7 @@ def _timm(model: Model, data: DataInfo) -> Classifier:
             "(models with a second head for distillation have two, features_only has none); choose another model"
         )
     stages = [str(info["module"]) for info in getattr(net, "feature_info", []) or []]
-    return Classifier(net, Normalize(data.mean, data.std), stages, path)
+    return Classifier(net, Normalize(data.mean, data.std), stages, path, switch_off(net, model.args))
 
 
 def _head_path(net: nn.Module) -> str | None:

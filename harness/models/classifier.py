@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harness.models.plain import Builtin
+
 
 class Normalize(nn.Module):
     """Map pixels in [0, 1] to zero mean and unit variance per channel of the training split.
@@ -36,14 +38,18 @@ class Classifier(nn.Module):
         normalize: the input layer.
         stages: paths of submodules of `net` from the input to the last feature map; the first is the stem.
         head: path of the final linear layer of `net`.
+        builtin: what a library has built into `net`.
     """
 
-    def __init__(self, net: nn.Module, normalize: Normalize, stages: Sequence[str], head: str) -> None:
+    def __init__(
+        self, net: nn.Module, normalize: Normalize, stages: Sequence[str], head: str, builtin: Builtin | None = None
+    ) -> None:
         super().__init__()
         self.normalize = normalize
         self.net = net
         self.stages = tuple(stages)
         self.head_path = head
+        self.builtin = builtin or Builtin()
 
     def forward(self, x: Tensor) -> Tensor:
         """Pixels (N, C, H, W) in [0, 1] to logits (N, K)."""

@@ -229,6 +229,8 @@ class Manifest(_Record):
     created: str
     factors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    network: str = ""
+    """What the network's library has built into it and what was made of it, a sentence; empty where that is nothing."""
     data: str = ""
     """Content digest of the data set; empty in studies of earlier versions."""
     asked: Asked = {}
@@ -245,6 +247,11 @@ class Manifest(_Record):
     """By name: what its runs have among their `scores`. A name that is a column of the runs table means that column."""
     probes: tuple[Probe, ...] = ()
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What a reader of the results must know: the notes, and what the network's library has built in."""
+        return (*self.notes, *filter(None, [self.network]))
 
     @property
     def baseline(self) -> ArmPlan | None:

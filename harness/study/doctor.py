@@ -1,4 +1,4 @@
-"""What this machine offers to a study, and what is missing."""
+"""What this machine offers to a study, and what is missing; what a network is, and what its library built into it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.data.decoded import DECODER, Copy, copies, pillow
 from harness.data.disk import data_root as default_root
 from harness.data.disk import expand, shown
 from harness.errors import UserError
-from harness.experiment import Data
+from harness.experiment import Data, Model
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "pandas", "pyarrow", "scipy")
 
@@ -62,6 +62,44 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
         yield "results", writable and free > 0.5, f"{results.absolute()}, {free:.0f} GiB free"
     except (UserError, OSError) as error:
         yield "results", False, str(error)
+
+
+def examine_network(name: str) -> Iterator[tuple[str, bool, str]]:
+    """Fact after fact about a network of ten classes: (what, whether it is good, detail with what to do).
+
+    Its images have the size that timm's networks are made for, and ours 32 pixels.
+
+    Raises:
+        UserError: there is no such network, or it is none that runs can use.
+    """
+    import torch
+
+    from harness.models.build import build, example_of
+    from harness.models.plain import draws_in_training
+
+    model = build(_named(name), example_of(channels=3, size=32), 0)
+    side = int(getattr(model.net, "default_cfg", {}).get("input_size", (3, 32, 32))[-1])
+    weights = sum(p.numel() for p in model.parameters())
+    yield "network", True, f"{name}, {weights:,} parameters with 3 channels and 10 classes"
+    yield "stages", True, ", ".join(model.stages) or "none with a name, which some tricks need"
+    yield "switched off", True, ", ".join(model.builtin.off) or "nothing was on"
+    yield "still on", True, ", ".join(model.builtin.on) or "nothing that is known"
+    try:
+        draws = draws_in_training(model, torch.zeros(2, 3, side, side))
+    except Exception as error:  # networks fail in ways of their own
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        yield "training pass", False, f"fails on images of {side} x {side} pixels ({why}); choose another model"
+        return
+    drawn = "draws random numbers, so some dropout is on" if draws else "draws no random numbers"
+    known = any("drop" in what for what in model.builtin.on)
+    yield "training pass", known or not draws, f"{drawn} (images of {side} x {side} pixels)"
+
+
+def _named(name: str) -> Model:
+    try:
+        return Model(name=name)
+    except ValueError:
+        raise UserError(f"model '{name}': write one of ours, as resnet20, or timm/NAME") from None
 
 
 def _decoded(root: Path) -> str:

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from harness.errors import UserError
 from harness.experiment import RESERVED, Arm, Experiment, RunSpec, Slug, spec_of
 from harness.identity import Identity
+from harness.models.build import built_in
 from harness.store.folders import FinishedRuns
 from harness.store.reader import Key
 from harness.store.schema import ArmPlan, Manifest
@@ -173,6 +174,7 @@ def make_plan(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         factors=tuple("+".join(factor) for factor in made.factors),
         notes=(*made.notes, *filter(None, [note])),
+        network=built_in(experiment.model).sentence,
         level=level,
         replicates=replicates,
     )

@@ -81,20 +81,31 @@ def _show_image(run: Run) -> None:
     """See that the network takes images of this size.
 
     Raises:
-        UserError: it does not.
+        UserError: it does not, or gives something else than the logits of each image.
     """
-    side = run.data.size
+    side, name = run.data.size, run.spec.model.name
     try:
         with torch.no_grad(), run.autocast():
-            run.model.eval()(torch.zeros(1, run.data.channels, side, side, device=run.device))
-    except (RuntimeError, ValueError, AssertionError) as error:
+            logits: object = run.model.eval()(torch.zeros(1, run.data.channels, side, side, device=run.device))
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Exception as error:  # networks fail in ways of their own on images that they were not made for
+        if run.spec.arm.tricks and not isinstance(error, RuntimeError | ValueError | AssertionError):
+            raise  # from surgery, whose file and line are said
         why = (str(error).splitlines() or [type(error).__name__])[0]
         fixed = getattr(getattr(run.model.net, "patch_embed", None), "img_size", None) is not None
         what = f"set model.args = {{img_size={side}}}" if fixed else "choose another model"
         raise UserError(
-            f"model.name = '{run.spec.model.name}' cannot take images of {side} x {side} pixels ({why}); {what}, or "
+            f"model.name = '{name}' cannot take images of {side} x {side} pixels ({why}); {what}, or "
             "images of another size (data.image_size)"
         ) from None
+    wanted = (1, len(run.data.classes))
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
+    if shape != wanted:
+        raise UserError(
+            f"model.name = '{name}' gives {'a tensor of ' + str(shape) if shape else 'a ' + type(logits).__name__} for "
+            f"an image, and runs need one logit for each of the {wanted[1]} classes; choose another model or model.args"
+        )
 
 
 def _evaluate(session: Session, place: Place) -> None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from harness.errors import UserError, did_you_mean
 from harness.experiment import RunSpec
-from harness.identity import Identity, source_digest
+from harness.identity import Identity, network_version, source_digest
 from harness.tricks.not_applicable import known_names
 from harness.tricks.sources import package_digest, plugin_digest
 from harness.values import Origins, explain
@@ -163,7 +163,8 @@ def source(name: str) -> str:
 
 def identify(spec: RunSpec, images: str) -> Identity:
     """What decides a run's numbers beside its spec and machine, on the data set with that content digest."""
-    return Identity(images, tuple((name, code) for name in spec.arm.names if (code := source(name))))
+    sources = tuple((name, code) for name in spec.arm.names if (code := source(name)))
+    return Identity(images, sources, network=network_version(spec.model.name))
 
 
 @contextmanager

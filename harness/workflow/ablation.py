@@ -75,7 +75,7 @@ def facts_of(written: Written) -> dict[str, Any]:
     """All that a study found, as values that JSON can hold."""
     found = [{**asdict(finding), "arms": arms} for finding, arms in written.loaded.findings()]
     facts: dict[str, Any] = {"study": written.study, "report": str(written.page), "findings": found}
-    facts["notes"] = [*written.loaded.manifest.notes, *filter(None, [written.loaded.looked])]
+    facts["notes"] = [*written.loaded.manifest.sentences, *filter(None, [written.loaded.looked])]
     facts["looks"] = list(written.loaded.manifest.looks)
     again = written.loaded.replication
     if again is not None:
@@ -141,7 +141,7 @@ def _answer(r: Request, digest: str) -> Generator[Event, None, bool]:
         if recall(r.results, digest) != answer:  # another command has changed it meanwhile
             return False
         folder, manifest = answer
-        yield Started(manifest.study, len(manifest.runs), 0, manifest.notes)
+        yield Started(manifest.study, len(manifest.runs), 0, manifest.sentences)
         yield write(folder, r.reports)
     return True
 

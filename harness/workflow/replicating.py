@@ -19,7 +19,7 @@ from harness.analysis.types import GAINS, LOSSES
 from harness.data.content import content
 from harness.errors import UserError
 from harness.experiment import Experiment, Question, RunSpec, Study
-from harness.identity import Identity, difference, differences
+from harness.identity import Identity, difference, differences, network_version
 from harness.store.asked import command_of
 from harness.store.folders import study_folders
 from harness.store.reader import read_manifest, replicated
@@ -207,7 +207,8 @@ class _Source:
         """
         said = []
         for row in self.rows:
-            tricks = json.loads(row["spec"])["arm"]["tricks"]
+            spec = json.loads(row["spec"])
+            tricks = spec["arm"]["tricks"]
             for was in tricks:
                 now = registry.make(was["name"], was["params"], Origins(self.study)).spec()
                 if now.version != was["version"]:
@@ -216,7 +217,8 @@ class _Source:
                 changed = differences(was["params"], now.model_dump(mode="json")["params"], f"{now.name}.")
                 said += [f"{change}." for change in changed]
             sources = ((was["name"], registry.source(was["name"])) for was in tricks)
-            identity = Identity(images, tuple((name, code) for name, code in sources if code))
+            used = tuple((name, code) for name, code in sources if code)
+            identity = Identity(images, used, network=network_version(spec["model"]["name"]))
             why = difference(row["identity_json"], identity)
             if why:
                 said.append(f"The runs of {self.study} are {why}.")

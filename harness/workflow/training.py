@@ -116,7 +116,7 @@ class Trainer:
         plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
         missing = len(plan.missing)
         passed_over = images.notes if missing else ()
-        notes = (note,) if note else (*passed_over, *plan.manifest.notes)
+        notes = (note,) if note else (*passed_over, *plan.manifest.sentences)
         yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
         for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
             if isinstance(run, EpochEnd):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harness.identity import Identity, network_version
 from harness.store.schema import Manifest
 
 
@@ -58,11 +59,27 @@ def provenance(manifest: Manifest, runs: pd.DataFrame) -> list[tuple[str, str]]:
         ("Hosts", str(len(values("host")))),
         ("Versions", ", ".join(versions) or "unknown"),
         ("Fingerprint", manifest.fingerprint),
+        *_network(manifest, runs),
         ("Data", ", ".join(h[:16] for h in values("data_hash")) or "unknown"),
         *_unproven(runs),
         ("Runs", f"{len(runs)} stored, {packed} of them timed beside other runs on the same device (packed)"),
         *_graphs(runs),
     ]
+
+
+def _network(manifest: Manifest, runs: pd.DataFrame) -> list[tuple[str, str]]:
+    """What the network's library has built into it, or that runs of an earlier version had that on."""
+    if manifest.network:
+        return [("Network", manifest.network)]
+    name = manifest.settings.get("model", {}).get("name", "")
+    now = network_version(name)
+    old = sum(Identity.of(text).network < now for text in runs["identity_json"].dropna()) if now else 0
+    if not old:
+        return []
+    text = (
+        f"{old} of {len(runs)} runs are of a version that left on what timm builds into its networks, in the baseline"
+    )
+    return [("Network", f"{text}, too: last norms at zero, layer scale, drop path, dropout; see harness doctor {name}")]
 
 
 def _unproven(runs: pd.DataFrame) -> list[tuple[str, str]]:

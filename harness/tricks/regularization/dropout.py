@@ -34,7 +34,9 @@ class Dropout(Trick):
         differs=(
             "`place = 'head'` drops the features before the last layer; 'block' drops the input of the "
             "second convolution of each residual block, the place of wide residual nets. `kind = 'channel'` "
-            "on maps is Tompson et al. 2014, arXiv:1411.4280; on pooled features both kinds are the same."
+            "on maps is Tompson et al. 2014, arXiv:1411.4280; on pooled features both kinds are the same. "
+            "The dropout and stochastic depth that timm builds into its networks are off in the baseline and stay off "
+            "here."
         ),
     )
     p: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.7)] = 0.2

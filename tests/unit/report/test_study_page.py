@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from harness.analysis.types import DesignAnalysis, Estimate, Finding
+from harness.identity import Identity
 from harness.report.drawings.curves import curve_panels
 from harness.report.pages.provenance import LostRuns, lost_runs, provenance
 from harness.report.pages.study import grouped, render_study
@@ -417,3 +418,25 @@ def test_the_page_says_which_runs_took_plain_steps_where_graphs_were_asked_for(s
         f"{n - plain} of {n} runs replayed their training steps; plain steps in {arms[1]} ({why})"
     )
     assert "CUDA graphs" not in dict(provenance(study.manifest, study.runs))
+
+
+def test_the_page_says_what_is_built_into_the_network(study):
+    said = "Tricks that the library builds in: switched off in the baseline: dropout 0.2 (1x)."
+    told = study.manifest.model_copy(update={"network": said})
+
+    assert dict(provenance(told, study.runs))["Network"] == said
+    assert told.sentences == (*study.manifest.notes, said)
+    assert "Network" not in dict(provenance(study.manifest, study.runs))
+
+
+def test_the_page_of_an_earlier_version_says_that_the_networks_tricks_were_on(study):
+    n = len(study.runs)
+    identities = [Identity("images", network=int(i > 1)).json for i in range(n)]
+    runs = study.runs.assign(identity_json=identities)
+
+    def facts(name):
+        return dict(provenance(study.manifest.model_copy(update={"settings": {"model": {"name": name}}}), runs))
+
+    assert facts("timm/convnext_atto")["Network"].startswith(f"2 of {n} runs are of a version that left on what timm")
+    assert "Network" not in facts("timm/resnet18")
+    assert "Network" not in facts("digits_resnet")

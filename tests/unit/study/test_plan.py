@@ -294,3 +294,13 @@ def test_the_scope_tells_the_size_of_images_and_the_classes_where_they_are_asked
     changed = load_experiment("digits", {"data": {"image_size": 16, "classes": 3}})
     assert scope_of(changed) == "digits, 100 training images, 16 px, 3 classes, digits_resnet width 16, 80 epochs"
     assert "imagenette2, all training images, 128 px," in scope_of(load_experiment("imagenette"))
+
+
+def test_a_plan_says_what_the_library_builds_into_the_network(plan):
+    told = plan("mixup", overrides={"model": {"name": "timm/ghostnet_050", "width": None}}).manifest
+
+    assert told.network == "Tricks that the library builds in: switched off in the baseline: dropout 0.2 (1x)."
+    assert told.sentences == (told.network,)
+    assert plan("mixup").manifest.network == ""
+    with pytest.raises(UserError, match="unknown timm model 'ghostnet_05'"):
+        plan("mixup", overrides={"model": {"name": "timm/ghostnet_05", "width": None}})

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from harness.errors import UserError
 from harness.experiment import Model, experiments_dir, load_experiment
 from harness.models.build import build
+from harness.models.classifier import Classifier, Normalize
 from harness.testing import tiny_info, tiny_spec
 from harness.training import session
 from harness.training.layout import layer_at_risk
@@ -78,6 +80,53 @@ def test_a_timm_model_that_is_no_classifier_of_ours_is_refused_in_one_line(name,
         build(Model(name=f"timm/{name}", args=args), tiny_info(), 0)
     assert why in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class Odd(nn.Module):
+    """A network that gives something else than logits, or fails in a way of its own."""
+
+    def __init__(self, gives):
+        super().__init__()
+        self.gives, self.head = gives, nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.gives(self.head(x.flatten(1)))
+
+
+def fails(_):
+    raise IndexError("too small")
+
+
+@pytest.mark.parametrize(
+    ("gives", "why"),
+    [
+        (lambda y: (y, y), "gives a tuple for an image, and runs need one logit for each of the 10 classes"),
+        (lambda y: y[:, :3], "gives a tensor of (1, 3) for an image, and runs need one logit"),
+        (lambda y: y[..., None], "gives a tensor of (1, 10, 1) for an image, and runs need one logit"),
+        (fails, "cannot take images of 8 x 8 pixels (too small); choose another model"),
+    ],
+    ids=["two outputs", "three classes", "a map", "an error of its own"],
+)
+def test_a_network_without_one_logit_for_each_class_is_refused_in_one_line(gives, why, monkeypatch):
+    def odd(_model, data, _seed):
+        return Classifier(Odd(gives), Normalize(data.mean, data.std), (), "head")
+
+    monkeypatch.setattr(session, "build", odd)
+    found = seen(tiny_spec())
+
+    assert found.problem.startswith("model.name = 'digits_resnet' " + why)
+    assert found.own
+    assert "\n" not in found.problem
+
+
+def test_batch_normalisation_on_one_value_is_refused_before_anything_trains():
+    spec = tiny_spec(batch_size=1, epochs=1)
+    data, model = spec.data.model_copy(update={"image_size": 32}), Model(name="timm/resnet10t")
+    found = seen(spec.model_copy(update={"data": data, "model": model}))
+
+    assert found.own
+    assert found.problem.startswith("recipe.batch_size = 1: batch normalisation cannot train on one value per channel")
+    assert found.problem.endswith("use a larger batch_size or data.image_size")
 
 
 def test_a_transformer_of_another_size_says_which_argument_makes_it_fit():
