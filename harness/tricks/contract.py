@@ -14,7 +14,7 @@ the run's device) or `run.numpy(name)` (host-side), both named after the trick, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -374,16 +374,22 @@ class Trick(Strict):
 
     # After training --------------------------------------------------------------------------------
 
-    def evaluation_weights(self, run: Run) -> Classifier:
-        """The network that is evaluated, at every evaluation and at the end (slot)."""
+    def evaluation_weights(self, run: Run) -> Classifier | Sequence[Classifier]:
+        """The network that is evaluated, at every evaluation and at the end, or several, oldest first (slot).
+
+        Each of several goes through `finalize` and the predictors by itself; their mean probability is predicted.
+        """
         raise NotImplementedError
 
     def predictor(self, predict: Predict, run: Run) -> Predict:
-        """Change how a prediction is made from the network, at every evaluation (pipeline)."""
+        """Change how a prediction is made from a network, at every evaluation (pipeline).
+
+        While it predicts, `run.model` is the network that is evaluated, at the end as `finalize` returned it.
+        """
         return predict
 
     def finalize(self, model: Classifier, run: Run) -> Classifier:
-        """Rewrite the trained network before the test is read; its outputs must stay equal (pipeline)."""
+        """Rewrite an evaluated network before the test is read, or return another; outputs stay equal (pipeline)."""
         return model
 
 
