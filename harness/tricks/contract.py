@@ -58,6 +58,12 @@ class ModelStage(IntEnum):
     STEM, BLOCK, NORM, ACT, HEAD, WRAP = range(6)
 
 
+class InitStage(IntEnum):
+    """Order of `init` hooks: weights are set before anything learns from them."""
+
+    DRAW, PRETRAIN = range(2)
+
+
 class BatchStage(IntEnum):
     """Order of `batch` hooks: hard labels first, then pixels, then mixing, then targets."""
 
@@ -295,7 +301,7 @@ class Trick(Strict):
         return model
 
     def init(self, model: Classifier, run: Run) -> None:
-        """Set initial weights in place, after all surgery (pipeline)."""
+        """Set initial weights in place, after all surgery (pipeline over `InitStage`)."""
 
     def param_groups(self, groups: Groups, run: Run) -> Groups:
         """Split or change parameter groups (pipeline)."""

@@ -106,7 +106,7 @@ def spec_of(*tricks):
 
 @pytest.mark.parametrize("rewriting", [RepvggReparam(), InferenceFusion()], ids=lambda trick: trick.name)
 def test_every_snapshot_is_rewritten_where_a_trick_rewrites_the_trained_network(rewriting):
-    """Folding keeps outputs, so the test is read with the ensemble's predictions, not with those of the last network."""
+    """Folding keeps outputs, so the test is read with the ensemble's predictions, not with the last network's."""
     several, last = (execute(spec_of(SnapshotEnsemble(cycles=4, last=n), rewriting), "test", PLACE).row for n in (3, 1))
     assert abs(several["test_nll"] - last["test_nll"]) > 1e-3
 
