@@ -9,6 +9,7 @@ from harness.tricks import registry
 SMALL = {
     # Values with which the tricks act in a training of a few updates on grey digits.
     "batch_size": {"size": 10},
+    "cutmix": {"prob": 1.0},
     "flooding": {"b": 3.0},
     "gradient_clipping": {"limit": 0.1},
     "gradual_unfreezing": {"groups_per_epoch": 2},
