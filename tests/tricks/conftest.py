@@ -10,8 +10,8 @@ SMALL = {
     # Values with which the tricks act in a training of a few updates on grey digits.
     "batch_size": {"size": 10},
     "cutmix": {"prob": 1.0},
-    "flooding": {"b": 3.0},
-    "gradient_clipping": {"limit": 0.1},
+    "flooding": {"b": 100.0},
+    "gradient_clipping": {"limit": 0.02},
     "gradual_unfreezing": {"groups_per_epoch": 2},
     "lr_range_test": {"steps": 20},
     "lr_warmup": {"epochs": 1.0},
@@ -21,7 +21,7 @@ SMALL = {
     "random_crop": {"mode": "reflect"},
     "random_flip": {"force": True},
     "snapshot_ensemble": {"cycles": 2},
-    "step_decay": {"milestones": (0.2, 0.6)},
+    "step_decay": {"milestones": (0.2, 0.8)},
     "warmup_cosine": {"epochs": 1.0},
 }
 """Everything else has its defaults."""
