@@ -269,5 +269,5 @@ class TrickConformance:
         s = self._session()
         step = graph.graphed(s.step, s.run, s.stack, s.amp, tape)
         curves = list(chain(*train(s.run, s.stack, s.loader, step, s.lr_factors, dict, Clock())))
-        weights = {name: t.tolist() for name, t in s.evaluated_model().state_dict().items()}
+        weights = {name: t.tolist() for name, t in s.evaluated()[-1].state_dict().items()}
         return [curves, weights], getattr(step, "replays", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +24,11 @@ class Predictions:
     logits: Tensor
     label: Tensor
     index: Tensor
+
+
+def mean_probability(logits: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of several networks' probabilities, each given as logits (N, K)."""
+    return torch.stack([z.log_softmax(-1) for z in logits]).logsumexp(0) - math.log(len(logits))
 
 
 @torch.inference_mode()

@@ -171,19 +171,19 @@ def _author(error: Exception, spec: RunSpec) -> str:
 
 def _final(session: Session, place: Place) -> tuple[dict[str, Any], Predictions]:
     """Read validation, clean training and, once, the test split, with the last weights."""
-    model = session.stack.fold("finalize", session.evaluated_model(), session.run)
-    val = session.predict(model, session.splits.val, place)
-    test = session.predict(model, session.splits.test, place)
+    networks = session.finalized()
+    val = session.predict(networks, session.splits.val, place)
+    test = session.predict(networks, session.splits.test, place)
     own = session.splits.train
     few = slice(0, CLEAN_TRAIN_LIMIT)
-    clean = session.predict(model, Held(own.images[few], own.label[few], own.index[few], own.peak), place)
+    clean = session.predict(networks, Held(own.images[few], own.label[few], own.index[few], own.peak), place)
     out: dict[str, Any] = {f"val_{k}": v for k, v in metrics(val.logits, val.label).items()}
     out |= {f"test_{k}": v for k, v in metrics(test.logits, test.label).items()}
     fit = metrics(clean.logits, clean.label)
     out |= {"train_accuracy": fit["accuracy"], "train_nll": fit["nll"]}
     logits = test.logits.cpu().contiguous()
     out["test_digest"] = hashlib.sha256(logits.numpy().tobytes()).hexdigest()[:16]
-    out["forward_flops"] = forward_flops(model, session.run)
+    out["forward_flops"] = forward_flops(networks[-1], session.run)
     if not bool(torch.isfinite(logits).all()):
         raise Diverged("the trained network predicts values that are not finite")
     return out, test

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from harness.data.batches import memory_format
 from harness.training.precision import Amp
-from harness.tricks.contract import Batch, Run
+from harness.tricks.contract import PARTS, Batch, Run
 from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.probes import preserved
 from harness.tricks.stack import Stack
@@ -67,14 +67,16 @@ def total_loss(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
     """The function from a batch to the loss that is minimised: forward pass, criterion, weights, mean, terms."""
     criterion = stack.slot("criterion", lambda logits, y, run: soft_cross_entropy(logits, y))
     forward = compiled(run, amp) if run.recipe.compile else run.model
+    parts = stack.plays(PARTS)
 
     def loss_of(batch: Batch) -> Tensor:
         with amp.autocast():
             logits = forward(batch.x)
         logits = logits.float()
         losses = stack.weigh(criterion(logits, batch.y, run), batch, logits, run)
-        loss = stack.fold("reduce_loss", losses.mean(), run)
-        return stack.add_terms(loss, batch, logits, run)
+        loss = stack.add_terms(stack.fold("reduce_loss", losses.mean(), run), batch, logits, run)
+        run.again = not parts
+        return loss
 
     return loss_of
 
@@ -108,6 +110,7 @@ def step_of(run: Run, stack: Stack, amp: Amp) -> Callable[[Batch], Tensor]:
 
     def step(batch: Batch) -> Tensor:
         run.optimizer.zero_grad(set_to_none=True)
+        run.again = False
         loss: Tensor = gradient(run.loss, batch, run)
         if on_gradients:
             run.unscale()

@@ -112,5 +112,4 @@ def _evaluate(session: Session, place: Place) -> None:
     """What follows training, on one batch of validation images; the test split is not read."""
     val, few = session.splits.val, slice(0, place.eval_batch)
     held = Held(val.images[few], val.label[few], val.index[few], val.peak)
-    model = session.stack.fold("finalize", session.evaluated_model(), session.run)
-    session.predict(model, held, place)
+    session.predict(session.finalized(), held, place)

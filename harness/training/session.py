@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from harness.identity import key_of
 from harness.models.build import build
 from harness.models.classifier import Classifier
 from harness.training import files
-from harness.training.evaluate import Predictions, metrics, predict_all
+from harness.training.evaluate import Predictions, mean_probability, metrics, predict_all
 from harness.training.graph import GraphedStep, graphed, reason_against
 from harness.training.layout import AtRisk, layer_at_risk
 from harness.training.loop import Clock, step_of, total_loss, train
@@ -89,25 +89,36 @@ class Session:
             return self.step.refused
         return reason_against(self.run, self.stack, self.amp)
 
-    def evaluated_model(self) -> Classifier:
-        """The network whose predictions count now: the owner of the slot's, or the live one."""
-        model: Classifier = self.stack.slot("evaluation_weights", lambda run: run.model)(self.run)
-        return model
+    def evaluated(self) -> tuple[Classifier, ...]:
+        """The networks whose predictions count now, the newest last: those of the slot's owner, or the live one."""
+        found: Classifier | Sequence[Classifier] = self.stack.slot("evaluation_weights", lambda run: run.model)(
+            self.run
+        )
+        return (found,) if isinstance(found, torch.nn.Module) else tuple(found)
 
-    def predict(self, model: Classifier, held: Held, place: Place) -> Predictions:
-        """Predictions of `model` through the arm's predictors, in evaluation mode."""
-        mode = model.training
-        model.eval()
-        with self.amp.autocast():
-            predict = self.stack.fold("predictor", model, self.run)
-            recipe = self.run.recipe
-            out = predict_all(predict, held, self.run.device, place.eval_batch, recipe.channels_last)
-        model.train(mode)
-        return out
+    def finalized(self) -> tuple[Classifier, ...]:
+        """The evaluated networks as the arm's tricks leave them before the test is read."""
+        return tuple(self.stack.fold("finalize", network, self.run) for network in self.evaluated())
+
+    def predict(self, networks: Sequence[Classifier], held: Held, place: Place) -> Predictions:
+        """Predictions of the networks through the arm's predictors; of several networks, their mean probability."""
+        outs = [self._predict(network, held, place) for network in networks]
+        return outs[0] if len(outs) == 1 else replace(outs[0], logits=mean_probability([out.logits for out in outs]))
+
+    def _predict(self, network: Classifier, held: Held, place: Place) -> Predictions:
+        run, live, mode = self.run, self.run.model, network.training
+        run.model = network.eval()  # what a predictor reads or writes is what predicts
+        try:
+            with self.amp.autocast():
+                predict = self.stack.fold("predictor", network, run)
+                return predict_all(predict, held, run.device, place.eval_batch, run.recipe.channels_last)
+        finally:
+            run.model = live
+            network.train(mode)
 
     def validate(self, place: Place) -> dict[str, float]:
         """Metrics of the validation split."""
-        out = self.predict(self.evaluated_model(), self.splits.val, place)
+        out = self.predict(self.evaluated(), self.splits.val, place)
         return metrics(out.logits, out.label)
 
 
@@ -234,7 +245,7 @@ def fetch_or_train(spec: RunSpec, place: Place, source: Source | None = None) ->
     path = place.weights_dir and place.weights_dir / f"{place.name(spec, source.digest)}.pt"
     session = set_up(spec, place, source)
     if place.rehearsal:
-        return session.evaluated_model().eval()
+        return session.evaluated()[-1].eval()
     if path is not None and path.is_file():
         with suppress(EOFError, RuntimeError, ValueError, KeyError, OSError, pickle.UnpicklingError):  # damaged: train
             session.run.model.load_state_dict(torch.load(path, map_location=place.device, weights_only=True))
@@ -243,7 +254,7 @@ def fetch_or_train(spec: RunSpec, place: Place, source: Source | None = None) ->
         session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock(), place.check
     ):  # fmt: skip
         pass
-    model = session.evaluated_model().eval()
+    model = session.evaluated()[-1].eval()
     if path is not None:
         with suppress(OSError, RuntimeError):  # stored weights only save time
             files.save(path, model.state_dict())

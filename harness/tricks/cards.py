@@ -21,6 +21,7 @@ def card(name: str) -> dict[str, Any]:
     if row is not None:
         return row
     from harness.tricks.contract import HOOKS, Choice, Search, Trick
+    from harness.tricks.stack import excluded
 
     cls = registry.load(name)
     schema = cls.model_json_schema().get("properties", {})
@@ -53,7 +54,7 @@ def card(name: str) -> dict[str, Any]:
     return {
         "trick": True,
         **info._asdict(),
-        "excludes": dict(info.excludes),
+        "excludes": excluded(cls.model_construct()),
         "hooks": [h for h in HOOKS if getattr(cls, h) is not getattr(Trick, h)],
         "parameters": parameters,
     }

@@ -1,12 +1,7 @@
 """What a trick is: hyperparameters, a card, and hooks with a rule each.
 
 A trick is a frozen pydantic model whose fields are its hyperparameters and whose methods are hooks that it
-overrides. The hook's rule in `HOOKS`, not the trick, decides what happens when two tricks meet:
-
-* slot: one owner; two owners are refused before training;
-* pipeline: folded in the order of declared stages (`at`), ties by trick name, never by command line;
-* sum, product: order-free;
-* notify: called in name order; may write only the trick's own state.
+overrides. The hook's rule in `harness.tricks.rules`, not the trick, decides what happens when two tricks meet.
 
 State that outlives a step lives in `run.state[name]`. Draws come from `run.rng(name)` (a torch generator on
 the run's device) or `run.numpy(name)` (host-side), both named after the trick, never from a global generator.
@@ -14,10 +9,9 @@ the run's device) or `run.numpy(name)` (host-side), both named after the trick, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -30,6 +24,17 @@ from harness.data.types import Invariances as Invariances
 from harness.data.types import TrainingSet as TrainingSet
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.tricks.kinds import TrickKind
+from harness.tricks.rules import HOOKS as HOOKS
+from harness.tricks.rules import MIXING as MIXING
+from harness.tricks.rules import PARTS as PARTS
+from harness.tricks.rules import BatchStage as BatchStage
+from harness.tricks.rules import GradientStage as GradientStage
+from harness.tricks.rules import InitStage as InitStage
+from harness.tricks.rules import LossStage as LossStage
+from harness.tricks.rules import ModelStage as ModelStage
+from harness.tricks.rules import Passes as Passes
+from harness.tricks.rules import RecipeStage as RecipeStage
+from harness.tricks.rules import at as at
 from harness.values import Added as Added
 from harness.values import Strict, canonical
 
@@ -44,73 +49,6 @@ Predict = Callable[[Tensor], Tensor]
 
 Groups = list[dict[str, Any]]
 """Parameter groups as torch optimizers take them."""
-
-
-class RecipeStage(IntEnum):
-    """Order of `recipe` hooks: a rule that depends on the batch size comes after the batch size."""
-
-    SIZE, RATE = range(2)
-
-
-class ModelStage(IntEnum):
-    """Order of `model` hooks, from the input to the whole."""
-
-    STEM, BLOCK, NORM, ACT, HEAD, WRAP = range(6)
-
-
-class BatchStage(IntEnum):
-    """Order of `batch` hooks: hard labels first, then pixels, then mixing, then targets."""
-
-    SELECT, RESIZE, AUGMENT, NOISE, MIX, SOFTEN, ATTACK = range(7)
-
-
-class GradientStage(IntEnum):
-    """Order of `on_gradients` hooks."""
-
-    TRANSFORM, CLIP = range(2)
-
-
-Rule = Literal["slot", "pipeline", "sum", "product", "notify"]
-
-HOOKS: Mapping[str, Rule] = {
-    "stream_seed": "slot",
-    "recipe": "pipeline",
-    "dataset": "pipeline",
-    "sampler": "slot",
-    "sample_transform": "pipeline",
-    "model": "pipeline",
-    "init": "pipeline",
-    "param_groups": "pipeline",
-    "optimizer": "slot",
-    "wrap_optimizer": "pipeline",
-    "schedule": "slot",
-    "wrap_schedule": "pipeline",
-    "precision": "slot",
-    "prepare": "notify",
-    "epoch_start": "notify",
-    "batch": "pipeline",
-    "criterion": "slot",
-    "example_weights": "product",
-    "reduce_loss": "pipeline",
-    "loss_terms": "sum",
-    "gradient": "slot",
-    "on_gradients": "pipeline",
-    "after_step": "notify",
-    "epoch_end": "notify",
-    "evaluation_weights": "slot",
-    "predictor": "pipeline",
-    "finalize": "pipeline",
-}
-
-
-def at(stage: IntEnum) -> Callable[[Any], Any]:
-    """Declare the stage of a pipeline hook, beside its code."""
-
-    def mark(hook: Any) -> Any:
-        hook.stage = stage
-        return hook
-
-    return mark
 
 
 class Search(NamedTuple):
@@ -145,8 +83,8 @@ class Info(NamedTuple):
 
     `kind` says what the trick does to the baseline (`harness.tricks.kinds`); headlines count additions. `differs` says
     what this code does otherwise than the paper. `cost` is the expected time of a training step in multiples of the
-    baseline's. `excludes` maps the names of tricks that cannot be combined with this one to the reason. `version` is
-    bumped when the trick's numbers change; it enters the run id.
+    baseline's. `excludes` maps the names of tricks that cannot be combined with this one, or roles that it cannot
+    bear (`rules.ROLES`), to the reason. `version` is bumped when the trick's numbers change; it enters the run id.
     `measured` says why our own studies contradict `expect`, with the figures that show it, their n and intervals.
     `eager` says what a step reads on the host that changes from step to step; empty when there is nothing, so that
     a step can be captured as a CUDA graph and replayed.
@@ -212,6 +150,10 @@ class Run:
     rehearsal: bool = False
     """Whether this is a trial of one step before a study: what trains in set-up does one step, too."""
     logged: dict[str, tuple[Tensor, int]] = field(default_factory=dict)
+    again: bool = False
+    """Whether an earlier pass of this step was of the same images: what counts images once looks the first time."""
+    weight: Tensor | float = 1.0
+    """The mean of the example weights of this pass, which scales what a trick compares the mean loss with."""
 
     @property
     def total_steps(self) -> int:
@@ -295,7 +237,7 @@ class Trick(Strict):
         return model
 
     def init(self, model: Classifier, run: Run) -> None:
-        """Set initial weights in place, after all surgery (pipeline)."""
+        """Set initial weights in place, after all surgery (pipeline over `InitStage`)."""
 
     def param_groups(self, groups: Groups, run: Run) -> Groups:
         """Split or change parameter groups (pipeline)."""
@@ -348,15 +290,21 @@ class Trick(Strict):
         raise NotImplementedError
 
     def reduce_loss(self, loss: Tensor, run: Run) -> Tensor:
-        """Change the mean loss of the batch, before loss terms are added (pipeline)."""
+        """Change the mean loss of the batch, before loss terms are added (pipeline over `LossStage`).
+
+        The loss is that of examples times their weights, whose mean is `run.weight`.
+        """
         return loss
 
     def loss_terms(self, batch: Batch, logits: Tensor, run: Run) -> dict[str, Tensor]:
-        """Scalars that are added to the loss and logged by name (sum)."""
+        """Scalars that are added to the loss and logged by name (sum).
+
+        Called in every pass of a step. A term that is none of single images cannot bear the role `PARTS`.
+        """
         return {}
 
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
-        """Own forward and backward (slot): leave gradients in `.grad`, return the loss.
+        """Own forward and backward (slot, which declares its `Passes`): leave gradients in `.grad`, return the loss.
 
         `closure(batch)` runs the forward pass and returns the total loss; `run.backward` and `run.unscale`
         hide the gradient scaler. Gradients are None on entry.
@@ -374,16 +322,22 @@ class Trick(Strict):
 
     # After training --------------------------------------------------------------------------------
 
-    def evaluation_weights(self, run: Run) -> Classifier:
-        """The network that is evaluated, at every evaluation and at the end (slot)."""
+    def evaluation_weights(self, run: Run) -> Classifier | Sequence[Classifier]:
+        """The network that is evaluated, at every evaluation and at the end, or several, oldest first (slot).
+
+        Each of several goes through `finalize` and the predictors by itself; their mean probability is predicted.
+        """
         raise NotImplementedError
 
     def predictor(self, predict: Predict, run: Run) -> Predict:
-        """Change how a prediction is made from the network, at every evaluation (pipeline)."""
+        """Change how a prediction is made from a network, at every evaluation (pipeline).
+
+        While it predicts, `run.model` is the network that is evaluated, at the end as `finalize` returned it.
+        """
         return predict
 
     def finalize(self, model: Classifier, run: Run) -> Classifier:
-        """Rewrite the trained network before the test is read; its outputs must stay equal (pipeline)."""
+        """Rewrite an evaluated network before the test is read, or return another; outputs stay equal (pipeline)."""
         return model
 
 

@@ -91,27 +91,6 @@ def gradient_norm(parameters: Sequence[Tensor]) -> Tensor:
     return norm
 
 
-MIXERS = (
-    "copy_paste",
-    "cutmix",
-    "mixup",
-    "mixup_cross_batch",
-    "mixup_input_only",
-    "mixup_knn",
-    "mixup_latent",
-    "mixup_multi",
-    "mixup_plus_label_smoothing",
-    "mixup_same_class",
-    "mosaic",
-)
-"""Tricks that replace each image, or its features, by a mixture with others; an arm has at most one."""
-
-
-def other_mixers(name: str) -> dict[str, str]:
-    """The mixers that mixer `name` cannot be combined with, and why."""
-    return {other: "each replaces the image by a mixture of its own" for other in MIXERS if other != name}
-
-
 def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T² KL(softmax(teacher / T) || softmax(logits / T)), mean over the batch, for logits (N, K)."""
     student, target = (F.log_softmax(z / temperature, dim=-1) for z in (logits, teacher))

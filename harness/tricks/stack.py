@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from itertools import permutations
 from typing import Any
 
 from torch import Tensor
 
 from harness.errors import UserError
 from harness.tricks.contract import HOOKS, Batch, Run, Trick, overrides
+from harness.tricks.rules import ROLES
 
 
 class Stack:
@@ -49,10 +51,17 @@ class Stack:
         for f in self._bound[hook]:
             f(*args)
 
+    def plays(self, role: str) -> bool:
+        """Whether a trick of the arm has that role of `ROLES`."""
+        return any(has_role(trick, role) for trick in self.tricks)
+
     def weigh(self, losses: Tensor, batch: Batch, logits: Tensor, run: Run) -> Tensor:
-        """Multiply per-example losses (N,) by every trick's example weights."""
+        """Multiply per-example losses (N,) by every trick's example weights, whose mean goes to `run.weight`."""
+        weights: Tensor | None = None
         for f in self._bound["example_weights"]:
-            losses = losses * f(batch, logits, run)
+            own = f(batch, logits, run)
+            losses, weights = losses * own, own if weights is None else weights * own
+        run.weight = 1.0 if weights is None else weights.detach().mean()
         return losses
 
     def add_terms(self, loss: Tensor, batch: Batch, logits: Tensor, run: Run) -> Tensor:
@@ -64,15 +73,31 @@ class Stack:
         return loss
 
 
+def has_role(trick: Trick, role: str) -> bool:
+    """Whether the trick does what that role of `ROLES` says."""
+    hook, stage, _ = ROLES[role]
+    return overrides(trick, hook) and getattr(getattr(trick, hook), "stage", None) == stage
+
+
+def excluded(trick: Trick) -> dict[str, str]:
+    """The tricks and roles beside which this one cannot be, by their words, and why: its own, and its roles'."""
+    own = {role: one for role, (_, _, one) in ROLES.items() if one and has_role(trick, role)}
+    return own | dict(trick.info.excludes)
+
+
+def _against(trick: Trick, other: Trick) -> str:
+    """Why `trick` does not bear `other`; empty when it does."""
+    known = excluded(trick).items()
+    return next((why for key, why in known if key == other.name or (key in ROLES and has_role(other, key))), "")
+
+
 def conflicts(tricks: Sequence[Trick]) -> list[str]:
     """Every reason why these tricks cannot be one arm; empty when they can."""
     clashes = []
-    names = {t.name for t in tricks}
-    for trick in tricks:
-        for other, why in trick.info.excludes.items():
-            mutual = trick.name in next((t.info.excludes for t in tricks if t.name == other), {})
-            if other in names and (trick.name < other or not mutual):
-                clashes.append(f"{trick.name} + {other}: {why}")
+    for trick, other in permutations(tricks, 2):
+        why = _against(trick, other)
+        if why and (trick.name < other.name or not _against(other, trick)):
+            clashes.append(f"{trick.name} + {other.name}: {why}")
     for hook, rule in HOOKS.items():
         owners = [t.name for t in tricks if overrides(t, hook)]
         if rule == "slot" and len(owners) > 1:

@@ -204,7 +204,7 @@ def trained(tricks):
     s = set_up(spec, Place(data_root=Path("unused")))
     for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, dict, Clock()):
         pass
-    named = s.evaluated_model().state_dict()
+    named = s.evaluated()[-1].state_dict()
     return {key: value for key, value in named.items() if value.is_floating_point()}
 
 

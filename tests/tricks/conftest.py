@@ -9,17 +9,20 @@ from harness.tricks import registry
 SMALL = {
     # Values with which the tricks act in a training of a few updates on grey digits.
     "batch_size": {"size": 10},
+    "cutmix": {"prob": 1.0},
+    "flooding": {"b": 100.0},
+    "gradient_clipping": {"limit": 0.02},
     "gradual_unfreezing": {"groups_per_epoch": 2},
     "lr_range_test": {"steps": 20},
-    "lr_warmup": {"epochs": 0.5},
+    "lr_warmup": {"epochs": 1.0},
     "memory_bank": {"start": 0.0},
     "pgd_training": {"k": 2},
-    "pseudo_label": {"threshold": 0.1},
+    "pseudo_label": {"labelled": 0.5, "threshold": 0.1},
     "random_crop": {"mode": "reflect"},
     "random_flip": {"force": True},
     "snapshot_ensemble": {"cycles": 2},
-    "step_decay": {"milestones": (0.3, 0.6)},
-    "warmup_cosine": {"epochs": 0.5},
+    "step_decay": {"milestones": (0.2, 0.8)},
+    "warmup_cosine": {"epochs": 1.0},
 }
 """Everything else has its defaults."""
 

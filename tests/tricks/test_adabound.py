@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run
+from harness.tricks import registry
 from harness.tricks.optimization.adabound import Adabound, bounds
+from harness.tricks.stack import Stack
 
 
 class TestAdabound(TrickConformance):
@@ -104,3 +106,27 @@ def test_weights_without_a_gradient_stay_and_keys_of_a_group_win():
     optimizer.step()
     assert torch.equal(*[w.detach() for w in (weights[1], pair()[1])])
     assert [g["lr"] for g in optimizer.param_groups] == [0.5, run.recipe.lr]
+
+
+@pytest.mark.parametrize(
+    ("other", "params", "factors"),
+    [
+        ("linear_lr_scaling", {"reference": 32}, [0.25]),
+        ("discriminative_lr", {"d": 0.5}, [0.125, 0.25, 0.5, 1.0]),
+    ],
+)
+def test_bounds_follow_tricks_that_change_the_rate(other, params, factors):
+    """With a huge gamma the step size is the bound: final_lr times what became of the rate."""
+    bounded = Adabound(lr=0.01, final_lr=0.3, gamma=1e12, weight_decay=0.0)
+    run, stack = tiny_run(), Stack([bounded, registry.make(other, params)])
+    run.recipe = stack.fold("recipe", run.recipe, run.data)
+    groups = stack.fold("param_groups", [{"params": list(run.model.parameters())}], run)
+    optimizer = stack.slot("optimizer", None)(groups, run)
+    before = [g["params"][0].detach().clone() for g in optimizer.param_groups]
+    for p in run.model.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    after = [g["params"][0].detach() for g in optimizer.param_groups]
+    moved = [float((old - new).flatten()[0]) for old, new in zip(before, after, strict=True)]
+
+    assert moved == pytest.approx([0.3 * factor * 0.1 for factor in factors], rel=1e-4)

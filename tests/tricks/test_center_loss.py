@@ -52,7 +52,7 @@ def test_a_step_of_training():
     run.model = trick.model(run.model, run)
     twin = copy.deepcopy(run.model)
     _, features = twin.forward_with_features(batch.x)
-    for _ in range(2):  # as when the gradient is taken twice: the centers wait for the step
+    for run.again in (False, True):  # as when the gradient is taken twice: the centers wait for the step
         logits = run.model(batch.x)
         assert trick.reduce_loss(logits.mean(), run) == logits.mean()
         run.model(batch.x**2)  # a pass of another trick's own

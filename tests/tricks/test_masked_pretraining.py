@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import pytest
 import torch
 
-from harness.testing import TrickConformance, tiny_run
-from harness.tricks.contract import NotApplicable
+from harness.experiment import Arm
+from harness.testing import TrickConformance, tiny_run, tiny_spec
+from harness.training.session import Place, set_up
+from harness.tricks import registry
+from harness.tricks.contract import NotApplicable, overrides
 from harness.tricks.distillation.masked_pretraining import MaskedPretraining, masked_l1, patch_mask
 
 
@@ -66,3 +71,34 @@ def test_refuses_what_it_cannot_mask():
     run.model.stages = ()
     with pytest.raises(NotApplicable, match="named stages"):
         MaskedPretraining().init(run.model, run)
+
+
+DRAWS = ("identity_init", "init_sweep", "kaiming_init", "tanh_hidden", "zero_gamma")
+
+
+def test_tricks_that_set_initial_weights_are_all_tried():
+    setting = {name for name in registry.builtin() if overrides(registry.make(name), "init")}
+    assert setting == {*DRAWS, "masked_pretraining"}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+def test_pretraining_starts_from_the_weights_that_another_trick_sets_and_keeps_what_it_learned(draw, monkeypatch):
+    def weights(*names):
+        arm = Arm(tricks=tuple(registry.make(name).spec() for name in names))
+        session = set_up(tiny_spec().model_copy(update={"arm": arm}), Place(data_root=Path("unused-by-digits")))
+        return {name: t.detach().clone() for name, t in session.run.model.named_parameters()}
+
+    found = {}
+    pretrain = MaskedPretraining._pretrain
+
+    def watched(self, model, maps, run):
+        found["start"] = {name: t.detach().clone() for name, t in model.named_parameters()}
+        pretrain(self, model, maps, run)
+        found["end"] = {name: t.detach().clone() for name, t in model.named_parameters()}
+
+    monkeypatch.setattr(MaskedPretraining, "_pretrain", watched)
+    together, drawn = weights("masked_pretraining", draw), weights(draw)
+
+    assert all(torch.equal(found["start"][name], t) for name, t in drawn.items())
+    assert all(torch.equal(found["end"][name], t) for name, t in together.items())
+    assert not torch.equal(together["net.stem.0.weight"], drawn["net.stem.0.weight"])

@@ -1,14 +1,25 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
 from harness.errors import UserError
-from harness.testing import TrickConformance, tiny_batch, tiny_run
+from harness.experiment import Arm
+from harness.testing import TrickConformance, tiny_batch, tiny_run, tiny_spec
+from harness.training.evaluate import mean_probability, metrics
+from harness.training.execute import execute
+from harness.training.loop import Clock, train
+from harness.training.session import Place, set_up
+from harness.tricks.architecture.repvgg_reparam import RepvggReparam
 from harness.tricks.contract import NotApplicable
+from harness.tricks.efficiency.inference_fusion import InferenceFusion
+from harness.tricks.evaluation.test_time_augmentation import TestTimeAugmentation
 from harness.tricks.optimization.snapshot_ensemble import SnapshotEnsemble
 from harness.tricks.regularization.ema import Ema
 from harness.tricks.stack import Stack
+
+PLACE = Place(data_root=Path("unused-by-digits"))
 
 
 class TestSnapshotEnsemble(TrickConformance):
@@ -60,7 +71,7 @@ def test_prediction_is_the_mean_probability_of_the_last_networks():
     run, saved = trained(trick)
     x, probabilities = tiny_batch().x, []
     live = {name: t.clone() for name, t in run.model.state_dict().items()}
-    out = trick.predictor(run.model, run)(x)
+    out = mean_probability([network(x) for network in trick.evaluation_weights(run)])
     assert all(torch.equal(t, live[name]) for name, t in run.model.state_dict().items())
 
     for step in saved[-3:]:
@@ -74,17 +85,49 @@ def test_one_snapshot_is_the_last_network_and_equal_ones_are_one():
     trick = SnapshotEnsemble(last=1)
     run, _ = trained(trick)
     x = tiny_batch().x
-    own = run.model(x).log_softmax(-1)
-    torch.testing.assert_close(trick.predictor(run.model, run)(x), own)
+    (only,) = trick.evaluation_weights(run)
+    assert torch.equal(only(x), run.model(x))
 
     run.state[trick.name] = run.state[trick.name] * 4
-    torch.testing.assert_close(trick.predictor(run.model, run)(x), own)
+    out = mean_probability([network(x) for network in trick.evaluation_weights(run)])
+    torch.testing.assert_close(out, run.model(x).log_softmax(-1))
 
 
 def test_before_the_first_cycle_ends_the_live_network_predicts():
     run, trick = tiny_run(), SnapshotEnsemble()
     trick.prepare(run)
-    assert trick.predictor(run.model, run) is run.model
+    assert trick.evaluation_weights(run) == [run.model]
+
+
+def spec_of(*tricks):
+    arm = Arm(tricks=tuple(trick.spec() for trick in tricks))
+    return tiny_spec(epochs=4).model_copy(update={"arm": arm})
+
+
+@pytest.mark.parametrize("rewriting", [RepvggReparam(), InferenceFusion()], ids=lambda trick: trick.name)
+def test_every_snapshot_is_rewritten_where_a_trick_rewrites_the_trained_network(rewriting):
+    """Folding keeps outputs, so the test is read with the ensemble's predictions, not with the last network's."""
+    several, last = (execute(spec_of(SnapshotEnsemble(cycles=4, last=n), rewriting), "test", PLACE).row for n in (3, 1))
+    assert abs(several["test_nll"] - last["test_nll"]) > 1e-3
+
+    session = set_up(spec_of(SnapshotEnsemble(cycles=4, last=3), rewriting), PLACE)
+    list(train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()))
+    whole, folded = (
+        session.predict(networks, session.splits.test, PLACE).logits
+        for networks in (session.evaluated(), session.finalized())
+    )
+    torch.testing.assert_close(folded, whole, rtol=1e-4, atol=1e-4)
+    assert metrics(whole, session.splits.test.label)["nll"] == pytest.approx(several["test_nll"], abs=1e-5)
+
+
+def test_views_are_averaged_for_each_snapshot():
+    """The mean over snapshots is of probabilities, that over views of logits, as each trick says alone."""
+    session = set_up(spec_of(SnapshotEnsemble(cycles=4, last=2), TestTimeAugmentation()), PLACE)
+    list(train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()))
+    each = [session.predict((network,), session.splits.test, PLACE).logits for network in session.evaluated()]
+    together = session.predict(session.evaluated(), session.splits.test, PLACE).logits
+
+    torch.testing.assert_close(together.exp(), sum(z.softmax(-1) for z in each) / 2)
 
 
 def test_refuses_what_cannot_be():

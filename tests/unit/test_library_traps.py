@@ -299,7 +299,7 @@ def test_an_ema_run_is_evaluated_with_averaged_statistics():
     session = session_with("ema")
     for _ in epochs_of(session):
         pass
-    live, averaged = session.run.model.net.stem[1], session.evaluated_model().net.stem[1]
+    live, averaged = session.run.model.net.stem[1], session.evaluated()[-1].net.stem[1]
 
     assert not torch.equal(live.running_var, averaged.running_var)
     assert int(live.num_batches_tracked) == int(averaged.num_batches_tracked) == session.run.step

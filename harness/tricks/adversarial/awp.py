@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.tricks.contract import Batch, Choice, Info, NoEffect, NotApplicable, Run, Search, Trick
+from harness.tricks.contract import Batch, Choice, Info, NoEffect, NotApplicable, Passes, Run, Search, Trick, at
 from harness.tricks.modules import frozen_statistics
 
 LIMIT = 0.01
@@ -91,6 +91,7 @@ class Awp(Trick):
         run.optimizer.zero_grad(set_to_none=True)
         return found
 
+    @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """Climb, take the gradient there, and come back."""
         moved = self._directions(closure, batch, run) if run.progress >= self.start else {}

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Choice, Info, NotApplicable, Run, Search, Trick
+from harness.tricks.contract import Batch, Choice, Info, NotApplicable, Passes, Run, Search, Trick, at
 from harness.tricks.modules import frozen_statistics
 
 
@@ -75,6 +75,7 @@ class FgmTraining(Trick):
         if self.layer == "stem" and run.recipe.compile:
             raise NotApplicable("layer = 'stem' cannot reach inside a compiled model; use 'input'")
 
+    @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """The gradient of the clean loss plus that of the perturbed one."""
         return self._at_stem(closure, batch, run) if self.layer == "stem" else self._at_input(closure, batch, run)

@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Choice, Info, Run, Search, Trick
+from harness.tricks.contract import Batch, Choice, Info, Passes, Run, Search, Trick, at
 from harness.tricks.images import attack_radius, input_gradient
 from harness.tricks.modules import frozen_statistics
 
@@ -66,6 +66,7 @@ class FgsmTraining(Trick):
         gradient = input_gradient(run, start, batch.y)
         return replace(batch, x=signed_step(x, start, gradient, eps * (OVERSHOOT if random else 1), eps))
 
+    @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """Attack, then take the gradient of the mixture of both losses."""
         attacked = self.attack(batch, run)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from harness.tricks.contract import Info, NoEffect, Run, Search, Trick
+from harness.tricks.contract import Info, InitStage, NoEffect, Run, Search, Trick, at
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -45,6 +45,7 @@ class IdentityInit(Trick):
     )
     noise: Annotated[float, Field(ge=0), Search(0.0, 0.01)] = 0.0
 
+    @at(InitStage.DRAW)
     @torch.no_grad()
     def init(self, model: Classifier, run: Run) -> None:
         """Set the kernels."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.tricks.contract import Choice, Info, NoEffect, Run, Search, Trick
+from harness.tricks.contract import Choice, Info, InitStage, NoEffect, Run, Search, Trick, at
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -63,6 +63,7 @@ class InitSweep(Trick):
     ] = "xavier"
     scale: Annotated[float, Field(gt=0), Search(0.01, 3.0, log=True)] = 1.0
 
+    @at(InitStage.DRAW)
     @torch.no_grad()
     def init(self, model: Classifier, run: Run) -> None:
         """Redraw every convolution and linear layer but the head."""

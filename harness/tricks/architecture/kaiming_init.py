@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.tricks.contract import Choice, Info, NoEffect, Run, Search, Trick
+from harness.tricks.contract import Choice, Info, InitStage, NoEffect, Run, Search, Trick, at
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -46,6 +46,7 @@ class KaimingInit(Trick):
     dist: Annotated[Literal["normal", "uniform"], Choice(("normal", "uniform"))] = "normal"
     gain: Annotated[float, Field(gt=0), Search(0.1, 3.0, log=True)] = 2**0.5
 
+    @at(InitStage.DRAW)
     @torch.no_grad()
     def init(self, model: Classifier, run: Run) -> None:
         """Redraw every convolution and linear layer but the head."""

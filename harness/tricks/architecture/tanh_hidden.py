@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from harness.tricks.contract import Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import Info, InitStage, ModelStage, Run, Search, Trick, at
 from harness.tricks.modules import replace_modules
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class TanhHidden(Trick):
         replace_modules(model, lambda m: isinstance(m, nn.ReLU), lambda m: nn.Tanh(), "ReLU modules")
         return model
 
+    @at(InitStage.DRAW)
     @torch.no_grad()
     def init(self, model: Classifier, run: Run) -> None:
         """Redraw convolutions and hidden linear layers."""

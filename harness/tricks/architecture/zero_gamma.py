@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
-from harness.tricks.contract import Info, NoEffect, Run, Trick
+from harness.tricks.contract import Info, InitStage, NoEffect, Run, Trick, at
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -61,6 +61,7 @@ class ZeroGamma(Trick):
         ),
     )
 
+    @at(InitStage.DRAW)
     def init(self, model: Classifier, run: Run) -> None:
         """Zero the scales."""
         gammas = last_gammas(model)

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Groups, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import PARTS, Batch, Groups, Info, ModelStage, Run, Search, Trick, at
 from harness.tricks.modules import FeatureTap, projection
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class MemoryBank(Trick):
             "no momentum encoder. Under mixing, an image's class is its own label."
         ),
         cost=1.05,
+        excludes={PARTS: "images are compared with all of the batch"},
         eager="the queue that it compares with is replaced after each step",
     )
     weight: Annotated[float, Field(ge=0), Search(0.01, 1.0, log=True)] = 0.1
@@ -113,10 +114,11 @@ class MemoryBank(Trick):
             keys, label = torch.cat((z, queue.keys)), torch.cat((label, queue.label))
             index = torch.cat((index, queue.index))
         candidate = (index != batch.index[:, None]) & (index >= 0)
-        queue.waiting = (z.detach(), batch.label, batch.index)
+        if not run.again:
+            queue.waiting = (z.detach(), batch.label, batch.index)
         same = label == batch.label[:, None]
         return {"contrast": self.weight * supervised_contrast(z, keys, same, candidate, self.tau)}
 
     def after_step(self, run: Run) -> None:
-        """Keep the embeddings of the step's last pass."""
+        """Keep the embeddings of the step's first pass."""
         run.state[self.name]["queue"].push()

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import Batch, Info, ModelStage, Passes, Run, Search, Trick, at
 from harness.tricks.modules import DropInput
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class RDrop(Trick):
         model.head.register_forward_pre_hook(DropInput(self.p, run.rng(self.name), whole_channels=False))
         return model
 
+    @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """One pass over both copies."""
         loss = closure(twice(batch))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Choice, Groups, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import PARTS, Batch, Choice, Groups, Info, ModelStage, Run, Search, Trick, at
 from harness.tricks.images import random_view
 from harness.tricks.modules import DropInput, FeatureTap, frozen_statistics, projection
 
@@ -60,6 +60,7 @@ class SimcseAux(Trick):
             "second pass leaves running statistics alone. tau = 0.05 in the paper."
         ),
         cost=2.0,
+        excludes={PARTS: "images are compared with all of the batch"},
     )
     weight: Annotated[float, Field(ge=0), Search(0.01, 1.0, log=True)] = 0.1
     tau: Annotated[float, Field(gt=0), Search(0.03, 1.0, log=True)] = 0.1

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.functional import mix
 
 
 def mixup(batch: Batch, partner: Tensor, weight: Tensor | float) -> Batch:
@@ -35,7 +35,6 @@ class Mixup(Trick):
             "small nets or short runs. Training accuracy is meaningless under it."
         ),
         differs="`per = 'elem'` and `prob` are additions; the defaults are the paper's: one weight, every batch",
-        excludes=other_mixers("mixup"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
     per: Annotated[Literal["batch", "elem"], Choice(("batch", "elem"))] = "batch"

@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, Run, Search, Trick
-from harness.tricks.functional import MIXERS, distillation
+from harness.tricks.contract import MIXING, Batch, Info, Run, Search, Trick
+from harness.tricks.functional import distillation
 from harness.tricks.modules import wider_baseline
 
 CHUNK = 500
@@ -54,7 +54,7 @@ class KdLogitsCached(Trick):
         excludes={
             "kd_plus_ood": "both replace the weight of the hard loss",
             "knowledge_distillation": "both replace the weight of the hard loss",
-            **dict.fromkeys(MIXERS, "stored logits are of single images"),
+            MIXING: "stored logits are of single images",
         },
     )
     temperature: Annotated[float, Field(gt=0), Search(1.0, 20.0, log=True)] = 4.0

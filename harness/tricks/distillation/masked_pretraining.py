@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import RATE, Info, NotApplicable, Run, Search, Trick
+from harness.tricks.contract import RATE, Info, InitStage, NotApplicable, Run, Search, Trick, at
 from harness.tricks.images import TrainingPixels
 from harness.tricks.modules import drawn_linear
 
@@ -66,6 +66,7 @@ class MaskedPretraining(Trick):
     patches: Annotated[int, Field(ge=2), Search(2, 8)] = 4
     lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-2, log=True), RATE] = 1e-3
 
+    @at(InitStage.PRETRAIN)
     def init(self, model: Classifier, run: Run) -> None:
         """Bring the weights to where filling in leaves them."""
         if run.data.size % self.patches:

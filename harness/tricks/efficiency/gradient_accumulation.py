@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, NotApplicable, Run, Search, Trick
+from harness.tricks.contract import Batch, Info, NotApplicable, Passes, Run, Search, Trick, at
 
 
 def micro_batches(batch: Batch, k: int) -> list[Batch]:
@@ -35,8 +35,8 @@ class GradientAccumulation(Trick):
         ),
         differs=(
             "Each micro-batch counts by its images, not 1 / k, so uneven parts are right. Running statistics of batch "
-            "normalisation move k times an update, so they remember 1 / k as many updates. Flooding and losses on "
-            "pairs of images act on each micro-batch."
+            "normalisation move k times an update, so they remember 1 / k as many updates. Losses that look across the "
+            "batch are refused."
         ),
         cost=1.0,
     )
@@ -47,6 +47,7 @@ class GradientAccumulation(Trick):
         if self.k > run.recipe.batch_size:
             raise NotApplicable(f"k = {self.k} micro-batches of a batch of {run.recipe.batch_size} would be empty")
 
+    @at(Passes.PARTS)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """Accumulate over the micro-batches."""
         total = batch.x.new_zeros(())

@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import Choice, Info, ModelStage, NotApplicable, Run, Search, Trick, at
-from harness.tricks.functional import MIXERS, soft_cross_entropy
+from harness.tricks.contract import MIXING, Choice, Info, ModelStage, NotApplicable, Run, Search, Trick, at
+from harness.tricks.functional import soft_cross_entropy
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -72,7 +72,7 @@ class ArcfaceHead(Trick):
             "that were tuned for a linear head; the paper has 0.5 and 64. `warm` is an addition, `easy_margin` is "
             "from the authors' code. With smoothed targets the margin is that of the most probable class."
         ),
-        excludes=dict.fromkeys(MIXERS, "the margin needs one right class for each image"),
+        excludes={MIXING: "the margin needs one right class for each image"},
         eager="its margin may grow from step to step",
     )
     s: Annotated[float, Field(gt=0), Search(8.0, 64.0, log=True)] = 16.0

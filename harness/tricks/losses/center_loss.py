@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Info, ModelStage, Run, Search, Trick, at
-from harness.tricks.functional import MIXERS
+from harness.tricks.contract import MIXING, Batch, Info, ModelStage, Run, Search, Trick, at
 from harness.tricks.modules import FeatureTap
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class CenterLoss(Trick):
             "step does not depend on the weight. The features are the head's input."
         ),
         cost=1.01,
-        excludes=dict.fromkeys(MIXERS, "a mixture belongs to no class's center"),
+        excludes={MIXING: "a mixture belongs to no class's center"},
         eager="its centers are replaced after each step",
     )
     weight: Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True)] = 5e-4
@@ -76,11 +75,12 @@ class CenterLoss(Trick):
         features, target = state["tap"].take(), batch.y.argmax(-1)
         if "centers" not in state:
             state["centers"] = features.new_zeros(batch.y.shape[1], features.shape[1])
-        state["seen"] = (features.detach(), target)
+        if not run.again:
+            state.setdefault("seen", []).append((features.detach(), target))
         return {"center": self.weight * center_loss(features, state["centers"], target)}
 
     def after_step(self, run: Run) -> None:
-        """Move the centers of the classes that were seen."""
+        """Move the centers of the classes that were seen, by all images of the step as they were in its first pass."""
         state = run.state[self.name]
-        features, target = state.pop("seen")
+        features, target = (torch.cat(parts) for parts in zip(*state.pop("seen"), strict=True))
         state["centers"] = move(state["centers"], features, target, self.center_lr)

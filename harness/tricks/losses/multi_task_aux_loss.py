@@ -10,7 +10,19 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Choice, Groups, Info, ModelStage, NotApplicable, Run, Search, Trick, at
+from harness.tricks.contract import (
+    Batch,
+    Choice,
+    Groups,
+    Info,
+    LossStage,
+    ModelStage,
+    NotApplicable,
+    Run,
+    Search,
+    Trick,
+    at,
+)
 from harness.tricks.modules import FeatureTap, drawn_linear, frozen_statistics
 
 if TYPE_CHECKING:
@@ -103,6 +115,7 @@ class MultiTaskAuxLoss(Trick):
             added.append({"params": [head.log_variance], "weight_decay": 0.0, "lr": SLOW * run.recipe.lr})
         return groups + added
 
+    @at(LossStage.WEIGH)
     def reduce_loss(self, loss: Tensor, run: Run) -> Tensor:
         """Keep the features of this pass, and weigh the main loss where that is learned."""
         state = run.state[self.name]

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Info, Run, Search, Trick
+from harness.tricks.contract import PARTS, Batch, Info, Run, Search, Trick
 
 
 def soft_dice(p: Tensor, y: Tensor) -> Tensor:
@@ -45,7 +45,7 @@ class SoftDiceLoss(Trick):
             "softmax over K classes; sums without squares in the denominator, which makes one-hot predictions "
             "give exactly one minus the macro F1 score; mixed with cross-entropy by `weight`."
         ),
-        excludes={"gradient_accumulation": "the score belongs to the whole batch, not to its parts"},
+        excludes={PARTS: "the score belongs to the whole batch, not to its parts"},
     )
     weight: Annotated[float, Field(gt=0, le=1), Search(0.1, 1.0)] = 0.5
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, NotApplicable, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.functional import mix
 from harness.tricks.images import box_mask
 
 
@@ -67,7 +67,6 @@ class CopyPaste(Trick):
             "not OpenCV's static saliency. `mask = 'auto'` is ink for one channel and box for colour."
         ),
         cost=1.01,
-        excludes=other_mixers("copy_paste"),
     )
     prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0)] = 0.5
     tau: Annotated[float, Field(ge=0, lt=1), Search(0.1, 0.6)] = 0.3

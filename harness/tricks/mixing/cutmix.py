@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.functional import mix
 
 
 class Box(NamedTuple):
@@ -63,7 +63,6 @@ class Cutmix(Trick):
         differs=(
             "nothing; box sides are even numbers of pixels, as in the authors' code, so w' is coarse on tiny images"
         ),
-        excludes=other_mixers("cutmix"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.1, 4.0, log=True)] = 1.0
     prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0)] = 0.5

@@ -10,7 +10,6 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import other_mixers
 from harness.tricks.images import TrainingPixels
 
 
@@ -40,7 +39,6 @@ class MixupCrossBatch(Trick):
             "read from a copy of the training set on the device, so it must fit there."
         ),
         cost=1.05,
-        excludes=other_mixers("mixup_cross_batch"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.functional import mix
 
 
 def mixup_inputs(batch: Batch, partner: Tensor, weight: float) -> Batch:
@@ -35,7 +35,6 @@ class MixupInputOnly(Trick):
             "An arm that shows what mixing the targets is worth: in the paper it gains a fraction of mixup's gain "
             "at a small weight decay, and nothing at a large one."
         ),
-        excludes=other_mixers("mixup_input_only"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
 

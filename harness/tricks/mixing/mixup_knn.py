@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, TrainingSet, Trick, at
-from harness.tricks.functional import other_mixers
 from harness.tricks.images import TrainingPixels
 
 FEWEST = 5
@@ -91,7 +90,6 @@ class MixupKnn(Trick):
             "their own, but not by other tricks. Training set and neighbours are kept on the device."
         ),
         cost=1.05,
-        excludes=other_mixers("mixup_knn"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
     share: Annotated[float, Field(gt=0, le=1), Search(0.001, 0.1, log=True)] = 0.004

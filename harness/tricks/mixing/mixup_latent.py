@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.tricks.contract import Batch, BatchStage, Info, ModelStage, NotApplicable, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.contract import PARTS, Batch, BatchStage, Info, ModelStage, NotApplicable, Run, Search, Trick, at
+from harness.tricks.functional import mix
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -62,7 +62,7 @@ class MixupLatent(Trick):
             "the image and the first two groups of blocks. Refuses to be compiled."
         ),
         cost=1.01,
-        excludes=other_mixers("mixup_latent"),
+        excludes={PARTS: "the partners in a layer are images of the whole batch"},
         eager="each step mixes another layer, with a weight that the host draws",
     )
     alpha: Annotated[float, Field(gt=0), Search(0.1, 8.0, log=True)] = 2.0

@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import other_mixers
 
 
 def combine(a: Tensor, partners: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
@@ -36,7 +35,6 @@ class MixupMulti(Trick):
         ),
         expect="The paper found no further gain beyond pairs, at a higher cost. Underfits small nets sooner.",
         cost=1.01,
-        excludes=other_mixers("mixup_multi"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
     m: Annotated[int, Field(ge=2, le=8), Search(2, 4)] = 3

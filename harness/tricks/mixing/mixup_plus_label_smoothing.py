@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.functional import mix
 
 
 def mixup_smoothed(batch: Batch, partner: Tensor, weight: float, eps: float) -> Batch:
@@ -36,7 +36,6 @@ class MixupPlusLabelSmoothing(Trick):
             "For mixed targets that are smoothed on top, run mixup and label_smoothing together instead."
         ),
         excludes={
-            **other_mixers("mixup_plus_label_smoothing"),
             "label_smoothing": "targets would be smoothed twice",
         },
     )

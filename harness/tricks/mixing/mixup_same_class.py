@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import mix, other_mixers
+from harness.tricks.functional import mix
 
 
 def permute_within(label: Tensor, keys: Tensor) -> Tensor:
@@ -36,7 +36,6 @@ class MixupSameClass(Trick):
             "An arm that shows what mixing across classes is worth: in the paper it gains little over no mixing. "
             "With many classes in small batches most images meet themselves, see `mixup_same_class.unmixed`."
         ),
-        excludes=other_mixers("mixup_same_class"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
 

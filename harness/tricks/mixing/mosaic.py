@@ -11,7 +11,6 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
-from harness.tricks.functional import other_mixers
 
 
 class Tile(NamedTuple):
@@ -67,7 +66,6 @@ class Mosaic(Trick):
             "class: crops of digits lose it, and tiles of tiny images have few pixels."
         ),
         differs="the first tile comes from the image itself rather than from a fourth permutation",
-        excludes=other_mixers("mosaic"),
     )
     beta: Annotated[float, Field(gt=0), Search(0.1, 4.0, log=True)] = 0.3
 

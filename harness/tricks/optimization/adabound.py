@@ -20,12 +20,11 @@ def bounds(final: float, gamma: float, t: int) -> tuple[float, float]:
 
 
 class Bounded(Optimizer):
-    """Adam with clipped step sizes. `initial_lr` of a group is the rate before any schedule."""
+    """Adam with clipped step sizes. `final_lr` belongs to the rate `base_lr`, and follows a group's `lr` from there."""
 
     def __init__(self, groups: Groups, **defaults: Any) -> None:
         super().__init__(groups, defaults)
         for group in self.param_groups:
-            group.setdefault("initial_lr", group["lr"])
             group.setdefault("updates", 0)
 
     @torch.no_grad()
@@ -55,7 +54,7 @@ class Bounded(Optimizer):
         torch._foreach_mul_(v, beta2)
         torch._foreach_addcmul_(v, gradients, gradients, 1 - beta2)
 
-        low, high = bounds(group["final_lr"] * group["lr"] / group["initial_lr"], group["gamma"], t)
+        low, high = bounds(group["final_lr"] * group["lr"] / group["base_lr"], group["gamma"], t)
         rates = torch._foreach_sqrt(v)
         torch._foreach_add_(rates, group["eps"])
         torch._foreach_reciprocal_(rates)
@@ -75,8 +74,8 @@ class Adabound(Trick):
         paper="Luo, Xiong, Liu, Sun 2019, arXiv:1902.09843",
         formula=(
             "w = w - clip(lr sqrt(1 - b2^t) / ((1 - b1^t) (sqrt(v) + eps)), low_t, high_t) m; low_t = f (1 - 1 / "
-            "(gamma t + 1)), high_t = f (1 + 1 / (gamma t)); m, v running means of g, g^2; f = final_lr times the "
-            "schedule's factor"
+            "(gamma t + 1)), high_t = f (1 + 1 / (gamma t)); m, v running means of g, g^2; f = final_lr times what the "
+            "schedule and other tricks make of lr"
         ),
         expect=(
             "Starts as Adam and ends as SGD with momentum, after some 1 / gamma updates. The paper gains over Adam "
@@ -84,7 +83,7 @@ class Adabound(Trick):
             "Runs much shorter than 1 / gamma need a larger gamma."
         ),
         differs=(
-            "As the authors' code: bias correction, no division by sqrt(t), and bounds that follow the schedule. "
+            "As the authors' code: bias correction, no division by sqrt(t), and bounds that follow the rate. "
             "Weight decay is coupled; eps = 1e-8."
         ),
         cost=1.1,
@@ -103,5 +102,6 @@ class Adabound(Trick):
 
     def optimizer(self, groups: Groups, run: Run) -> Optimizer:
         """The bounded Adam with the rate and the decay of the recipe; what a group carries itself wins."""
-        r, own = run.recipe, {"final_lr": self.final_lr, "gamma": self.gamma, "betas": (self.beta1, self.beta2)}
+        r, betas = run.recipe, (self.beta1, self.beta2)
+        own = {"base_lr": self.lr, "final_lr": self.final_lr, "gamma": self.gamma, "betas": betas}
         return Bounded(groups, lr=r.lr, weight_decay=r.weight_decay, eps=1e-8, **own)

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, Run, Search, Trick
+from harness.tricks.contract import Batch, Info, Passes, Run, Search, Trick, at
 from harness.tricks.functional import gradient_norm
 from harness.tricks.modules import frozen_statistics
 
@@ -53,6 +53,7 @@ class Sam(Trick):
     )
     rho: Annotated[float, Field(ge=0), Search(0.01, 0.5, log=True)] = 0.05
 
+    @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """Climb, take the gradient there, and come back."""
         loss = closure(batch)

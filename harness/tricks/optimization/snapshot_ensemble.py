@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.tricks.contract import Info, NotApplicable, Predict, Run, Schedule, Search, Trick
+from harness.tricks.contract import Info, NotApplicable, Run, Schedule, Search, Trick
 from harness.tricks.functional import cosine
 
 if TYPE_CHECKING:
@@ -25,22 +24,11 @@ def cyclic(cycles: int) -> Schedule:
     return lambda progress: one(round(progress * cycles, 9) % 1)  # so that no restart is missed by 1e-17
 
 
-def ensemble(predict: Predict, model: nn.Module, snapshots: Sequence[Weights]) -> Predict:
-    """The logarithm of the mean probability over snapshots, each put into `model` while `predict` runs."""
-
-    @torch.no_grad()
-    def predicted(x: Tensor) -> Tensor:
-        live = {name: t.detach().clone() for name, t in model.state_dict().items()}
-        logs = []
-        try:
-            for weights in snapshots:
-                model.load_state_dict(weights)
-                logs.append(predict(x).float().log_softmax(-1))
-        finally:
-            model.load_state_dict(live)
-        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
-
-    return predicted
+def restored(model: Classifier, weights: Weights) -> Classifier:
+    """A copy of the network with the weights and buffers of a snapshot."""
+    network = copy.deepcopy(model)
+    network.load_state_dict(weights)
+    return network
 
 
 class SnapshotEnsemble(Trick):
@@ -68,9 +56,6 @@ class SnapshotEnsemble(Trick):
             "fractions of the updates. Before the first one the live network is evaluated; networks keep the batch "
             "statistics with which they were saved."
         ),
-        excludes={
-            "inference_fusion": "fusing rewrites one network, and the snapshots are weights of the network as it was",
-        },
     )
     cycles: Annotated[int, Field(ge=2), Search(2, 10)] = 5
     last: Annotated[int, Field(ge=1), Search(1, 10)] = 5
@@ -92,11 +77,6 @@ class SnapshotEnsemble(Trick):
             weights = {name: t.detach().clone() for name, t in run.model.state_dict().items()}
             run.state[self.name] = [*run.state[self.name], weights][-self.last :]
 
-    def evaluation_weights(self, run: Run) -> Classifier:
-        """The live network, into which the snapshots are put; owned so that no average takes its place."""
-        return run.model
-
-    def predictor(self, predict: Predict, run: Run) -> Predict:
-        """Average over the snapshots, once there are any."""
-        snapshots = run.state[self.name]
-        return ensemble(predict, run.model, snapshots) if snapshots else predict
+    def evaluation_weights(self, run: Run) -> Sequence[Classifier]:
+        """The networks of the snapshots, once there are any; their slot, so that no average takes their place."""
+        return [restored(run.model, weights) for weights in run.state[self.name]] or [run.model]

@@ -51,7 +51,6 @@ class DropoutMultiplier(Trick):
         differs="rates of an image classifier in place of those of a recurrent net; p_i must stay below one",
         excludes={
             "dropout": "each sets dropout rates of the same places",
-            "stochastic_depth": "each drops whole residual branches",
         },
     )
     m: Annotated[float, Field(ge=0), Search(0.1, 2.0)] = 1.0
