@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.functional import mix, other_mixers
 
 
@@ -66,7 +66,7 @@ class Cutmix(Trick):
         excludes=other_mixers("cutmix"),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.1, 4.0, log=True)] = 1.0
-    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0)] = 0.5
+    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0), NoOp(0)] = 0.5
 
     @at(BatchStage.MIX)
     def batch(self, batch: Batch, run: Run) -> Batch:
