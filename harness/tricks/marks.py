@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from harness.values import scale_of
+
 
 class Search(NamedTuple):
-    """The range that a hyperparameter search may try, which is not the domain in which values are valid."""
+    """The range that a hyperparameter search may try, which is not the domain in which values are valid.
+
+    Values are spread evenly on the scale on which the value acts: its own, its logarithm's (`log`), or that of the
+    logarithm of its distance to one (`log1m`), for what remembers 1 / (1 - x) steps.
+    """
 
     low: float
     high: float
     log: bool = False
+    log1m: bool = False
+
+    @property
+    def scale(self) -> str:
+        """One of `harness.values.SCALES`."""
+        return scale_of(self.log, self.log1m)
 
 
 class Choice(tuple[Any, ...]):

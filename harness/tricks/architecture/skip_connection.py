@@ -39,7 +39,6 @@ class SkipConnection(Trick):
         differs="The baseline is the paper's method. Shortcuts with 1x1 convolutions go, with their parameters.",
         cost=0.95,
         excludes={
-            "stochastic_depth": "a dropped branch without a shortcut lets nothing through",
             "zero_gamma": "a branch of zero without a shortcut lets nothing through",
         },
     )

@@ -47,7 +47,7 @@ class RandomPerspective(Trick):
         differs="the default distortion is 0.2, not 0.5; drawn per image; refused beyond the data set's shift",
         cost=1.02,
     )
-    distortion: Annotated[float, Field(ge=0, le=0.5), Search(0.0, 0.5), NoOp(0)] = 0.2
+    distortion: Annotated[float, Field(ge=0, le=0.5), Search(0.05, 0.5), NoOp(0)] = 0.2
     p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0), NoOp(0)] = 0.5
     force: bool = False
 

@@ -32,7 +32,7 @@ class Flooding(Trick):
         differs="nothing; the unflooded loss is logged as loss/flooding.raw",
         excludes={"gradient_accumulation": "the level belongs to the loss of the whole batch, not of its parts"},
     )
-    b: Annotated[float, Field(ge=0), Search(0.0, 0.2), NoOp(0)] = 0.05
+    b: Annotated[float, Field(ge=0), Search(0.005, 0.2, log=True), NoOp(0)] = 0.05
 
     def reduce_loss(self, loss: Tensor, run: Run) -> Tensor:
         """Flood the mean loss of the batch."""

@@ -44,7 +44,7 @@ class FocalLoss(Trick):
             "labels are the hard examples that it weighs up."
         ),
     )
-    gamma: Annotated[float, Field(ge=0), Search(0.0, 5.0), NoOp(0)] = 2.0
+    gamma: Annotated[float, Field(ge=0), Search(0.25, 5.0), NoOp(0)] = 2.0
 
     def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:
         """Focal loss of each example."""

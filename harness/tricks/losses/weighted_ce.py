@@ -51,12 +51,11 @@ class WeightedCe(Trick):
             "targets, would change the scale of the loss as soon as targets are mixed; Cui et al. scale the "
             "sum of weights to K."
         ),
-        excludes={"oversampling": "both correct for the same class frequencies, so the correction would count twice"},
     )
     scheme: Annotated[Scheme, Choice(("inv", "sqrt_inv", "effective"))] = "inv"
-    beta: Annotated[float, Field(ge=0, lt=1, description="of the scheme 'effective' only"), Search(0.9, 0.99999)] = (
-        0.9999
-    )
+    beta: Annotated[
+        float, Field(ge=0, lt=1, description="of the scheme 'effective' only"), Search(0.9, 0.99999, log1m=True)
+    ] = 0.9999
 
     def prepare(self, run: Run) -> None:
         """Refuse balanced classes."""

@@ -37,7 +37,7 @@ class Dropout(Trick):
             "on maps is Tompson et al. 2014, arXiv:1411.4280; on pooled features both kinds are the same."
         ),
     )
-    p: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.7), NoOp(0)] = 0.2
+    p: Annotated[float, Field(ge=0, lt=1), Search(0.05, 0.7), NoOp(0)] = 0.2
     place: Annotated[Literal["head", "block"], Choice(("head", "block"))] = "head"
     kind: Annotated[Literal["unit", "channel"], Choice(("unit", "channel"))] = "unit"
 

@@ -49,10 +49,7 @@ class DropoutMultiplier(Trick):
             "smaller m for short runs, which dropout slows down. The paper uses it in recurrent nets."
         ),
         differs="rates of an image classifier in place of those of a recurrent net; p_i must stay below one",
-        excludes={
-            "dropout": "each sets dropout rates of the same places",
-            "stochastic_depth": "each drops whole residual branches",
-        },
+        excludes={"dropout": "each sets dropout rates of the same places"},
     )
     m: Annotated[float, Field(ge=0), Search(0.1, 2.0), NoOp(0)] = 1.0
     head: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.45)] = 0.2

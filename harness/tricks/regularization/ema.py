@@ -44,7 +44,7 @@ class Ema(Trick):
         ),
         cost=1.02,
     )
-    decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999), NoOp(0)] = 0.999
+    decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True), NoOp(0)] = 0.999
 
     def prepare(self, run: Run) -> None:
         """Make room for the average."""
