@@ -57,7 +57,8 @@ class SimcseAux(Trick):
             "An auxiliary loss beside the classification loss, not pretraining. Candidates are both views, as in "
             "SimCLR; the paper has only the other ones. `mask_class` leaves out images of the same class, which the "
             "paper does not know. `views = 'aug'` shifts and adds noise on top of dropout of p before the head. The "
-            "second pass leaves running statistics alone. tau = 0.05 in the paper."
+            "second pass leaves running statistics alone. tau = 0.05 in the paper. What the contrast is worth shows "
+            "against weight = 0, which keeps the dropout."
         ),
         cost=2.0,
     )

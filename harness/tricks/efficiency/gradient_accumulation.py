@@ -35,8 +35,8 @@ class GradientAccumulation(Trick):
         ),
         differs=(
             "Each micro-batch counts by its images, not 1 / k, so uneven parts are right. Running statistics of batch "
-            "normalisation move k times an update, so they remember 1 / k as many updates. Flooding and losses on "
-            "pairs of images act on each micro-batch."
+            "normalisation move k times an update, so they remember 1 / k as many updates. Losses on pairs of images "
+            "act on each micro-batch; flooding, whose level is the whole batch's, cannot be combined with it."
         ),
         cost=1.0,
     )

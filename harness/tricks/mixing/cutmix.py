@@ -61,7 +61,8 @@ class Cutmix(Trick):
             "meaningless under it."
         ),
         differs=(
-            "nothing; box sides are even numbers of pixels, as in the authors' code, so w' is coarse on tiny images"
+            "The default prob = 0.5 is the authors' for CIFAR; for ImageNet they have 1.0. Box sides are even numbers "
+            "of pixels, as in their code, so w' is coarse on tiny images."
         ),
         excludes=other_mixers("cutmix"),
     )
