@@ -9,10 +9,13 @@ from importlib import import_module
 
 import pytest
 import torch
+from scipy.special import betainc
 
 from draws import assert_beta, assert_share, assert_uniform, recorded
 from harness.testing import tiny_batch, tiny_run
 from harness.tricks import registry
+from harness.tricks.images import random_view
+from harness.tricks.modules import dropout
 
 N = 1500
 
@@ -289,9 +292,8 @@ def test_mosaic(monkeypatch, params, beta):
         cls(**params).batch(batch, run)
 
     for axis in (1, 2):
-        assert_beta(
-            [min(max(c[axis] / 400, 1e-9), 1 - 1e-9) for c in calls if 0 < c[axis] < 400 or beta > 1], beta
-        ) if (beta > 1) else assert_share([c[axis] < 200 for c in calls], 0.5)
+        for part in (0.05, 0.25, 0.5, 0.9):
+            assert_share([c[axis] < 400 * part for c in calls], float(betainc(beta, beta, part - 0.5 / 400)))
     places = torch.tensor([c[3] for c in calls])
     for tile in range(4):
         for axis in range(2):
@@ -312,8 +314,6 @@ def test_copy_paste(monkeypatch, params, prob):
 @pytest.mark.parametrize(("p", "whole"), [(0.2, False), (0.7, True)])
 def test_dropout(p, whole):
     """Each unit, or channel, falls out with probability p, and what stays is scaled by 1 / (1 - p)."""
-    from harness.tricks.modules import dropout
-
     out = dropout(torch.ones(400, 16, 3, 3), p, torch.Generator().manual_seed(0), whole)
     shares = out.flatten(2)[..., :1] if whole else out
 
@@ -323,8 +323,6 @@ def test_dropout(p, whole):
 
 
 def test_views_move_to_every_place_with_noise_of_the_given_size():
-    from harness.tricks.images import random_view
-
     x = torch.zeros(2000, 1, 8, 8)
     x[:, :, 4, 4] = 1.0
     g = torch.Generator().manual_seed(0)
