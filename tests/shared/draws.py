@@ -42,6 +42,13 @@ def assert_share(hits, share):
     assert abs(hits.mean() - share) <= 3.3 * (share * (1 - share) / len(hits)) ** 0.5
 
 
+def assert_independent(*draws):
+    """No two of these draws, one number for each image, go together: their correlations are within 4 standard errors."""
+    together = np.corrcoef(np.stack([np.asarray(d, dtype=float) for d in draws]))
+    off = np.abs(together - np.eye(len(draws))).max()
+    assert off < 4 / len(np.asarray(draws[0])) ** 0.5, f"two draws have a correlation of {off:.2f}"
+
+
 def recorded(monkeypatch, module, name):
     """The arguments of every call of a module's function, which still does its work; a list that grows."""
     calls, real = [], getattr(module, name)

@@ -3,7 +3,7 @@ import colorsys
 import pytest
 import torch
 
-from draws import assert_uniform, recorded
+from draws import assert_independent, assert_uniform, recorded
 from harness.testing import TrickConformance, tiny_batch, tiny_info, tiny_run
 from harness.tricks.augment import color_jitter_hsv as module
 from harness.tricks.augment.color_jitter_hsv import ColorJitterHsv, gray, stretch, turn_hue
@@ -114,3 +114,4 @@ def test_changes_fill_their_ranges(params, monkeypatch):
         assert_uniform(factor, 1 - amount, 1 + amount)
     hue = params.get("hue", 0.1)
     assert_uniform(turns[0][1], -hue, hue)
+    assert_independent(*(factor for _, _, factor in factors), turns[0][1])

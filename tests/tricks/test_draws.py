@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.special import betainc
 
-from draws import assert_beta, assert_share, assert_uniform, recorded
+from draws import assert_beta, assert_independent, assert_share, assert_uniform, recorded
 from harness.testing import tiny_batch, tiny_run
 from harness.tricks import registry
 from harness.tricks.images import random_view
@@ -59,6 +59,7 @@ def test_random_affine(monkeypatch, params, angle, scale, shear, move):
     assert_uniform(sheared.rad2deg(), -shear, shear)
     assert_uniform(right, -move, move)
     assert_uniform(down, -move, move)
+    assert_independent(turned, scaled, sheared, right, down)
 
 
 @pytest.mark.parametrize(("params", "degrees"), [({}, 10), ({"degrees": 45.0}, 45)])
@@ -83,6 +84,7 @@ def test_random_crop(monkeypatch, params, border):
     for place in (down, right):
         assert set(place.tolist()) == set(range(2 * border + 1))
         assert_uniform(spread(place), 0, 2 * border + 1)
+    assert_independent(down, right)
 
 
 @pytest.mark.parametrize(("params", "p"), [({}, 0.5), ({"p": 0.1}, 0.1)])
@@ -112,6 +114,7 @@ def test_random_perspective(monkeypatch, params, most, p):
     for corner in range(4):
         for axis in range(2):
             assert_uniform(inwards[changed][:, corner, axis], 0, most)
+    assert_independent(*inwards[changed].flatten(1).T)
 
 
 @pytest.mark.parametrize(("params", "holes", "side"), [({}, 1, 4), ({"length": 0.25, "n_holes": 3}, 3, 2)])
@@ -122,6 +125,7 @@ def test_cutout(monkeypatch, params, holes, side):
     for hole in range(holes):
         for axis in range(2):
             assert_uniform(spread(centers[:, hole, axis]), 0, 8)
+    assert_independent(*centers.flatten(1).T)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +143,20 @@ def test_random_erasing(monkeypatch, params, area, aspect, p):
     assert_uniform(drawn_aspect.flatten(), aspect, 1 / aspect)
     for axis in range(2):
         assert_uniform(place[:, axis], 0, 1)
+    assert_independent(drawn_area.flatten(), drawn_aspect.flatten())
+
+
+@pytest.mark.parametrize("p", [0.5, 0.2])
+def test_random_erasing_acts_with_its_probability_whatever_the_box(monkeypatch, p):
     module, cls = of("random_erasing")
-    batch = tiny_batch(1000)
-    fits = module.boxes(*calls[0]).fits
-    acted = (cls(**params).batch(batch, tiny_run()).x != batch.x).flatten(1).any(1)
-    assert_share(acted[: len(fits)][fits], p)
+    calls, batch = recorded(monkeypatch, module, "boxes"), tiny_batch(N)
+    out = (cls() if p == 0.5 else cls(p=p)).batch(batch, tiny_run()).x
+    ((area, aspect, place, size),) = calls
+    fits = module.boxes(area, aspect, place, size).fits
+    acted = (out != batch.x).flatten(1).any(1)[fits]
+
+    assert_share(acted, p)
+    assert_independent(acted, place[fits, 0], place[fits, 1])
 
 
 def test_random_erasing_fills_with_uniform_pixels():
@@ -343,5 +356,6 @@ def test_images_outside_the_data_are_drawn_evenly(monkeypatch, source):
     ((_, partner, weight, place, noise, _),) = calls
 
     assert sorted(partner.tolist()) == list(range(N))
+    assert_independent(weight, place[:, 0], place[:, 1])
     for uniform in (weight, place[:, 0], place[:, 1], noise[:50].flatten()):
         assert_uniform(uniform, 0, 1)
