@@ -43,7 +43,7 @@ def assert_share(hits, share):
 
 
 def assert_independent(*draws):
-    """No two of these draws, one number for each image, go together: their correlations are within 4 standard errors."""
+    """No two of these draws, a number for each image, go together: correlations are within 4 standard errors."""
     together = np.corrcoef(np.stack([np.asarray(d, dtype=float) for d in draws]))
     off = np.abs(together - np.eye(len(draws))).max()
     assert off < 4 / len(np.asarray(draws[0])) ** 0.5, f"two draws have a correlation of {off:.2f}"
