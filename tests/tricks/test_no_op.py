@@ -47,6 +47,7 @@ TOGETHER = [
     ("knowledge_distillation", {"hard": 1.0, "soft": 0.0}),
     ("random_affine", {"degrees": 0.0, "translate": 0.0, "scale": 0.0, "shear": 0.0}),
     ("random_resize", {"low": 1.0, "high": 1.0}),
+    ("simcse_aux", {"weight": 0.0, "p": 0.0}),
     ("weight_decay", {"wd": 0.0}),
     ("weight_decay", {"wd": 0.0, "mode": "decoupled"}),
 ]

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Choice, Groups, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import Batch, Choice, Groups, Info, ModelStage, NoEffect, Run, Search, Trick, at
 from harness.tricks.images import random_view
 from harness.tricks.modules import DropInput, FeatureTap, frozen_statistics, projection
 
@@ -72,6 +72,8 @@ class SimcseAux(Trick):
     @at(ModelStage.WRAP)  # after surgery on the head, which would lose the hooks
     def model(self, model: Classifier, run: Run) -> Classifier:
         """Drop features, tap what is left, and make the projection."""
+        if self.weight == 0 and self.p == 0:
+            raise NoEffect("weight = 0 and p = 0 leave everything as it is in the baseline")
         g, tap = run.rng(self.name), FeatureTap()
         model.head.register_forward_pre_hook(DropInput(self.p, g, whole_channels=False))
         model.head.register_forward_pre_hook(tap)
