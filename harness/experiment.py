@@ -25,7 +25,19 @@ from pydantic import (
 )
 
 from harness.errors import UserError, did_you_mean
-from harness.values import Added, Keys, Origins, Seeds, Strict, canonical, explain, plain, read_seeds, read_toml
+from harness.values import (
+    Added,
+    Keys,
+    Origins,
+    SearchRange,
+    Seeds,
+    Strict,
+    canonical,
+    explain,
+    plain,
+    read_seeds,
+    read_toml,
+)
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
 """A name that becomes part of a path: no separators, no leading dot."""
@@ -152,46 +164,6 @@ class Study(Strict):
     def blocks(self) -> range:
         """The seeds."""
         return read_seeds(self.seeds)
-
-
-class SearchRange(Strict):
-    """Where a search may look for a value: from `low` to `high`, on a log scale if `log`, or among `choices`.
-
-    A file may also write it as [low, high] or [low, high, "log"].
-    """
-
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    choices: Annotated[tuple[bool | int | float | str, ...], Field(strict=False, min_length=1)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unfold(cls, value: Any) -> Any:
-        match value:
-            case [low, high]:
-                return {"low": low, "high": high}
-            case [low, high, "log"]:
-                return {"low": low, "high": high, "log": True}
-            case dict() | SearchRange():
-                return value
-        raise ValueError('a range is [low, high], [low, high, "log"] or {choices = [...]}')
-
-    @model_validator(mode="after")
-    def _check(self) -> SearchRange:
-        if self.choices is not None:
-            if (self.low, self.high, self.log) != (None, None, False):
-                raise ValueError("choices have neither ends nor a scale")
-            if len(set(map(repr, self.choices))) < len(self.choices):
-                raise ValueError(f"a choice is named twice: {', '.join(map(str, self.choices))}")
-            return self
-        if self.low is None or self.high is None:
-            raise ValueError("a range needs low and high, or choices")
-        if self.low >= self.high:
-            raise ValueError(f"low must be below high, and {self.low:g} is not below {self.high:g}")
-        if self.log and self.low <= 0:
-            raise ValueError(f"a log scale needs low > 0, and it is {self.low:g}")
-        return self
 
 
 class Experiment(Strict):

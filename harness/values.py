@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from harness.errors import UserError, did_you_mean
 
@@ -68,6 +68,25 @@ class Added:
     neutral: Any
 
 
+SCALES: Mapping[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "linear": (float, float),
+    "log": (math.log, math.exp),
+    "log1m": (lambda x: -math.log1p(-x), lambda u: -math.expm1(-u)),
+}
+"""How far apart two values of a range are, by the scale's name: a map along which values are even, and its inverse.
+
+"log1m" is for what acts by its distance to one, such as the decay of a mean that remembers 1 / (1 - x) steps.
+"""
+
+SCALE_WORDS = {"linear": "linear", "log": "log", "log1m": "log(1 - x)"}
+"""Each scale as a reader is told of it."""
+
+
+def scale_of(log: bool, log1m: bool) -> str:
+    """The name of a scale that is stored as two switches, of which at most one is on."""
+    return "log1m" if log1m else "log" if log else "linear"
+
+
 class Strict(BaseModel):
     """Base of everything that is parsed: unknown keys, wrong types and numbers that are not finite are errors."""
 
@@ -77,6 +96,52 @@ class Strict(BaseModel):
     @classmethod
     def _plain(cls, value: Any) -> Any:
         return plain(value)
+
+
+class SearchRange(Strict):
+    """Where a search may look for a value: from `low` to `high`, on a log scale if `log`, or among `choices`.
+
+    With `log1m` the scale is the logarithm of 1 - x, for what acts by its distance to one. A file may also write a
+    range as [low, high], [low, high, "log"] or [low, high, "log1m"].
+    """
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    log1m: bool = False
+    choices: Annotated[tuple[bool | int | float | str, ...], Field(strict=False, min_length=1)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: Any) -> Any:
+        match value:
+            case [low, high]:
+                return {"low": low, "high": high}
+            case [low, high, ("log" | "log1m") as scale]:
+                return {"low": low, "high": high, scale: True}
+            case dict() | SearchRange():
+                return value
+        raise ValueError('a range is [low, high], [low, high, "log"], [low, high, "log1m"] or {choices = [...]}')
+
+    @model_validator(mode="after")
+    def _check(self) -> SearchRange:
+        if self.choices is not None:
+            if (self.low, self.high, self.log, self.log1m) != (None, None, False, False):
+                raise ValueError("choices have neither ends nor a scale")
+            if len(set(map(repr, self.choices))) < len(self.choices):
+                raise ValueError(f"a choice is named twice: {', '.join(map(str, self.choices))}")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("a range needs low and high, or choices")
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, and {self.low:g} is not below {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log scale needs low > 0, and it is {self.low:g}")
+        if self.log and self.log1m:
+            raise ValueError("log and log1m are two scales; choose one")
+        if self.log1m and self.high >= 1:
+            raise ValueError(f"the scale log1m needs high < 1, and it is {self.high:g}")
+        return self
 
 
 def canonical(model: BaseModel) -> dict[str, Any]:

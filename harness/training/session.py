@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import time
 from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ from harness.training.loop import Clock, step_of, total_loss, train
 from harness.training.precision import DTYPES, Amp
 from harness.training.provenance import deciding_packages, fingerprint
 from harness.tricks import functional, registry
-from harness.tricks.contract import Batch, DataInfo, Groups, NoEffect, Precision, Run, Schedule
+from harness.tricks.contract import HOOKS, Batch, DataInfo, Groups, NoEffect, Precision, Run, Schedule, overrides
 from harness.tricks.stack import Stack
 
 
@@ -137,6 +138,8 @@ def set_up(spec: RunSpec, place: Place, source: Source | None = None) -> Session
     """
     device = torch.device(place.device)
     stack = Stack(registry.make(t.name, t.params) for t in spec.arm.tricks)
+    for trick in stack.tricks:
+        trick.check_acts()
     seed_of = stack.slot("stream_seed", lambda seed, purpose: seed)
     source = source or load_source(spec.data, place.data_root)
     splits = split(source, spec.data, spec.seed)
@@ -188,8 +191,7 @@ def set_up(spec: RunSpec, place: Place, source: Source | None = None) -> Session
     for group in run.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     run.optimizer = stack.fold("wrap_optimizer", run.optimizer, run)
-    schedule: Schedule = stack.fold("wrap_schedule", stack.slot("schedule", baseline_schedule)(run), run)
-    lr_factors = [schedule(step / run.total_steps) for step in range(run.total_steps)]
+    lr_factors = factors_of_rate(stack, run)
 
     precision = stack.slot("precision", lambda run: Precision(DTYPES[run.recipe.precision]))(run)
     amp = Amp(precision, device)
@@ -234,6 +236,29 @@ def baseline_schedule(run: Run) -> Schedule:
     if r.schedule == "step":
         return functional.step(r.milestones, r.gamma)
     return functional.cosine() if r.schedule == "cosine" else functional.constant()
+
+
+def factors_of_rate(stack: Stack, run: Run) -> list[float]:
+    """The factor on the peak rate at every update.
+
+    Raises:
+        NoEffect: a trick that changes nothing but the schedule leaves it as it was.
+    """
+
+    def factors(schedule: Schedule) -> list[float]:
+        return [schedule(step / run.total_steps) for step in range(run.total_steps)]
+
+    schedule = baseline_schedule(run)
+    found = factors(schedule)
+    for name in ("schedule", "wrap_schedule"):
+        for hook in stack.hooks(name):
+            before, owner = found, hook.__self__  # type: ignore[attr-defined]
+            schedule = hook(run) if name == "schedule" else hook(schedule, run)
+            found = factors(schedule)
+            only = [h for h in HOOKS if overrides(owner, h)] == [name]
+            if only and all(math.isclose(a, b, abs_tol=1e-9) for a, b in zip(before, found, strict=True)):
+                raise NoEffect(f"{owner.name} leaves the learning rate as it is at every update")
+    return found
 
 
 def fetch_or_train(spec: RunSpec, place: Place, source: Source | None = None) -> Classifier:

@@ -46,7 +46,7 @@ def card(name: str) -> dict[str, Any]:
                 "name": key,
                 "default": field.default,
                 "domain": (domain or shown.get("type", "")) + (" or none" if optional else ""),
-                "search": [search.low, search.high, "log" if search.log else "linear"] if search else
+                "search": [search.low, search.high, search.scale] if search else
                 list(choice) if choice else None,
             }
         )  # fmt: skip

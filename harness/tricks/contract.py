@@ -24,6 +24,11 @@ from harness.data.types import Invariances as Invariances
 from harness.data.types import TrainingSet as TrainingSet
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.tricks.kinds import TrickKind
+from harness.tricks.marks import RATE as RATE
+from harness.tricks.marks import Choice as Choice
+from harness.tricks.marks import NoOp as NoOp
+from harness.tricks.marks import Search as Search
+from harness.tricks.marks import times as times
 from harness.tricks.rules import HOOKS as HOOKS
 from harness.tricks.rules import MIXING as MIXING
 from harness.tricks.rules import PARTS as PARTS
@@ -49,33 +54,6 @@ Predict = Callable[[Tensor], Tensor]
 
 Groups = list[dict[str, Any]]
 """Parameter groups as torch optimizers take them."""
-
-
-class Search(NamedTuple):
-    """The range that a hyperparameter search may try, which is not the domain in which values are valid."""
-
-    low: float
-    high: float
-    log: bool = False
-
-
-class Choice(tuple[Any, ...]):
-    """The values that a search may try for a categorical hyperparameter: `Choice(("a", "b"))`."""
-
-
-class Rate:
-    """Marks a hyperparameter by which the network's learning rate grows in proportion, `RATE` in its annotation.
-
-    A rate relative to the recipe's, or one of something else than the network's weights, is none.
-    """
-
-
-RATE = Rate()
-
-
-def times(rate: float, factor: float) -> float:
-    """A learning rate times a factor, to four significant digits: a command that asks for it can be typed."""
-    return float(f"{rate * factor:.4g}")
 
 
 class Info(NamedTuple):
@@ -110,7 +88,7 @@ class NotApplicable(Exception):
 
 
 class NoEffect(NotApplicable):
-    """A surgery or initialisation matched nothing, so the arm would silently be the baseline."""
+    """The trick would change nothing (a surgery matches nothing, say), so the arm would silently be the baseline."""
 
 
 class Precision(NamedTuple):
@@ -207,6 +185,17 @@ class Trick(Strict):
         """
         own = {n: getattr(self, n) for n, f in type(self).model_fields.items() if RATE in f.metadata}
         return self.model_copy(update={n: times(v, factor) for n, v in own.items() if v is not None})
+
+    def check_acts(self) -> None:
+        """Refuse a value that is declared to do nothing (`NoOp`).
+
+        Raises:
+            NoEffect: with the hyperparameter and its value.
+        """
+        for name, declared in type(self).model_fields.items():
+            value = getattr(self, name)
+            if any(isinstance(mark, NoOp) and value == mark.value for mark in declared.metadata):
+                raise NoEffect(f"{name} = {value:g} leaves everything as it is in the baseline")
 
     # Before training -------------------------------------------------------------------------------
 

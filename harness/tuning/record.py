@@ -30,6 +30,7 @@ def searched_arm(plan: SearchPlan, arm: SearchedArm, trials: Sequence[FrozenTria
     """One arm as it is stored: its space, its trials, and what they say together."""
     best = winner(trials)
     several = len(plan.objectives) > 1
+    shares = importance(plan, [v.picked_as for v in arm.space], trials)
     return SearchArm(
         label=arm.label,
         tricks=arm.tricks,
@@ -37,7 +38,7 @@ def searched_arm(plan: SearchPlan, arm: SearchedArm, trials: Sequence[FrozenTria
         trials=tuple(_trial(plan, arm, t) for t in trials),
         winner=best.number if best else None,
         front=tuple(t.number for t in _study_of(plan, trials).best_trials) if several else (),
-        importance=importance(plan, [v.name for v in arm.space], trials),
+        importance=shares and {v.name: shares[v.picked_as] for v in arm.space},
         identity=plan.identity(arm).short,
     )
 
@@ -50,7 +51,7 @@ def winner(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
 
 def params_of(arm: SearchedArm, trial: FrozenTrial) -> dict[str, object]:
     """The values that a trial was trained with."""
-    return {v.name: v.used(trial.params[v.name]) for v in arm.space if v.name in trial.params}
+    return {v.name: v.used(trial.params[v.picked_as]) for v in arm.space if v.picked_as in trial.params}
 
 
 def importance(plan: SearchPlan, names: Sequence[str], trials: Sequence[FrozenTrial]) -> dict[str, float] | None:

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import UserError, did_you_mean
-from harness.experiment import Arm, Experiment, Recipe, SearchRange
+from harness.experiment import Arm, Experiment, Recipe
 from harness.tricks import registry
 from harness.tricks.contract import Choice, DataInfo, NotApplicable, Search, Trick
 from harness.tricks.stack import Stack
-from harness.values import explain
+from harness.values import SCALE_WORDS, SCALES, SearchRange, explain, scale_of
 
 RECIPE = "recipe"
 
@@ -38,7 +38,8 @@ Params = Mapping[str, Any]
 class Value:
     """One value that a search may change, "recipe.lr" or "mixup.alpha", and its `default` in the experiment.
 
-    From `low` to `high`, both included, on a log scale if `log`, whole numbers if `integer`; or one of `choices`.
+    From `low` to `high`, both included, on a log scale if `log`, on that of 1 - x if `log1m`, whole
+    numbers if `integer`; or one of `choices`.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Value:
     high: float = 1.0
     log: bool = False
     integer: bool = False
+    log1m: bool = False
     choices: tuple[Any, ...] = ()
 
     @property
@@ -55,6 +57,20 @@ class Value:
         if self.choices:
             return self.default in self.choices
         return self.default is not None and self.low <= self.default <= self.high
+
+    @property
+    def scale(self) -> str:
+        """One of `harness.values.SCALES`."""
+        return scale_of(self.log, self.log1m)
+
+    @property
+    def picked_as(self) -> str:
+        """The name of what the sampler picks, in Optuna's storage: Optuna has log scales, so it picks 1 - x on one."""
+        return f"1 - {self.name}" if self.log1m else self.name
+
+    def picked(self, value: Any) -> Any:
+        """What the sampler would have picked for a value."""
+        return 1 - value if self.log1m else value
 
     @property
     def levels(self) -> float:
@@ -69,24 +85,27 @@ class Value:
             return trial.suggest_categorical(self.name, self.choices)
         if self.integer:
             return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log)
-        return self.used(trial.suggest_float(self.name, self.low, self.high, log=self.log))
+        low, high = sorted((self.picked(self.low), self.picked(self.high)))
+        return self.used(trial.suggest_float(self.picked_as, low, high, log=self.log or self.log1m))
 
     def used(self, value: Any) -> Any:
         """What is trained for a value that the sampler picked: a real number is rounded, but for the default."""
         real = not self.choices and not self.integer
-        return self._rounded(value) if real and value != self.default else value
+        if real and value == self.picked(self.default):
+            return self.default
+        return self._rounded(self.picked(value)) if real else value
 
     def at(self, share: float) -> Any:
         """The value at a share of the way from the low end (0) to the high end (1)."""
         if self.choices:
             return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
-        low, high = (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-        value = low + share * (high - low)
-        value = math.exp(value) if self.log else value
+        even, back = SCALES[self.scale]
+        value = back(even(self.low) + share * (even(self.high) - even(self.low)))
         return min(max(round(value), int(self.low)), int(self.high)) if self.integer else self._rounded(value)
 
     def _rounded(self, value: float) -> float:
-        return min(max(float(f"{value:.{DIGITS}g}"), self.low), self.high)
+        digits = float(f"{self.picked(value):.{DIGITS}g}")  # of the distance to one where that counts
+        return min(max(round(self.picked(digits), 12) if self.log1m else digits, self.low), self.high)
 
     def record(self) -> dict[str, Any]:
         """As `SearchArm.space` has it."""
@@ -94,14 +113,15 @@ class Value:
             return {"choices": list(self.choices), "default": self.default}
         kind = int if self.integer else float
         ends = {"low": kind(self.low), "high": kind(self.high)}
-        return {**ends, "log": self.log, "integer": self.integer, "default": self.default}
+        scale = {"log": self.log} | ({"log1m": True} if self.log1m else {})
+        return {**ends, **scale, "integer": self.integer, "default": self.default}
 
     def __str__(self) -> str:
         """As a line of a plan shows it."""
         if self.choices:
             where = ", ".join(map(str, self.choices))
         else:
-            scale = ("log" if self.log else "linear") + (", whole numbers" if self.integer else "")
+            scale = SCALE_WORDS[self.scale] + (", whole numbers" if self.integer else "")
             where = f"{self.low:g} to {self.high:g} ({scale})"
         return f"{self.name}: {where}; default {self.default}"
 
@@ -163,6 +183,11 @@ def defaults(space: Iterable[Value]) -> dict[str, Any]:
     return {v.name: v.default for v in space if v.holds_default}
 
 
+def picked(space: Iterable[Value], params: Params) -> dict[str, Any]:
+    """The values of a trial as its sampler would have picked them."""
+    return {v.picked_as: v.picked(params[v.name]) for v in space if v.name in params}
+
+
 def settle(experiment: Experiment, names: Sequence[str], params: Params) -> tuple[Experiment, Arm]:
     """The experiment with the given values, and the arm of the named tricks in it.
 
@@ -199,7 +224,7 @@ def _recipe_value(experiment: Experiment, key: str) -> Value:
     if key not in AROUND:
         raise UserError(
             f"--nuisance {key}: nothing says where to look for it; give the experiment file "
-            f'[search] with "{name}" = [low, high] or [low, high, "log"]'
+            f'[search] with "{name}" = [low, high], [low, high, "log"] or [low, high, "log1m"]'
         )
     if own == 0:
         return Value(name, own, *WITHOUT_DECAY)
@@ -219,7 +244,7 @@ def _trick_values(experiment: Experiment, trick: Trick) -> list[Value]:
             values.append(_ranged(experiment, name, experiment.search[name]))
         elif search is not None:
             integer = _number(field.annotation) is int
-            values.append(Value(name, default, search.low, search.high, search.log, integer))
+            values.append(Value(name, default, search.low, search.high, search.log, integer, search.log1m))
         elif choice is not None:
             values.append(Value(name, default, choices=tuple(choice)))
     return values
@@ -240,7 +265,7 @@ def _ranged(experiment: Experiment, name: str, wanted: SearchRange) -> Value:
     low, high = wanted.low or 0.0, wanted.high or 0.0  # None belongs to choices only
     for end in (low, high):
         _check_domain(name, field, int(end) if kind is int and end.is_integer() else end)
-    return Value(name, default, low, high, wanted.log, kind is int)
+    return Value(name, default, low, high, wanted.log, kind is int, wanted.log1m)
 
 
 def _field(experiment: Experiment, name: str) -> tuple[FieldInfo, Any]:
@@ -310,7 +335,7 @@ def _with_default(value: Value, notes: list[str]) -> Value:
     if value.choices:
         notes.append(f"{value.name}: the default {default} is tried beside the choices given.")
         return replace(value, choices=(default, *value.choices))
-    if default is None or (value.log and default <= 0):
+    if default is None or (value.log and default <= 0) or (value.log1m and default >= 1):
         notes.append(f"{value.name}: its default, {default}, is not in the range, so only trial 0 has it.")
         return value
     notes.append(f"{value.name}: the range is widened to hold the default, {default:g}.")

@@ -20,7 +20,7 @@ from harness.tuning.objective import BlockObjective, Evaluate, Refused, Stopped
 from harness.tuning.peers import PROCESS, Peers, counted, known, take_up
 from harness.tuning.plan import SearchedArm, SearchPlan
 from harness.tuning.samplers import make_pruner, make_sampler
-from harness.tuning.space import suggest
+from harness.tuning.space import picked, suggest
 
 T = TypeVar("T")
 
@@ -101,7 +101,9 @@ class Tuner:
                 )
             study.pruner = make_pruner(self.plan.pruner)
             for params in arm.first[len(known(study)) :]:
-                study.enqueue_trial(dict(params), user_attrs={"default": True} if params is arm.first[0] else None)
+                study.enqueue_trial(
+                    picked(arm.space, params), user_attrs={"default": True} if params is arm.first[0] else None
+                )
         return study
 
     def _next(self, deadline: float) -> Done | None:

@@ -180,18 +180,18 @@ def test_mixing_with_alpha_near_zero_leaves_whole_images(name, seed):
 
 
 INERT = {
-    "awp": {"gamma": 0.0},
-    "consistency_reg": {"weight": 0.0},
-    "ema": {"decay": 0.0},
-    "flooding": {"b": 0.0},
-    "focal_loss": {"gamma": 0.0},
-    "memory_bank": {"weight": 0.0},
-    "poly_loss": {"eps": 0.0},
-    "sam": {"rho": 0.0},
-    "seq_regularisation": {"alpha": 0.0},
-    "simcse_aux": {"weight": 0.0, "p": 0.0},
+    "awp": {"gamma": 1e-9},
+    "consistency_reg": {"weight": 1e-9},
+    "ema": {"decay": 1e-9},
+    "flooding": {"b": 1e-9},
+    "focal_loss": {"gamma": 1e-9},
+    "memory_bank": {"weight": 1e-9},
+    "poly_loss": {"eps": 1e-9},
+    "sam": {"rho": 1e-9},
+    "seq_regularisation": {"alpha": 1e-9},
+    "simcse_aux": {"weight": 1e-9, "p": 0.0},
 }
-"""Hyperparameters with which a training must be the baseline's, up to rounding."""
+"""Hyperparameters with which a training must be the baseline's, up to rounding; zero itself is refused."""
 
 
 @lru_cache(maxsize=1)

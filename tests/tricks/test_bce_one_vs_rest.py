@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run
@@ -36,3 +37,16 @@ def test_threshold_makes_several_whole_labels():
     logits = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
     loss = BceOneVsRest(target_threshold=0.2).criterion(logits, torch.tensor([[0.5, 0.3, 0.2, 0.0]]), tiny_run())
     torch.testing.assert_close(loss, bce_one_vs_rest(logits, torch.tensor([[1.0, 1.0, 0.0, 0.0]])))
+
+
+@pytest.mark.parametrize(("classes", "times"), [(10, 1.67), (1000, 15.8)])
+def test_first_gradients_are_longer_than_the_softmax_ones_by_what_the_card_says(classes, times):
+    y = torch.eye(classes)[:1]
+
+    def length(loss):
+        logits = torch.zeros(1, classes, requires_grad=True)
+        loss(logits, y).sum().backward()
+        return float(logits.grad.norm())
+
+    assert length(bce_one_vs_rest) / length(soft_cross_entropy) == pytest.approx(times, rel=3e-3)
+    assert f"{times:g} times" in BceOneVsRest.info.differs

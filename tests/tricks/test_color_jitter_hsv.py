@@ -3,7 +3,9 @@ import colorsys
 import pytest
 import torch
 
+from draws import assert_independent, assert_uniform, recorded
 from harness.testing import TrickConformance, tiny_batch, tiny_info, tiny_run
+from harness.tricks.augment import color_jitter_hsv as module
 from harness.tricks.augment.color_jitter_hsv import ColorJitterHsv, gray, stretch, turn_hue
 from harness.tricks.contract import NoEffect
 
@@ -99,3 +101,17 @@ def test_colours_stay_where_the_data_set_says_so():
     with pytest.raises(NoEffect, match=r"invariances\.color = False"):
         trick.prepare(run)
     trick.prepare(tiny_run(channels=3))
+
+
+@pytest.mark.parametrize("params", [{}, {"brightness": 0.8, "contrast": 0.2, "saturation": 1.0, "hue": 0.5}])
+def test_changes_fill_their_ranges(params, monkeypatch):
+    """Factors from 1 - amount to 1 + amount and turns of up to ±hue; by default 0.4 and 0.1."""
+    factors, turns = recorded(monkeypatch, module, "stretch"), recorded(monkeypatch, module, "turn_hue")
+    ColorJitterHsv(**params).batch(tiny_batch(n=1500, channels=3), tiny_run(channels=3))
+
+    for (_, _, factor), key in zip(factors, ("brightness", "contrast", "saturation"), strict=True):
+        amount = params.get(key, 0.4)
+        assert_uniform(factor, 1 - amount, 1 + amount)
+    hue = params.get("hue", 0.1)
+    assert_uniform(turns[0][1], -hue, hue)
+    assert_independent(*(factor for _, _, factor in factors), turns[0][1])

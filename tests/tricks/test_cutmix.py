@@ -3,7 +3,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from draws import assert_beta, assert_share, assert_uniform, recorded
 from harness.testing import TrickConformance, tiny_batch, tiny_run
+from harness.tricks.mixing import cutmix as module
 from harness.tricks.mixing.cutmix import Box, Cutmix, box, cutmix
 
 
@@ -57,3 +59,18 @@ def test_acts_with_the_given_probability(prob):
     trick = Cutmix(prob=prob, alpha=4.0)
     acted = sum(trick.batch(batch, run) is not batch for _ in range(400)) / 400
     assert abs(acted - prob) <= (0.1 if prob == 0.5 else 0)
+
+
+@pytest.mark.parametrize("params", [{}, {"alpha": 4.0}, {"alpha": 0.2, "prob": 1.0}])
+def test_areas_and_places_are_drawn_as_asked(params, monkeypatch):
+    """The box covers 1 - w of the image, w from Beta(alpha, alpha), by default uniform, around any of its pixels."""
+    calls, run, batch = recorded(monkeypatch, module, "box"), tiny_run(), tiny_batch(n=2)
+    acted = [Cutmix(**params).batch(batch, run) is not batch for _ in range(1500)]
+    _, keep, row, column = zip(*calls, strict=True)
+
+    assert_beta(keep, params.get("alpha", 1.0))
+    assert_share(acted, params.get("prob", 0.5))
+    for place in (row, column):
+        assert set(place) == set(range(8))
+        spread = torch.rand(len(place), generator=torch.Generator().manual_seed(0))
+        assert_uniform(torch.tensor(place) + spread, 0, 8)

@@ -6,7 +6,6 @@ from torch import nn
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.training.session import baseline_optimizer
-from harness.tricks.contract import NoEffect
 from harness.tricks.modules import parameters_by_depth, split_groups
 from harness.tricks.transfer.discriminative_lr import DiscriminativeLr, parameters_by_layer
 
@@ -90,12 +89,6 @@ def test_splitting_alone_changes_no_bit():
             built.step()
         weights.append(run.model.net.stem[0].weight.detach())
     assert torch.equal(*weights)
-
-
-def test_a_factor_of_one_is_refused():
-    run = tiny_run()
-    with pytest.raises(NoEffect, match="same rate"):
-        groups_of(run, d=1.0)
 
 
 def test_keys_and_rates_of_a_group_stay_and_strangers_keep_the_whole_rate():

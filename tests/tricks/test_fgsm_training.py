@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from draws import assert_share, assert_uniform
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.adversarial.fgsm_training import FgsmTraining, signed_step
 from harness.tricks.functional import soft_cross_entropy
@@ -116,3 +117,20 @@ def test_gradients_carry_the_scale_of_the_precision():
     for r in (run, plain):
         FgsmTraining().gradient(closure_of(r), batch, r)
     torch.testing.assert_close([g / 1024 for g in gradients(run)], gradients(plain), rtol=1e-4, atol=1e-6)
+
+
+def test_a_random_start_is_uniform_and_the_step_overshoots_by_a_quarter():
+    """From u in ±eps a step of 1.25 eps up the loss, cut at eps: at eps for u > -eps / 4, which are 5 of 8."""
+    run, batch = tiny_run(), interior(40)
+    run.model = Linear(classes=2)
+    change = FgsmTraining(eps=0.05, start="random").attack(batch, run).x - batch.x
+    rise = torch.sign(FgsmTraining(eps=0.05).attack(batch, run).x - batch.x)
+    along = (change * rise / 0.05).flatten()
+    inside = along[along < 1 - 1e-4]
+
+    assert_share(along >= 1 - 1e-4, 0.625)
+    assert_uniform(inside, 0.25, 1.0)
+
+
+def test_by_default_both_losses_count_half_and_the_start_is_the_image():
+    assert (FgsmTraining().mix, FgsmTraining().start) == (0.5, "clean")

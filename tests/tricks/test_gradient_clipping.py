@@ -14,8 +14,14 @@ def clipped(trick, *grads):
     parameters = [torch.nn.Parameter(torch.zeros(len(g))) for g in grads]
     for p, g in zip(parameters, grads, strict=True):
         p.grad = torch.tensor(g)
-    trick.on_gradients(parameters, tiny_run())
+    on_gradients(trick, parameters)
     return parameters
+
+
+def on_gradients(trick, parameters):
+    run = tiny_run()
+    trick.prepare(run)
+    trick.on_gradients(parameters, run)
 
 
 def test_norm_of_all_weights_together_by_hand():
@@ -49,7 +55,7 @@ def test_value_cuts_each_entry():
 def test_weights_without_gradient_stay_without(kind):
     used, unused = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(2))
     used.grad = torch.tensor([-3.0])
-    GradientClipping(kind=kind).on_gradients([used, unused], tiny_run())
+    on_gradients(GradientClipping(kind=kind), [used, unused])
 
     assert float(used.grad) == pytest.approx(-1.0, rel=1e-5)
     assert unused.grad is None

@@ -1,14 +1,17 @@
+import math
 from pathlib import Path
 
 import pytest
 import torch
 
+from draws import assert_uniform
 from harness.experiment import Arm
 from harness.testing import TrickConformance, tiny_run, tiny_spec
 from harness.training.session import Place, set_up
 from harness.tricks import registry
 from harness.tricks.contract import NotApplicable, overrides
 from harness.tricks.distillation.masked_pretraining import MaskedPretraining, masked_l1, patch_mask
+from harness.tricks.images import TrainingPixels
 
 
 class TestMaskedPretraining(TrickConformance):
@@ -102,3 +105,41 @@ def test_pretraining_starts_from_the_weights_that_another_trick_sets_and_keeps_w
     assert all(torch.equal(found["start"][name], t) for name, t in drawn.items())
     assert all(torch.equal(found["end"][name], t) for name, t in together.items())
     assert not torch.equal(together["net.stem.0.weight"], drawn["net.stem.0.weight"])
+
+
+def test_the_network_sees_the_mean_where_it_must_fill_in_and_the_rate_falls_as_a_cosine(monkeypatch):
+    run, seen, asked, rates = tiny_run(epochs=2), [], [], []
+
+    class Recording(torch.optim.AdamW):
+        def step(self, *args, **kwargs):
+            rates.append((self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]))
+            return super().step(*args, **kwargs)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Recording)
+    monkeypatch.setattr(
+        "harness.tricks.distillation.masked_pretraining.masked_l1",
+        lambda output, x, mask: asked.append((x, mask)) or masked_l1(output, x, mask),
+    )
+    run.model.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    MaskedPretraining().init(run.model, run)
+
+    steps = 10  # half of two epochs of ten updates
+    assert len(asked) == steps
+    for x, (clean, mask) in zip(seen[1:], asked, strict=True):  # the first pass asks for the shape
+        assert torch.equal(x, torch.where(mask, torch.tensor(0.5), clean))
+        assert int(mask[0].sum()) == 40, "10 of 16 patches of 2x2 pixels: 0.6, in whole patches"
+    assert len({tuple(mask.flatten().tolist()) for _, mask in asked}) == steps, "masks are drawn anew"
+    expected = [1e-3 * 0.5 * (1 + math.cos(math.pi * t / steps)) for t in range(steps)]
+    assert [rate for rate, _ in rates] == pytest.approx(expected)
+    assert {decay for _, decay in rates} == {0.05}
+
+
+def test_every_image_is_drawn_alike(monkeypatch):
+    run, rows = tiny_run(epochs=16), []
+    real = TrainingPixels.draw
+    monkeypatch.setattr(TrainingPixels, "draw", lambda self, at, *rest: rows.append(at) or real(self, at, *rest))
+    MaskedPretraining().init(run.model, run)
+    drawn = torch.cat(rows)
+
+    assert set(drawn.tolist()) == set(range(80))
+    assert_uniform(drawn + torch.rand(len(drawn), generator=torch.Generator().manual_seed(0)), 0, 80)

@@ -1,4 +1,5 @@
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -67,3 +68,14 @@ def test_refuses_a_recipe_without_decay():
 
     with pytest.raises(NoEffect, match="weight_decay"):
         NoBiasDecay().wrap_optimizer(torch.optim.SGD(groups, lr=0.1), run)
+
+
+def test_what_a_network_of_timm_names_is_spared_too():
+    """A transformer's position embedding and class token are no vectors, and timm's own recipes spare them."""
+    model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1)
+    names = {p: name for name, p in model.named_parameters()}
+    spared = {names[p] for p in vectors(nn.Sequential(model), "bias+norm")}
+
+    assert {"pos_embed", "cls_token"} <= spared
+    assert not {"blocks.0.attn.qkv.weight", "patch_embed.proj.weight"} & spared
+    assert "pos_embed" not in {names[p] for p in vectors(model, "bias")}

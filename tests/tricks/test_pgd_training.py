@@ -107,3 +107,14 @@ def test_network_is_left_as_it_was(attack_mode):
     assert not frozen.training
     assert all(torch.equal(v, before[k]) for k, v in run.model.state_dict().items())
     assert all(p.grad is None for p in run.model.parameters())
+
+
+@pytest.mark.parametrize(("norm", "size"), [("linf", 0.25 * 0.1), ("l2", 0.25 * 0.5)])
+def test_one_step_by_default_is_a_quarter_of_the_radius(norm, size):
+    run, batch = tiny_run(), tiny_batch()
+    batch = replace(batch, x=0.4 + 0.2 * batch.x)  # nothing is clipped
+    change = (PgdTraining(k=1, start="clean", norm=norm).batch(batch, run).x - batch.x).flatten(1)
+    lengths = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
+
+    assert PgdTraining().k == 10
+    torch.testing.assert_close(lengths, torch.full((8,), size), rtol=1e-4, atol=1e-6)

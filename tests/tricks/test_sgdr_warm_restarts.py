@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
 from harness.testing import TrickConformance, tiny_run
 from harness.tricks.optimization.sgdr_warm_restarts import SgdrWarmRestarts
@@ -34,3 +35,18 @@ def test_one_period_is_the_plain_cosine():
     schedule = SgdrWarmRestarts(t0=1.0).schedule(tiny_run())
 
     assert [schedule(p) for p in (0.0, 0.5, 0.75)] == pytest.approx([1.0, 0.5, 0.5 - 0.5**1.5])
+
+
+def test_cycles_stand_for_the_first_period_that_ends_them_with_the_training():
+    """Three doubling cycles are 1/7, 2/7 and 4/7; five equal ones a fifth each."""
+    run = tiny_run()
+    points = [t / 70 for t in range(70)]
+
+    for trick, same in [
+        (SgdrWarmRestarts(cycles=3), SgdrWarmRestarts()),
+        (SgdrWarmRestarts(cycles=5, t_mult=1), SgdrWarmRestarts(t0=0.2, t_mult=1)),
+    ]:
+        assert [trick.schedule(run)(p) for p in points] == [same.schedule(run)(p) for p in points]
+    assert "cycles" not in SgdrWarmRestarts().spec().params, "runs from before the option keep their ids"
+    with pytest.raises(ValidationError, match="leave one of them out"):
+        SgdrWarmRestarts(t0=0.5, cycles=2)

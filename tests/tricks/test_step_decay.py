@@ -1,9 +1,14 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from harness.testing import TrickConformance, tiny_run
+from harness.testing import TrickConformance, tiny_run, tiny_spec
+from harness.training.session import Place, set_up
 from harness.tricks.contract import NoEffect
 from harness.tricks.core.step_decay import StepDecay
+
+NOWHERE = Place(data_root=Path("unused-by-digits"))
 
 
 class TestStepDecay(TrickConformance):
@@ -30,11 +35,12 @@ def test_refuses_what_would_be_ignored():
 
 
 def test_refuses_a_recipe_that_has_these_steps():
-    run = tiny_run(schedule="step", milestones=(0.5, 0.75), gamma=0.1)
+    recipe = {"schedule": "step", "milestones": (0.5, 0.75), "gamma": 0.1}
 
-    with pytest.raises(NoEffect, match="schedule"):
-        StepDecay().schedule(run)
-    assert StepDecay().schedule(tiny_run(schedule="constant"))(0.8) == pytest.approx(0.01)
+    with pytest.raises(NoEffect, match="step_decay leaves the learning rate as it is"):
+        set_up(tiny_spec(StepDecay(), **recipe), NOWHERE)
+    set_up(tiny_spec(StepDecay(gamma=0.2), **recipe), NOWHERE)
+    set_up(tiny_spec(StepDecay(), schedule="constant"), NOWHERE)
 
 
 def test_milestones_come_from_a_list_of_a_configuration_file():

@@ -93,3 +93,14 @@ def test_views_follow_what_the_data_set_allows():
 def test_refuses_views_of_another_class(params, match):
     with pytest.raises(NotApplicable, match=match):
         predictor(DIGITS, **params)
+
+
+def test_by_default_half_is_the_image_and_half_its_views_in_logits_as_they_are():
+    """No normalisation: the very logits, and in the space of probabilities their very logarithms."""
+    x, f = tiny_batch().x, network()
+
+    torch.testing.assert_close(predictor(PHOTOS)(x), 0.5 * f(x) + 0.5 * f(mirror(x)))
+    moved = [shifted(x, *move) for move in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+    torch.testing.assert_close(predictor(DIGITS)(x), 0.5 * f(x) + sum(0.125 * f(m) for m in moved))
+    probable = predictor(PHOTOS, space="prob", identity_weight=0.25)(x)
+    torch.testing.assert_close(probable.exp(), 0.25 * f(x).softmax(-1) + 0.75 * f(mirror(x)).softmax(-1))

@@ -3,6 +3,7 @@ import torch
 
 from harness.testing import TrickConformance, tiny_run
 from harness.training.session import baseline_optimizer
+from harness.tricks.contract import NoEffect
 from harness.tricks.core.weight_decay import WeightDecay
 from harness.tricks.optimization.no_bias_decay import NoBiasDecay
 from harness.tricks.stack import Stack
@@ -26,6 +27,26 @@ def trajectory(trick, make, steps=5):
         weight.grad = torch.tensor([0.3, 0.1 * t, -1.0])
         optimizer.step()
     return weight.detach()
+
+
+def undecayed(make):
+    return trajectory(WeightDecay(wd=1e-12), make)
+
+
+def test_what_the_optimizer_does_anyway_is_refused():
+    def wrap(wd, mode, kind, **own):
+        weight = torch.nn.Parameter(torch.ones(1))
+        trick = WeightDecay(wd=wd, mode=mode)
+        trick.wrap_optimizer(kind(trick.param_groups([{"params": [weight]}], tiny_run()), lr=0.1, **own), tiny_run())
+
+    for mode, kind in (("coupled", torch.optim.SGD), ("coupled", torch.optim.Adam), ("decoupled", torch.optim.AdamW)):
+        with pytest.raises(NoEffect, match=f"wd = 0.05, {mode}"):
+            wrap(0.05, mode, kind, weight_decay=0.05)
+        wrap(0.04, mode, kind, weight_decay=0.05)
+        other = "coupled" if mode == "decoupled" else "decoupled"
+        wrap(0.05, other, kind, weight_decay=0.05)
+        with pytest.raises(NoEffect):
+            wrap(0.0, other, kind, weight_decay=0.0)
 
 
 def trajectory_of(kind, steps=5):
@@ -62,7 +83,7 @@ def test_modes_agree_for_plain_sgd():
     modes = [trajectory(WeightDecay(wd=0.05, mode=mode), sgd) for mode in ("coupled", "decoupled")]
 
     torch.testing.assert_close(*modes)
-    assert not torch.allclose(modes[0], trajectory(WeightDecay(wd=0.0), sgd))
+    assert not torch.allclose(modes[0], undecayed(sgd))
 
 
 def test_modes_differ_for_adam_and_match_torchs_two_optimizers():

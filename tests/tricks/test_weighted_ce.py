@@ -87,3 +87,19 @@ def test_scale_is_the_same_for_hard_and_mixed_targets():
     torch.testing.assert_close(
         loss(logits, 0.3 * a + 0.7 * b, run), 0.3 * loss(logits, a, run) + 0.7 * loss(logits, b, run)
     )
+
+
+def test_the_loss_uses_scheme_and_beta_as_given():
+    """Counts 1 and 4: the effective numbers are 1 and (1 - b^4) / (1 - b), 1.875 for b = 0.5."""
+    run = tiny_run(info=tiny_info(classes=2)._replace(train_counts=(1, 4)))
+    logits, y = torch.zeros(2, 2), torch.eye(2)
+
+    def ratio(**params):
+        rare, common = WeightedCe(**params).criterion(logits, y, run).tolist()
+        return rare / common
+
+    assert ratio(scheme="effective", beta=0.5) == pytest.approx(1.875)
+    assert ratio(scheme="effective", beta=0.9) == pytest.approx((1 - 0.9**4) / 0.1)
+    assert ratio(scheme="effective") == pytest.approx((1 - 0.9999**4) / 0.0001, rel=1e-4)
+    assert ratio() == pytest.approx(4.0)
+    assert ratio(scheme="sqrt_inv") == pytest.approx(2.0)

@@ -27,10 +27,15 @@ from harness.report.drawings.svg import (
     ticks,
 )
 from harness.report.text.numbers import number, shown
+from harness.values import SCALE_WORDS, SCALES, scale_of
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 400.0, 46.0, 392.0, 22.0, 214.0
 FAILED = BOTTOM + 11
 """Trials without a value stand in a row of their own, under the axis."""
+
+
+LEGAL = {"linear": (-math.inf, math.inf), "log": (0.0, math.inf), "log1m": (-math.inf, 1.0)}
+"""Between which numbers a scale has a place for a value."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +76,11 @@ class Trials:
 
 @dataclass(frozen=True)
 class Axis:
-    """A searched value as an axis: a range, linear or logarithmic, or choices in their order."""
+    """A searched value as an axis: a range on one of the scales of a search, or choices in their order."""
 
     low: float = 0.0
     high: float = 1.0
-    log: bool = False
+    scale: str = "linear"
     choices: tuple[Any, ...] = ()
 
     @staticmethod
@@ -83,15 +88,16 @@ class Axis:
         """The axis of one entry of an arm's space."""
         if "choices" in space:
             return Axis(choices=tuple(space["choices"]))
-        return Axis(float(space["low"]), float(space["high"]), bool(space.get("log")) and space["low"] > 0)
+        log = bool(space.get("log")) and space["low"] > 0
+        return Axis(float(space["low"]), float(space["high"]), scale_of(log, bool(space.get("log1m"))))
 
     def share(self, value: Any) -> float | None:
         """Where a value lies between both ends, from 0 to 1 inside; None where the axis has no place for it."""
         if self.choices:
             return (self.choices.index(value) + 0.5) / len(self.choices) if value in self.choices else None
-        if not isinstance(value, int | float) or (self.log and value <= 0):
+        if not isinstance(value, int | float) or not LEGAL[self.scale][0] < value < LEGAL[self.scale][1]:
             return None
-        low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        low, high, at = map(SCALES[self.scale][0], (self.low, self.high, value))
         return (at - low) / ((high - low) or 1.0)
 
     def ticks(self, room: float) -> list[tuple[float, str]]:
@@ -99,8 +105,13 @@ class Axis:
         if self.choices:
             fits = max(3, int(room / len(self.choices) / 6.5))
             return [((i + 0.5) / len(self.choices), clip(shown(c), fits)) for i, c in enumerate(self.choices)]
-        values = _log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high, 4)
-        labels = [shown(v) for v in values] if self.log else tick_labels(values)
+        if self.scale == "linear":
+            values = ticks(self.low, self.high, 4)
+            labels = tick_labels(values)
+        else:
+            low, high = sorted(1 - v if self.scale == "log1m" else v for v in (self.low, self.high))
+            values = [1 - v if self.scale == "log1m" else v for v in _log_ticks(low, high)]
+            labels = [shown(v) for v in values]
         return [(self.share(v) or 0.0, label) for v, label in zip(values, labels, strict=True)]
 
 
@@ -208,7 +219,7 @@ def slice_plot(trials: Trials, name: str, space: Mapping[str, Any]) -> Markup:
 
 def axis_name(name: str, axis: Axis) -> str:
     """What stands beside the axis of a searched value."""
-    return f"{clip(name, 40)}{' (log scale)' if axis.log else ''}"
+    return f"{clip(name, 40)}{f' ({SCALE_WORDS[axis.scale]} scale)' if axis.scale != 'linear' else ''}"
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,13 @@ def sort_key(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, int | float) and math.isfinite(value) else ""
 
 
+def _rounded(value: float, digits: int) -> str:
+    """That many significant digits, of the distance to one just below it: 0.9999 is not 1."""
+    if 0.99 < value < 1:
+        return f"{1 - float(f'{1 - value:.{digits}g}'):.12g}"
+    return f"{value:.{digits}g}"
+
+
 def shown(value: Any) -> str:
     """A hyperparameter's value as people write it: three significant digits, a true minus sign."""
     if isinstance(value, bool):
@@ -109,7 +116,7 @@ def shown(value: Any) -> str:
         return ", ".join(map(shown, value))
     if not isinstance(value, float):
         return str(value)
-    mantissa, e, power = f"{value:.3g}".partition("e")
+    mantissa, e, power = _rounded(value, 3).partition("e")
     return (f"{mantissa}e{int(power)}" if e else mantissa).replace("-", "−")
 
 
@@ -119,4 +126,4 @@ def typed(value: Any) -> str:
         return "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(typed, value))
-    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+    return _rounded(value, 4) if isinstance(value, float) else shown(value)

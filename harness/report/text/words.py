@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.analysis.types import Analysis, Effect
 from harness.report.text.numbers import decimals, interval, signed, typed
+from harness.values import SCALE_WORDS
 
 
 def told(effect: Effect, analysis: Analysis) -> str:
@@ -35,9 +36,9 @@ def searched(space: Sequence[Any] | None) -> str:
     """A card's search range: low, high and scale, or choices."""
     if space is None:
         return "not searched"
-    if space[-1] in ("log", "linear"):
+    if space[-1] in SCALE_WORDS:
         low, high, scale = space
-        return f"{typed(low)} to {typed(high)}, {scale}"
+        return f"{typed(low)} to {typed(high)}, {SCALE_WORDS[scale]}"
     return typed(space)
 
 

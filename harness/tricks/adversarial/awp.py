@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from harness.tricks.contract import Batch, Choice, Info, NoEffect, NotApplicable, Passes, Run, Search, Trick, at
+from harness.tricks.contract import Batch, Choice, Info, NoEffect, NoOp, NotApplicable, Passes, Run, Search, Trick, at
 from harness.tricks.modules import frozen_statistics
 
 LIMIT = 0.01
@@ -61,7 +61,7 @@ class Awp(Trick):
         cost=2.0,
         eager="it perturbs the weights only from some step on",
     )
-    gamma: Annotated[float, Field(ge=0), Search(1e-4, 0.1, log=True)] = 0.01
+    gamma: Annotated[float, Field(ge=0), Search(1e-4, 0.1, log=True), NoOp(0)] = 0.01
     form: Annotated[Literal["paper", "kaggle", "fast"], Choice(("paper", "kaggle", "fast"))] = "paper"
     limit: Annotated[float | None, Field(gt=0), Search(1e-4, 0.01, log=True)] = None
     start: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.5)] = 0.1

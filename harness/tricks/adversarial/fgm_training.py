@@ -56,7 +56,8 @@ class FgmTraining(Trick):
         differs=(
             "The paper perturbs normalised word embeddings; here it is pixels or the first stage's output. r is scaled "
             "per example. It is not clipped to [0, 1], as embeddings have no bounds. Running statistics of batch "
-            "normalisation follow the clean pass, whose loss is the one reported."
+            "normalisation follow the clean pass, whose loss is the one reported. What the perturbation is worth shows "
+            "against eps = 0, which doubles the gradient alike, as twice the recipe's rate does without a second pass."
         ),
         cost=2.1,
         measured=(

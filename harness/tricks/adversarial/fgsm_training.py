@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Choice, Info, Passes, Run, Search, Trick, at
+from harness.tricks.contract import Batch, Choice, Info, NoOp, Passes, Run, Search, Trick, at
 from harness.tricks.images import attack_radius, input_gradient
 from harness.tricks.modules import frozen_statistics
 
@@ -53,7 +53,7 @@ class FgsmTraining(Trick):
             "A finding: +2.8 points [1.5, 4.2] on digits, +5.6 [4.5, 6.7] on noisy digits (n = 10); see fgm_training."
         ),
     )
-    eps: Annotated[float | None, Field(ge=0, le=1), Search(1 / 255, 0.3, log=True)] = None
+    eps: Annotated[float | None, Field(ge=0, le=1), Search(1 / 255, 0.3, log=True), NoOp(0)] = None
     mix: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.9)] = 0.5
     start: Annotated[Literal["clean", "random"], Choice(("clean", "random"))] = "clean"
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.images import attack_radius, input_gradient
 
 Norm = Literal["linf", "l2"]
@@ -74,7 +74,7 @@ class PgdTraining(Trick):
             "10.0] times the step; see fgm_training, which gives as much for 2.1."
         ),
     )
-    eps: Annotated[float | None, Field(ge=0), Search(1 / 255, 0.3, log=True)] = None
+    eps: Annotated[float | None, Field(ge=0), Search(1 / 255, 0.3, log=True), NoOp(0)] = None
     step: Annotated[float, Field(gt=0), Search(0.1, 1.0)] = 0.25
     k: Annotated[int, Field(ge=1), Search(1, 10)] = 10
     norm: Annotated[Norm, Choice(("linf", "l2"))] = "linf"

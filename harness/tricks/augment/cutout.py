@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.functional import table
 from harness.tricks.images import box_mask
 
@@ -45,7 +45,7 @@ class Cutout(Trick):
             "half the image for CIFAR-10, a quarter for CIFAR-100, 5/8 for SVHN"
         ),
     )
-    length: Annotated[float, Field(ge=0, le=1), Search(0.125, 0.625)] = 0.5
+    length: Annotated[float, Field(ge=0, le=1), Search(0.125, 0.625), NoOp(0)] = 0.5
     n_holes: Annotated[int, Field(ge=1), Search(1, 3)] = 1
     fill: Annotated[Literal["mean", "black"], Choice(("mean", "black"))] = "mean"
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 
 
 def add_noise(x: Tensor, noise: Tensor, sigma: float, clip: bool) -> Tensor:
@@ -37,7 +37,7 @@ class GaussianNoiseVrm(Trick):
             "it biases the mean of images with much black or white."
         ),
     )
-    sigma: Annotated[float, Field(ge=0), Search(0.01, 0.3, log=True)] = 0.05
+    sigma: Annotated[float, Field(ge=0), Search(0.01, 0.3, log=True), NoOp(0)] = 0.05
     clip: Annotated[bool, Choice((False, True))] = False
 
     @at(BatchStage.NOISE)

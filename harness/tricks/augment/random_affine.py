@@ -33,7 +33,7 @@ class RandomAffine(Trick):
         differs=(
             "Ranges are this harness's. Replaces the recipe's shift and rotation where it has its own. Scale and shear "
             "are refused if they move the border beyond the data set's shift; limits hold for each part, not for "
-            "their sum."
+            "their sum, so all together move the border further."
         ),
         cost=1.02,
         excludes={

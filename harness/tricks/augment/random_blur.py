@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Info, NoOp, Run, Search, Trick, at
 
 
 def smoother(sigma: Tensor, side: int) -> Tensor:
@@ -45,7 +45,7 @@ class RandomBlur(Trick):
         cost=1.02,
     )
     sigma: Annotated[float, Field(gt=0, le=1), Search(0.005, 0.075, log=True)] = 0.05
-    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0)] = 0.5
+    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0), NoOp(0)] = 0.5
 
     @at(BatchStage.AUGMENT)
     def batch(self, batch: Batch, run: Run) -> Batch:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.functional import table
 from harness.tricks.images import box_mask
 
@@ -69,7 +69,7 @@ class RandomErasing(Trick):
             "paper's noise, uniform in [0, 1]; 'rand' is one colour per image, 'const' the mean colour."
         ),
     )
-    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0)] = 0.5
+    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0), NoOp(0)] = 0.5
     area_min: Annotated[float, Field(gt=0, le=0.5), Search(0.01, 0.1, log=True)] = 0.02
     area_max: Annotated[float, Field(gt=0, le=1), Search(0.1, 0.5)] = 0.4
     aspect_min: Annotated[float, Field(gt=0, le=1), Search(0.2, 1.0)] = 0.3

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, NotApplicable, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, NoOp, NotApplicable, Run, Search, Trick, at
 
 
 def flip(x: Tensor, which: Tensor, axis: int) -> Tensor:
@@ -39,7 +39,7 @@ class RandomFlip(Trick):
             "mirrored digit is another shape."
         ),
     )
-    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 0.5)] = 0.5
+    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 0.5), NoOp(0)] = 0.5
     axis: Literal["horizontal", "vertical"] = "horizontal"
     force: bool = False
 

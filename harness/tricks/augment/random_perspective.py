@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.functional import table
 from harness.tricks.images import check_allowed, warp
 
@@ -47,14 +47,12 @@ class RandomPerspective(Trick):
         differs="the default distortion is 0.2, not 0.5; drawn per image; refused beyond the data set's shift",
         cost=1.02,
     )
-    distortion: Annotated[float, Field(ge=0, le=0.5), Search(0.0, 0.5)] = 0.2
-    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0)] = 0.5
+    distortion: Annotated[float, Field(ge=0, le=0.5), Search(0.05, 0.5), NoOp(0)] = 0.2
+    p: Annotated[float, Field(ge=0, le=1), Search(0.1, 1.0), NoOp(0)] = 0.5
     force: bool = False
 
     def prepare(self, run: Run) -> None:
-        """Refuse corners that move too far, or not at all."""
-        if self.distortion == 0:
-            raise NoEffect("distortion = 0 leaves every image as it is")
+        """Refuse corners that move too far."""
         check_allowed("distortion", self.distortion, 2 * run.data.invariances.shift, self.force)
 
     @at(BatchStage.AUGMENT)

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Choice, Info, NoEffect, Run, Search, Trick
+from harness.tricks.contract import Batch, Choice, Info, NoEffect, NoOp, Run, Search, Trick
 from harness.tricks.images import random_view
 from harness.tricks.modules import frozen_statistics
 
@@ -54,7 +54,7 @@ class ConsistencyReg(Trick):
         ),
         cost=2.0,
     )
-    weight: Annotated[float, Field(ge=0), Search(0.1, 20.0, log=True)] = 1.0
+    weight: Annotated[float, Field(ge=0), Search(0.1, 20.0, log=True), NoOp(0)] = 1.0
     kind: Annotated[Divergence, Choice(("kl", "js", "mse"))] = "kl"
     stop_gradient: Annotated[bool, Choice((False, True))] = True
     shift: Annotated[float, Field(ge=0, le=0.5), Search(0.0, 0.25)] = 0.125

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import PARTS, Batch, Groups, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import PARTS, Batch, Groups, Info, ModelStage, NoOp, Run, Search, Trick, at
 from harness.tricks.modules import FeatureTap, projection
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class MemoryBank(Trick):
         excludes={PARTS: "images are compared with all of the batch"},
         eager="the queue that it compares with is replaced after each step",
     )
-    weight: Annotated[float, Field(ge=0), Search(0.01, 1.0, log=True)] = 0.1
+    weight: Annotated[float, Field(ge=0), Search(0.01, 1.0, log=True), NoOp(0)] = 0.1
     tau: Annotated[float, Field(gt=0), Search(0.03, 1.0, log=True)] = 0.1
     size: Annotated[int, Field(ge=0), Search(256, 8192, log=True)] = 1024
     start: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.5)] = 0.05

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import PARTS, Batch, Choice, Groups, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import PARTS, Batch, Choice, Groups, Info, ModelStage, NoEffect, Run, Search, Trick, at
 from harness.tricks.images import random_view
 from harness.tricks.modules import DropInput, FeatureTap, frozen_statistics, projection
 
@@ -57,7 +57,8 @@ class SimcseAux(Trick):
             "An auxiliary loss beside the classification loss, not pretraining. Candidates are both views, as in "
             "SimCLR; the paper has only the other ones. `mask_class` leaves out images of the same class, which the "
             "paper does not know. `views = 'aug'` shifts and adds noise on top of dropout of p before the head. The "
-            "second pass leaves running statistics alone. tau = 0.05 in the paper."
+            "second pass leaves running statistics alone. tau = 0.05 in the paper. What the contrast is worth shows "
+            "against weight = 0, which keeps the dropout."
         ),
         cost=2.0,
         excludes={PARTS: "images are compared with all of the batch"},
@@ -72,6 +73,8 @@ class SimcseAux(Trick):
     @at(ModelStage.WRAP)  # after surgery on the head, which would lose the hooks
     def model(self, model: Classifier, run: Run) -> Classifier:
         """Drop features, tap what is left, and make the projection."""
+        if self.weight == 0 and self.p == 0:
+            raise NoEffect("weight = 0 and p = 0 leave everything as it is in the baseline")
         g, tap = run.rng(self.name), FeatureTap()
         model.head.register_forward_pre_hook(DropInput(self.p, g, whole_channels=False))
         model.head.register_forward_pre_hook(tap)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.tricks.contract import Info, NoEffect, Run, Schedule, Search, Trick
+from harness.tricks.contract import Info, Run, Schedule, Search, Trick
 from harness.tricks.functional import cosine
 
 
@@ -39,6 +39,4 @@ class CosineDecay(Trick):
 
     def schedule(self, run: Run) -> Schedule:
         """Half a cosine over the whole training."""
-        if run.recipe.schedule == "cosine" and self.final == 0:
-            raise NoEffect("the recipe's own schedule is this cosine")
         return cosine(self.final)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, Run, Search, Trick
+from harness.tricks.contract import Batch, Info, NoEffect, Run, Search, Trick
 from harness.tricks.functional import distillation
 from harness.tricks.modules import wider_baseline
 
@@ -45,6 +45,8 @@ class KnowledgeDistillation(Trick):
 
     def prepare(self, run: Run) -> None:
         """Get the trained teacher and freeze it."""
+        if (self.hard, self.soft) == (1, 0):
+            raise NoEffect("hard = 1 and soft = 0 leave the loss as it is in the baseline")
         teacher = run.train_other(wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor))
         run.state[self.name] = teacher.to(run.device).eval().requires_grad_(False)
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 
 
 def smooth(y: Tensor, eps: float, prior: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class LabelSmoothing(Trick):
             "(n = 10)."
         ),
     )
-    eps: Annotated[float, Field(ge=0, lt=1), Search(0.01, 0.3)] = 0.1
+    eps: Annotated[float, Field(ge=0, lt=1), Search(0.01, 0.3), NoOp(0)] = 0.1
     prior: Annotated[Literal["uniform", "class_freq"], Choice(("uniform", "class_freq"))] = "uniform"
 
     @at(BatchStage.SOFTEN)

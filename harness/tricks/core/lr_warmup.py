@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.tricks.contract import Choice, Info, Run, Schedule, Search, Trick
+from harness.tricks.contract import Choice, Info, NoOp, Run, Schedule, Search, Trick
 from harness.tricks.functional import share_of_training, warmup
 
 
@@ -36,10 +36,14 @@ class LrWarmup(Trick):
             "Helps large rates, large batches, adaptive optimizers and nets without normalisation, where "
             "the first updates would diverge. A small net at a moderate rate loses W epochs of learning."
         ),
-        differs=("starts near zero rather than at a reference rate; the constant shape is the rival of section 2.2"),
+        differs=(
+            "Starts near zero rather than at a reference rate; the constant shape is the rival of section 2.2. Its "
+            "length is in epochs, as in the paper, where other schedules here count fractions of training: the default "
+            "of 5 covers a twentieth of the paper's 90 epochs but a third of a run of 16."
+        ),
         excludes={"warmup_cosine": "it has a warm-up of its own"},
     )
-    epochs: Annotated[float, Field(ge=0), Search(0.5, 10.0)] = 5.0
+    epochs: Annotated[float, Field(ge=0), Search(0.5, 10.0), NoOp(0)] = 5.0
     start_factor: Annotated[float, Field(gt=0, lt=1), Search(0.001, 0.3, log=True)] = 0.01
     shape: Annotated[Literal["linear", "exp", "constant"], Choice(("linear", "exp", "constant"))] = "linear"
     prefix: Annotated[bool, Choice((False, True))] = False

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.functional import mix
 
 
@@ -38,7 +38,7 @@ class Mixup(Trick):
     )
     alpha: Annotated[float, Field(gt=0), Search(0.05, 8.0, log=True)] = 1.0
     per: Annotated[Literal["batch", "elem"], Choice(("batch", "elem"))] = "batch"
-    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0)] = 1.0
+    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0), NoOp(0)] = 1.0
 
     @at(BatchStage.MIX)
     def batch(self, batch: Batch, run: Run) -> Batch:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from harness.tricks.contract import Choice, Info, NoEffect, Run, Schedule, Search, Trick
+from harness.tricks.contract import Choice, Info, Run, Schedule, Search, Trick
 from harness.tricks.functional import step
 
 MILESTONES = (0.5, 0.75)
@@ -50,7 +50,4 @@ class StepDecay(Trick):
         """Steps or an exponential over the whole training."""
         if self.kind == "exponential":
             return exponential(self.gamma)
-        recipe = run.recipe
-        if (recipe.schedule, recipe.milestones, recipe.gamma) == ("step", self.milestones, self.gamma):
-            raise NoEffect("the recipe's own schedule is made of these steps")
         return step(self.milestones, self.gamma)

@@ -26,7 +26,10 @@ class WarmupCosine(Trick):
             "Helps long runs at large rates, batches and models. In a short run of a small net the warm-up "
             "costs more than it saves; the cosine alone is the fair comparison."
         ),
-        differs="counts updates; the ramp starts at 1 % of the peak, not at zero; `final` is an addition",
+        differs=(
+            "Counts updates; the ramp starts at 1 % of the peak, not at zero; `final` is an addition. The warm-up's "
+            "length is in epochs, as in the paper, so the default of 5 is a third of a run of 16 epochs."
+        ),
         excludes={
             "lr_warmup": "this schedule has a warm-up of its own",
             "cosine_decay": "this schedule has a cosine of its own",

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch.optim import Optimizer
 
-from harness.tricks.contract import Choice, Groups, Info, Run, Search, Trick
+from harness.tricks.contract import Choice, Groups, Info, NoEffect, Run, Search, Trick
 
 TORCH_SWITCH = "decoupled_weight_decay"
 """Key by which the groups of torch's Adam family choose between the two forms."""
@@ -64,8 +64,15 @@ class WeightDecay(Trick):
         return [{"weight_decay": self.wd, **group} for group in groups]
 
     def wrap_optimizer(self, optimizer: Optimizer, run: Run) -> Optimizer:
-        """Bring the decay into its mode: by torch's own switch, or else by a hook before the update."""
+        """Bring the decay into its mode: by torch's own switch, or else by a hook before the update.
+
+        Raises:
+            NoEffect: amount and mode are those that the optimizer has without the trick.
+        """
         switched = [group for group in optimizer.param_groups if TORCH_SWITCH in group]
+        modes = {"decoupled" if group[TORCH_SWITCH] else "coupled" for group in switched} or {"coupled"}
+        if self.wd == optimizer.defaults.get("weight_decay") and (modes == {self.mode} or self.wd == 0):
+            raise NoEffect(f"wd = {self.wd:g}, {self.mode}, is the weight decay that there is already")
         for group in switched:
             group[TORCH_SWITCH] = self.mode == "decoupled"
         if self.mode == "decoupled" and not switched:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import MIXING, Batch, Info, Run, Search, Trick
+from harness.tricks.contract import MIXING, Batch, Info, NoEffect, Run, Search, Trick
 from harness.tricks.functional import distillation
 from harness.tricks.modules import wider_baseline
 
@@ -65,6 +65,8 @@ class KdLogitsCached(Trick):
 
     def prepare(self, run: Run) -> None:
         """Ask the teacher about every training image, and forget the teacher."""
+        if (self.hard, self.soft) == (1, 0):
+            raise NoEffect("hard = 1 and soft = 0 leave the loss as it is in the baseline")
         spec = wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor)
         logits = logits_of(run.train_other(spec).to(run.device).eval(), run)
         index, order = run.train.index.to(run.device).sort()

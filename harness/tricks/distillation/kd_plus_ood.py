@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Choice, Info, Run, Search, Trick
+from harness.tricks.contract import Batch, Choice, Info, NoEffect, Run, Search, Trick
 from harness.tricks.functional import distillation, mix, table
 from harness.tricks.images import box_mask
 from harness.tricks.modules import frozen_statistics, wider_baseline
@@ -72,6 +72,8 @@ class KdPlusOod(Trick):
 
     def prepare(self, run: Run) -> None:
         """Get the trained teacher and freeze it."""
+        if (self.hard, self.soft) == (1, 0):
+            raise NoEffect("hard = 1 and soft = 0 leave the loss as it is in the baseline")
         spec = wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor)
         run.state[self.name] = run.train_other(spec).to(run.device).eval().requires_grad_(False)
 

@@ -90,7 +90,7 @@ class PseudoLabel(Trick):
         eager="the weight of its loss grows from step to step",
     )
     labelled: Annotated[float, Field(gt=0, lt=1), Search(0.02, 0.5, log=True)] = 0.1
-    threshold: Annotated[float, Field(ge=0, le=1), Search(0.7, 0.99)] = 0.95
+    threshold: Annotated[float, Field(ge=0, le=1), Search(0.7, 0.99, log1m=True)] = 0.95
     weight: Annotated[float, Field(ge=0), Search(0.1, 3.0, log=True)] = 1.0
     start: Annotated[float, Field(ge=0, le=1), Search(0.0, 0.3)] = 0.1
     end: Annotated[float, Field(ge=0, le=1), Search(0.3, 1.0)] = 0.6

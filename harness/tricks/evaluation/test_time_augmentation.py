@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Choice, Info, Invariances, NotApplicable, Predict, Run, Search, Trick
+from harness.tricks.contract import Choice, Info, Invariances, NoOp, NotApplicable, Predict, Run, Search, Trick
 
 View = Callable[[Tensor], Tensor]
 
@@ -96,7 +96,7 @@ class TestTimeAugmentation(Trick):
         Literal["auto", "flip", "shift", "flip+shift"], Choice(("auto", "flip", "shift", "flip+shift"))
     ] = "auto"
     shift: Annotated[float, Field(gt=0, le=0.5), Search(0.03, 0.125)] = 0.125
-    identity_weight: Annotated[float, Field(ge=0, le=1), Search(0.2, 1.0)] = 0.5
+    identity_weight: Annotated[float, Field(ge=0, le=1), Search(0.0, 0.9), NoOp(1)] = 0.5
     space: Annotated[Literal["logit", "prob"], Choice(("logit", "prob"))] = "logit"
 
     def predictor(self, predict: Predict, run: Run) -> Predict:

@@ -35,8 +35,9 @@ class BceOneVsRest(Trick):
             "no."
         ),
         differs=(
-            "Summed over classes, which keeps gradients at about the size they have under the softmax; a "
-            "mean would divide the learning rate by K. Smoothing is label_smoothing's business."
+            "Summed over classes; a mean would make gradients K times smaller. Where all logits are zero the gradient "
+            "is sqrt(K) / 2 long, under the softmax sqrt(1 - 1 / K): 1.67 times as long with 10 classes and 15.8 times "
+            "with 1000, so tune the learning rate. Smoothing is label_smoothing's business."
         ),
     )
     target_threshold: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, Choice((None, 0.2))] = None

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import PARTS, Info, LossStage, Run, Search, Trick, at
+from harness.tricks.contract import PARTS, Info, LossStage, NoOp, Run, Search, Trick, at
 
 
 def flood(loss: Tensor, level: Tensor | float) -> Tensor:
@@ -35,7 +35,7 @@ class Flooding(Trick):
         differs="nothing; the unflooded loss is logged as loss/flooding.raw",
         excludes={PARTS: "the level belongs to the loss of the whole batch, not of its parts"},
     )
-    b: Annotated[float, Field(ge=0), Search(0.0, 0.2)] = 0.05
+    b: Annotated[float, Field(ge=0), Search(0.005, 0.2, log=True), NoOp(0)] = 0.05
 
     @at(LossStage.SHAPE)
     def reduce_loss(self, loss: Tensor, run: Run) -> Tensor:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Info, Run, Search, Trick
+from harness.tricks.contract import Info, NoOp, Run, Search, Trick
 
 
 def focal_loss(logits: Tensor, y: Tensor, gamma: float) -> Tensor:
@@ -44,7 +44,7 @@ class FocalLoss(Trick):
             "labels are the hard examples that it weighs up."
         ),
     )
-    gamma: Annotated[float, Field(ge=0), Search(0.0, 5.0)] = 2.0
+    gamma: Annotated[float, Field(ge=0), Search(0.25, 5.0), NoOp(0)] = 2.0
 
     def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:
         """Focal loss of each example."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Info, Run, Search, Trick
+from harness.tricks.contract import Info, NoOp, Run, Search, Trick
 
 
 def poly_loss(logits: Tensor, y: Tensor, eps: float) -> Tensor:
@@ -34,7 +34,7 @@ class PolyLoss(Trick):
             "nothing for one-hot targets; the paper defines p_t for these only. eps = 2 is its value for ImageNet"
         ),
     )
-    eps: Annotated[float, Field(ge=-1), Search(-1.0, 6.0)] = 2.0
+    eps: Annotated[float, Field(ge=-1), Search(-1.0, 6.0), NoOp(0)] = 2.0
 
     def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:
         """Poly-1 loss of each example."""

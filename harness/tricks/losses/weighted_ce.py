@@ -53,9 +53,9 @@ class WeightedCe(Trick):
         ),
     )
     scheme: Annotated[Scheme, Choice(("inv", "sqrt_inv", "effective"))] = "inv"
-    beta: Annotated[float, Field(ge=0, lt=1, description="of the scheme 'effective' only"), Search(0.9, 0.99999)] = (
-        0.9999
-    )
+    beta: Annotated[
+        float, Field(ge=0, lt=1, description="of the scheme 'effective' only"), Search(0.9, 0.99999, log1m=True)
+    ] = 0.9999
 
     def prepare(self, run: Run) -> None:
         """Refuse balanced classes."""

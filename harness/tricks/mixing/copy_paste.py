@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, NotApplicable, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, NotApplicable, Run, Search, Trick, at
 from harness.tricks.functional import mix
 from harness.tricks.images import box_mask
 
@@ -68,7 +68,7 @@ class CopyPaste(Trick):
         ),
         cost=1.01,
     )
-    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0)] = 0.5
+    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0), NoOp(0)] = 0.5
     tau: Annotated[float, Field(ge=0, lt=1), Search(0.1, 0.6)] = 0.3
     mask: Annotated[Literal["auto", "ink", "box"], Choice(("auto", "ink", "box"))] = "auto"
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Info, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.functional import mix
 
 
@@ -61,11 +61,12 @@ class Cutmix(Trick):
             "meaningless under it."
         ),
         differs=(
-            "nothing; box sides are even numbers of pixels, as in the authors' code, so w' is coarse on tiny images"
+            "The default prob = 0.5 is the authors' for CIFAR; for ImageNet they have 1.0. Box sides are even numbers "
+            "of pixels, as in their code, so w' is coarse on tiny images."
         ),
     )
     alpha: Annotated[float, Field(gt=0), Search(0.1, 4.0, log=True)] = 1.0
-    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0)] = 0.5
+    prob: Annotated[float, Field(ge=0, le=1), Search(0.25, 1.0), NoOp(0)] = 0.5
 
     @at(BatchStage.MIX)
     def batch(self, batch: Batch, run: Run) -> Batch:

@@ -59,7 +59,8 @@ class MixupLatent(Trick):
         ),
         differs=(
             "Without `layer`, the layer is uniform over the image and all stages but the last; the paper draws from "
-            "the image and the first two groups of blocks. Refuses to be compiled."
+            "the image and the first two groups of blocks. Refuses to be compiled. "
+            "Beside pgd_training the attack sees unmixed images and features: it is made before the network mixes."
         ),
         cost=1.01,
         excludes={PARTS: "the partners in a layer are images of the whole batch"},

@@ -32,8 +32,8 @@ class AdamBetas(Trick):
     )
     lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-6, 1e-2, log=True)] = 1e-4
-    beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95)] = 0.7
-    beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999)] = 0.99
+    beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95, log1m=True)] = 0.7
+    beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True)] = 0.99
 
     @at(RecipeStage.SIZE)
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:

@@ -29,8 +29,8 @@ class Adamw(Trick):
     )
     lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-3, 0.3, log=True)] = 0.05
-    beta1: Annotated[float, Field(ge=0, lt=1), Search(0.8, 0.95)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.999)] = 0.999
+    beta1: Annotated[float, Field(ge=0, lt=1), Search(0.8, 0.95, log1m=True)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.999, log1m=True)] = 0.999
 
     @at(RecipeStage.SIZE)
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:

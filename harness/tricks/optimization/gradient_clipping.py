@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
-from harness.tricks.contract import Choice, GradientStage, Info, Run, Search, Trick, at
+from harness.tricks.contract import Choice, GradientStage, Info, NoEffect, Run, Search, Trick, at
+
+if TYPE_CHECKING:
+    from harness.models.classifier import Classifier
 
 
 class GradientClipping(Trick):
@@ -31,10 +35,23 @@ class GradientClipping(Trick):
     limit: Annotated[float, Field(gt=0), Search(0.1, 10.0, log=True)] = 1.0
     kind: Annotated[Literal["norm", "value"], Choice(("norm", "value"))] = "norm"
 
+    def prepare(self, run: Run) -> None:
+        """Make room for whether anything was ever clipped."""
+        run.state[self.name] = {"acted": torch.zeros((), dtype=torch.bool, device=run.device)}
+
     @at(GradientStage.CLIP)
     def on_gradients(self, parameters: list[nn.Parameter], run: Run) -> None:
         """Clip in place. A gradient that is not finite stays so: the run must end as diverged."""
         if self.kind == "norm":
-            nn.utils.clip_grad_norm_(parameters, self.limit, error_if_nonfinite=False)
+            size = nn.utils.clip_grad_norm_(parameters, self.limit, error_if_nonfinite=False)
         else:
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            size = torch.stack(torch._foreach_norm(gradients, ord=torch.inf)).amax()
             nn.utils.clip_grad_value_(parameters, self.limit)
+        run.state[self.name]["acted"].logical_or_(size > self.limit)
+
+    def finalize(self, model: Classifier, run: Run) -> Classifier:
+        """Refuse a run in which no gradient was ever above the limit."""
+        if not run.rehearsal and not run.state[self.name]["acted"]:  # one step shows nothing
+            raise NoEffect(f"no gradient ever left limit = {self.limit:g}, so this was the baseline")
+        return model

@@ -79,7 +79,7 @@ class LrRangeTest(Trick):
     low: Annotated[float, Field(gt=0), Search(1e-8, 1e-5, log=True)] = 1e-7
     high: Annotated[float, Field(gt=0), Search(1.0, 100.0, log=True)] = 10.0
     steps: Annotated[int, Field(ge=20), Search(50, 400, log=True)] = 100
-    smoothing: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.98)] = 0.98
+    smoothing: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.98, log1m=True)] = 0.98
     rule: Annotated[Rule, Choice(("steepest", "valley", "min_over_10"))] = "steepest"
     share: Annotated[float, Field(gt=0), RATE, Added(1.0)] = 1.0
 

@@ -11,12 +11,16 @@ from harness.tricks.contract import Choice, Groups, Info, NoEffect, Run, Trick
 
 
 def vectors(model: nn.Module, scope: str) -> set[nn.Parameter]:
-    """Parameters without weight decay, all of one dimension or none.
+    """Parameters without weight decay: all of one dimension or none, and those that the network itself names.
 
     "bias": those of layers whose weight has more dimensions, or that have no weight. "norm": all others,
-    which are the scales and shifts of normalisations, layer scales and learned slopes.
+    which are the scales and shifts of normalisations, layer scales, learned slopes, and what a module lists in timm's
+    `no_weight_decay()`, such as the position embedding of a transformer.
     """
-    found = set()
+    found: set[nn.Parameter] = set()
+    for module in model.modules() if "norm" in scope else ():
+        named: set[str] = getattr(module, "no_weight_decay", set)()
+        found |= {parameter for name, parameter in module.named_parameters() if name in named}
     for module in model.modules():
         weight = getattr(module, "weight", None)
         for name, parameter in module.named_parameters(recurse=False):
@@ -51,7 +55,8 @@ class NoBiasDecay(Trick):
             "nets; in most libraries this is silently on."
         ),
         differs=(
-            "`scope` is an addition; other vectors, such as layer scales and learned slopes, count as normalisation"
+            "`scope` is an addition; other vectors, such as layer scales and learned slopes, count as normalisation, "
+            "and so does what a network of timm names in no_weight_decay(), such as a transformer's position embedding."
         ),
     )
     scope: Annotated[Literal["bias", "norm", "bias+norm"], Choice(("bias", "norm", "bias+norm"))] = "bias+norm"

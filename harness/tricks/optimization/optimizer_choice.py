@@ -26,13 +26,13 @@ from harness.tricks.contract import (
 Kind = Literal["sgd", "rmsprop", "nadam", "radam", "adagrad"]
 
 DEFAULT_LR = {"rmsprop": 1e-3, "nadam": 2e-3, "radam": 1e-3, "adagrad": 1e-2}
-"""Rates where a search may start, about torch's defaults; SGD starts from the recipe's."""
+"""Rates where a search may start: torch's defaults, but for RMSProp's; SGD starts from the recipe's."""
 
 
 class OptimizerChoice(Trick):
     """Choi et al. 2019, 1910.05446: what optimizers are worth when each is tuned.
 
-    lr: None is the recipe's rate for sgd and torch's default for the others.
+    lr: None is the recipe's rate for sgd, 1e-3 for rmsprop and torch's default for the others.
     """
 
     info: ClassVar = Info(
@@ -55,7 +55,8 @@ class OptimizerChoice(Trick):
         ),
         differs=(
             "One rate is given rather than searched; search `lr` for each name under the same budget as the "
-            "baseline's. Other settings are torch's; weight decay is the recipe's, coupled. adam and adamw are "
+            "baseline's. Without one rmsprop has 1e-3, as in Keras, where torch has 1e-2. Other settings are torch's; "
+            "weight decay is the recipe's, coupled. adam and adamw are "
             "tricks of their own."
         ),
     )

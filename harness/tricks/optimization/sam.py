@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, Passes, Run, Search, Trick, at
+from harness.tricks.contract import Batch, Info, NoOp, Passes, Run, Search, Trick, at
 from harness.tricks.functional import gradient_norm
 from harness.tricks.modules import frozen_statistics
 
@@ -51,7 +51,7 @@ class Sam(Trick):
         ),
         cost=2.0,
     )
-    rho: Annotated[float, Field(ge=0), Search(0.01, 0.5, log=True)] = 0.05
+    rho: Annotated[float, Field(ge=0), Search(0.01, 0.5, log=True), NoOp(0)] = 0.05
 
     @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:

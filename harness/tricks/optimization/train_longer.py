@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from harness.experiment import Recipe
-from harness.tricks.contract import DataInfo, Info, NoEffect, RecipeStage, Search, Trick, at
+from harness.tricks.contract import DataInfo, Info, NoEffect, NoOp, RecipeStage, Search, Trick, at
 
 
 class TrainLonger(Trick):
@@ -37,7 +37,7 @@ class TrainLonger(Trick):
             "epochs fit 98 % of the training labels, the wrong 15 % among them; the baseline fits 92 %."
         ),
     )
-    factor: Annotated[float, Field(gt=0), Search(0.5, 4.0, log=True)] = 2.0
+    factor: Annotated[float, Field(gt=0), Search(0.5, 4.0, log=True), NoOp(1)] = 2.0
 
     @at(RecipeStage.SIZE)
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from harness.tricks.contract import Choice, Info, ModelStage, NoEffect, Run, Search, Trick, at
+from harness.tricks.contract import Choice, Info, ModelStage, NoEffect, NoOp, Run, Search, Trick, at
 from harness.tricks.modules import DropInput
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Dropout(Trick):
             "here."
         ),
     )
-    p: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.7)] = 0.2
+    p: Annotated[float, Field(ge=0, lt=1), Search(0.05, 0.7), NoOp(0)] = 0.2
     place: Annotated[Literal["head", "block"], Choice(("head", "block"))] = "head"
     kind: Annotated[Literal["unit", "channel"], Choice(("unit", "channel"))] = "unit"
 

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from harness.tricks.contract import Info, ModelStage, NoEffect, Run, Search, Trick, at
+from harness.tricks.contract import Info, ModelStage, NoEffect, NoOp, Run, Search, Trick, at
 from harness.tricks.modules import DropInput, conv_norm_names, dropout, residual_blocks
 
 if TYPE_CHECKING:
@@ -49,11 +49,9 @@ class DropoutMultiplier(Trick):
             "smaller m for short runs, which dropout slows down. The paper uses it in recurrent nets."
         ),
         differs="rates of an image classifier in place of those of a recurrent net; p_i must stay below one",
-        excludes={
-            "dropout": "each sets dropout rates of the same places",
-        },
+        excludes={"dropout": "each sets dropout rates of the same places"},
     )
-    m: Annotated[float, Field(ge=0), Search(0.1, 2.0)] = 1.0
+    m: Annotated[float, Field(ge=0), Search(0.1, 2.0), NoOp(0)] = 1.0
     head: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.45)] = 0.2
     block: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.45)] = 0.1
     path: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.45)] = 0.05

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from harness.tricks.contract import Info, Run, Search, Trick
+from harness.tricks.contract import Info, NoOp, Run, Search, Trick
 from harness.tricks.modules import WeightAverage
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Ema(Trick):
         ),
         cost=1.02,
     )
-    decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999)] = 0.999
+    decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True), NoOp(0)] = 0.999
 
     def prepare(self, run: Run) -> None:
         """Make room for the average."""

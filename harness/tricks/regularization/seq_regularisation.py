@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, ModelStage, Run, Search, Trick, at
+from harness.tricks.contract import Batch, Info, ModelStage, NoOp, Run, Search, Trick, at
 from harness.tricks.modules import FeatureTap
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class SeqRegularisation(Trick):
             "of the last layer before the head in place of an LSTM's outputs. alpha = 2 is the paper's."
         ),
     )
-    alpha: Annotated[float, Field(ge=0), Search(0.01, 10.0, log=True)] = 2.0
+    alpha: Annotated[float, Field(ge=0), Search(0.01, 10.0, log=True), NoOp(0)] = 2.0
 
     @at(ModelStage.WRAP)  # after surgery on the head, which would lose the hook
     def model(self, model: Classifier, run: Run) -> Classifier:

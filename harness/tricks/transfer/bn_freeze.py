@@ -29,7 +29,10 @@ class BnFreeze(Trick):
             "from scratch `start = 0` means no normalisation at all, because statistics stay at mean 0 and "
             "variance 1; a late start makes training see what evaluation sees."
         ),
-        differs="`start` is an addition, for networks that are trained from scratch",
+        differs=(
+            "The method keeps statistics that were learned before. The networks here start from scratch and have none, "
+            "so the arm measures their absence; `start` is an addition that lets them be learned first."
+        ),
         cost=0.95,
         excludes={"gradual_unfreezing": "each decides which parameters have gradients"},
         measured=(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import nn
 
-from harness.tricks.contract import Choice, Groups, Info, NoEffect, Run, Search, Trick
+from harness.tricks.contract import Choice, Groups, Info, NoOp, Run, Search, Trick
 from harness.tricks.modules import parameters_by_depth, split_groups
 
 if TYPE_CHECKING:
@@ -45,13 +45,11 @@ class DiscriminativeLr(Trick):
             "depth, through the optimizer's groups, so weight decay times rate shrinks with them."
         ),
     )
-    d: Annotated[float, Field(gt=0, le=1), Search(0.3, 0.95)] = 0.65
+    d: Annotated[float, Field(gt=0, le=1), Search(0.3, 0.95), NoOp(1)] = 0.65
     groups: Annotated[Literal["stage", "layer"], Choice(("stage", "layer"))] = "stage"
 
     def param_groups(self, groups: Groups, run: Run) -> Groups:
         """Split the groups."""
-        if self.d == 1:
-            raise NoEffect("d = 1 gives every depth the same rate")
         depths = (parameters_by_layer if self.groups == "layer" else parameters_by_depth)(run.model)
         top = len(depths) - 1
         parts = split_groups(groups, depths)

@@ -32,7 +32,10 @@ class FreezeLayers(Trick):
             "measures what training the lower stages is worth, and `freeze_bn` means no normalisation there, "
             "because statistics stay at mean 0 and variance 1."
         ),
-        differs="the paper freezes single layers of an AlexNet; here whole stages as the model names them",
+        differs=(
+            "The paper freezes layers that were learned on other classes, single ones of an AlexNet; here whole stages "
+            "as the model names them, and in networks that start from scratch what is frozen is random."
+        ),
         cost=0.5,
         excludes={"gradual_unfreezing": "it trains what this freezes"},
         measured=(

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, model_validator
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, NoOp, Run, Search, Trick, at
 from harness.tricks.modules import check_forward
 
 
@@ -50,7 +50,7 @@ class ProgressiveResizing(Trick):
             "progressive_resizing.delay=0.0 --set progressive_resizing.finetune=0.5 --experiment digits --seeds 5)."
         ),
     )
-    initial_scale: Annotated[float, Field(gt=0, le=1), Search(0.25, 0.9)] = 0.5
+    initial_scale: Annotated[float, Field(gt=0, le=1), Search(0.25, 0.9), NoOp(1)] = 0.5
     delay: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.6)] = 0.5
     finetune: Annotated[float, Field(ge=0, lt=1), Search(0.0, 0.3)] = 0.2
     increment: Annotated[float, Field(gt=0, le=0.5), Search(0.0625, 0.25)] = 0.125

@@ -20,7 +20,7 @@ from harness.report.drawings import search as figures
 from harness.report.pages.search import render_search, write_search
 from harness.report.pages.trials import budget_of, expected_best, map_pair, value_of, value_rows
 from harness.report.text.commands import winner_command
-from harness.report.text.numbers import shown
+from harness.report.text.numbers import shown, typed
 from harness.store.schema import RUNS, SearchArm, SearchRecord, Trial
 from harness.store.writer import write_table
 from harness.testing import make_arm, make_manifest, make_row
@@ -431,6 +431,10 @@ def test_axes_are_logarithmic_where_the_space_is():
     assert rate.share(0.0) is None
     assert rate.share("big") is None
     assert rate.ticks(300) == [(pytest.approx(s), label) for s, label in RATE_TICKS]
+    decay = figures.Axis.of({"low": 0.9, "high": 0.9999, "log": False, "log1m": True})
+    assert [decay.share(v) for v in (0.9, 0.99, 0.9999)] == pytest.approx([0, 1 / 3, 1])
+    assert decay.share(1.0) is None
+    assert {label for _, label in decay.ticks(300)} == {"0.9", "0.99", "0.999", "0.9999"}
     assert figures.Axis.of({"low": 0, "high": 4, "log": False}).share(1) == 0.25
 
 
@@ -722,3 +726,12 @@ def test_rendering_imports_neither_torch_nor_optuna():
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
 
     assert out.stdout.strip() == "[]", out.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "short", "long"),
+    [(0.9999, "0.9999", "0.9999"), (0.99999, "0.99999", "0.99999"), (0.95, "0.95", "0.95"), (1.0, "1", "1"),
+     (0.123456, "0.123", "0.1235")],
+)  # fmt: skip
+def test_a_value_just_below_one_is_not_shown_as_one(value, short, long):
+    assert (shown(value), typed(value)) == (short, long)

@@ -90,6 +90,13 @@ def test_the_file_replaces_ranges_and_adds_numbers_of_the_recipe(space):
     assert "mixup.per" not in values, "one choice is no search"
 
 
+def test_the_file_may_ask_for_the_scale_of_the_distance_to_one(space):
+    values, _ = space(lines='[search]\nrecipe.momentum = [0.5, 0.99, "log1m"]\n')
+
+    assert values["recipe.momentum"] == Value("recipe.momentum", 0.9, 0.5, 0.99, log1m=True)
+    assert values["recipe.momentum"].at(0.5) == pytest.approx(1 - 0.005**0.5, abs=1e-4)
+
+
 def test_a_named_nuisance_is_searched_and_the_others_are_not(space):
     ranges = "[search]\nrecipe.momentum = [0.8, 0.95]\nrecipe.epochs = [2, 8]\n"
 
@@ -162,8 +169,10 @@ def test_every_wrong_range_has_a_line_even_of_tricks_that_are_not_searched(tmp_p
     [
         ("[1, 0.5]", "low must be below high, and 1 is not below 0.5"),
         ('[0, 1, "log"]', "a log scale needs low > 0, and it is 0"),
-        ("[0, 1, 2]", 'a range is [low, high], [low, high, "log"] or {choices = [...]}'),
-        ('"log"', 'a range is [low, high], [low, high, "log"] or {choices = [...]}'),
+        ('[0, 1, "log1m"]', "the scale log1m needs high < 1, and it is 1"),
+        ("{ low = 0.1, high = 0.9, log = true, log1m = true }", "log and log1m are two scales; choose one"),
+        ("[0, 1, 2]", 'a range is [low, high], [low, high, "log"], [low, high, "log1m"] or {choices = [...]}'),
+        ('"log"', 'a range is [low, high], [low, high, "log"], [low, high, "log1m"] or {choices = [...]}'),
         ("[0.1, inf]", "search.recipe.lr.high = inf: input should be a finite number"),
         ("[true, 2]", "search.recipe.lr.low = True: input should be a valid number"),
         ("{ choices = [] }", "search.recipe.lr.choices = []"),
