@@ -23,7 +23,7 @@ from torch import nn
 from harness import rng
 from harness.data.content import content
 from harness.data.sources import load_source
-from harness.data.splits import Held
+from harness.data.splits import first
 from harness.errors import DEBUG, UserError
 from harness.experiment import RunSpec
 from harness.identity import Identity
@@ -174,9 +174,7 @@ def _final(session: Session, place: Place) -> tuple[dict[str, Any], Predictions]
     model = session.stack.fold("finalize", session.evaluated_model(), session.run)
     val = session.predict(model, session.splits.val, place)
     test = session.predict(model, session.splits.test, place)
-    own = session.splits.train
-    few = slice(0, CLEAN_TRAIN_LIMIT)
-    clean = session.predict(model, Held(own.images[few], own.label[few], own.index[few], own.peak), place)
+    clean = session.predict(model, first(session.splits.train, CLEAN_TRAIN_LIMIT), place)
     out: dict[str, Any] = {f"val_{k}": v for k, v in metrics(val.logits, val.label).items()}
     out |= {f"test_{k}": v for k, v in metrics(test.logits, test.label).items()}
     fit = metrics(clean.logits, clean.label)

@@ -10,7 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from harness.data.splits import Held
+from harness.data.splits import first
 from harness.errors import UserError
 from harness.experiment import RunSpec
 from harness.training.execute import OUT_OF_MEMORY, isolate, outcome_of
@@ -99,7 +99,6 @@ def _show_image(run: Run) -> None:
 
 def _evaluate(session: Session, place: Place) -> None:
     """What follows training, on one batch of validation images; the test split is not read."""
-    val, few = session.splits.val, slice(0, place.eval_batch)
-    held = Held(val.images[few], val.label[few], val.index[few], val.peak)
+    held = first(session.splits.val, place.eval_batch)
     model = session.stack.fold("finalize", session.evaluated_model(), session.run)
     session.predict(model, held, place)

@@ -27,6 +27,7 @@ from harness import rng
 from harness.data.types import Batch as Batch
 from harness.data.types import DataInfo as DataInfo
 from harness.data.types import Invariances as Invariances
+from harness.data.types import Rows as Rows
 from harness.data.types import TrainingSet as TrainingSet
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.tricks.kinds import TrickKind

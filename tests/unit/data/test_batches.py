@@ -137,7 +137,7 @@ def test_chunks_do_not_change_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_draw_comes_from_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_fits", lambda images, device: False)
+    monkeypatch.setattr(batches, "fits", lambda rows, device: False)
     before = torch.get_rng_state()
     epoch(loader(shift=0.25, flip=True, rotation=10.0, scale_min=0.5))
     assert torch.equal(torch.get_rng_state(), before)
@@ -145,7 +145,7 @@ def test_no_draw_comes_from_the_global_generator(monkeypatch: pytest.MonkeyPatch
 
 def test_images_that_do_not_fit_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     resident = epoch(loader(shift=0.25, flip=True))
-    monkeypatch.setattr(batches, "_fits", lambda images, device: False)
+    monkeypatch.setattr(batches, "fits", lambda rows, device: False)
     streamed = epoch(loader(shift=0.25, flip=True))
     for field in ("x", "y", "label", "index"):
         assert torch.equal(getattr(streamed, field), getattr(resident, field))

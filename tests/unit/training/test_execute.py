@@ -53,8 +53,8 @@ def test_a_teacher_learns_from_the_images_of_its_student(pets, tmp_path, monkeyp
     row = execute(distilled(pets), "test", place).row
 
     (teacher,) = seen
-    own = split(before, pets.data, pets.seed).train.images
-    assert np.array_equal(np.asarray(teacher.splits.train.images), np.asarray(own))
+    own = split(before, pets.data, pets.seed).train.images[:]
+    assert np.array_equal(np.asarray(teacher.splits.train.images[:]), np.asarray(own))
     (weights,) = (tmp_path / "weights").iterdir()
     assert weights.stem == place.name(teacher.run.spec, before.digest)
     assert weights.stem != place.name(teacher.run.spec)
