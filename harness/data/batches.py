@@ -18,7 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from torch.utils.data import DataLoader, Dataset
 
 from harness.cpus import available
-from harness.data.rows import CROP_DRAWS, Croppable, Rows, fits
+from harness.data.rows import CROP_DRAWS, LEAST, Croppable, Rows, fits
 from harness.data.splits import Held
 from harness.data.types import Batch, TrainingSet
 from harness.errors import UserError
@@ -196,12 +196,14 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """A split in its own order, without augmentation: pixels (n, C, H, W) in [0, 1], label (n,), index (n,).
 
-    The last batch may be smaller.
+    The last batch may be smaller, but its pixels are not fewer than `LEAST`: they then begin with images of the batch
+    before, without label and index.
     """
     rows = held.rows
     for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
-        x = to_pixels(rows[part].to(device), held.peak, channels_last)
+        seen = slice(max(0, min(start, len(rows) - LEAST)), part.stop)
+        x = to_pixels(rows[seen].to(device), held.peak, channels_last)
         yield x, held.label[part].to(device), held.index[part].to(device)
 
 

@@ -36,6 +36,16 @@ HOST_BYTES = 2**28
 """The largest training split that a run holds in the host's memory: all of CIFAR, but not 2,000 photographs of 224
 pixels."""
 
+EVALUATED_PIXELS = 1000 * 32**2
+"""Pixels that a CPU predicts at once: a thousand images of 32 pixels."""
+
+GPU_FACTOR = 16
+"""So many times more on a GPU, whose kernels are starved by less: 320 images of 224 pixels."""
+
+LEAST = 16
+"""Images that are predicted at once at least, where there are so many: CPUs multiply fewer rows by other kernels, whose
+last bits differ."""
+
 Moments = tuple[tuple[float, ...], tuple[float, ...]]
 """Mean and std of each channel."""
 
@@ -215,6 +225,16 @@ def fits(rows: Rows, device: torch.device) -> bool:
         free, _ = torch.cuda.mem_get_info(device)
         room = DEVICE_SHARE * free
     return len(rows) * rows.side**2 * rows.channels < room
+
+
+def at_once(side: int, most: int, device: torch.device) -> int:
+    """How many images of that side are predicted at once: `most`, or as many as the memory should bear.
+
+    It depends on nothing that varies between runs, since the last bits of a prediction may depend on it. Where they are
+    fewer, they are a multiple of 16, of which CPUs multiply the rows alike.
+    """
+    pixels = EVALUATED_PIXELS * (GPU_FACTOR if device.type == "cuda" else 1)
+    return most if most * side**2 <= pixels else max(LEAST, pixels // side**2 // LEAST * LEAST)
 
 
 def resize(image: Tensor, box: Sequence[int], out: Tensor) -> None:

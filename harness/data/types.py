@@ -12,6 +12,7 @@ from torch import Tensor
 from harness.data.rows import CROP_DRAWS as CROP_DRAWS
 from harness.data.rows import Croppable as Croppable
 from harness.data.rows import Rows as Rows
+from harness.data.rows import at_once as at_once
 from harness.data.rows import rows_of
 
 Pixels = NDArray[np.uint8]

@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.data.splits import first
 from harness.errors import UserError
 from harness.experiment import RunSpec
+from harness.training.evaluate import batch_size
 from harness.training.execute import OUT_OF_MEMORY, isolate, outcome_of
 from harness.training.layout import AtRisk
 from harness.training.loop import Batches, Clock, train
@@ -58,7 +59,7 @@ def rehearse(spec: RunSpec, place: Place, steps: int) -> Iterator[str | Seen]:
             session.run, session.stack, few, session.step, session.lr_factors, dict, Clock(), place.check
         ))  # fmt: skip
         yield "an evaluation batch"
-        _evaluate(session, place)
+        _evaluate(session)
         yield Seen(run_seconds=few.seconds[-1] * session.run.total_steps)
     except AtRisk as error:
         yield Seen(at_risk=str(error))
@@ -97,8 +98,8 @@ def _show_image(run: Run) -> None:
         ) from None
 
 
-def _evaluate(session: Session, place: Place) -> None:
+def _evaluate(session: Session) -> None:
     """What follows training, on one batch of validation images; the test split is not read."""
-    held = first(session.splits.val, place.eval_batch)
+    held = first(session.splits.val, batch_size(session.splits.val, session.run.device))
     model = session.stack.fold("finalize", session.evaluated_model(), session.run)
-    session.predict(model, held, place)
+    session.predict(model, held)

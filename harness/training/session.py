@@ -43,7 +43,6 @@ class Place:
     cuda_graphs: bool = False
     """Capture training steps and replay them, on a CUDA device (`training.graph`)."""
     check: bool = False
-    eval_batch: int = 1000
     weights_dir: Path | None = None
     """Shared folder for the weights of runs that other runs ask for (teachers)."""
     checkpoint_dir: Path | None = None
@@ -94,20 +93,19 @@ class Session:
         model: Classifier = self.stack.slot("evaluation_weights", lambda run: run.model)(self.run)
         return model
 
-    def predict(self, model: Classifier, held: Held, place: Place) -> Predictions:
+    def predict(self, model: Classifier, held: Held) -> Predictions:
         """Predictions of `model` through the arm's predictors, in evaluation mode."""
         mode = model.training
         model.eval()
         with self.amp.autocast():
             predict = self.stack.fold("predictor", model, self.run)
-            recipe = self.run.recipe
-            out = predict_all(predict, held, self.run.device, place.eval_batch, recipe.channels_last)
+            out = predict_all(predict, held, self.run.device, self.run.recipe.channels_last)
         model.train(mode)
         return out
 
-    def validate(self, place: Place) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Metrics of the validation split."""
-        out = self.predict(self.evaluated_model(), self.splits.val, place)
+        out = self.predict(self.evaluated_model(), self.splits.val)
         return metrics(out.logits, out.label)
 
 

@@ -8,12 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, Info, Run, Search, Trick
+from harness.tricks.contract import Batch, Info, Run, Search, Trick, at_once
 from harness.tricks.functional import MIXERS, distillation
 from harness.tricks.modules import wider_baseline
 
 CHUNK = 500
-"""Images in one pass of the teacher."""
+"""Images in one pass of the teacher at most."""
 
 
 @torch.no_grad()
@@ -21,7 +21,7 @@ def logits_of(teacher: torch.nn.Module, run: Run) -> Tensor:
     """The teacher's logits (N, K) for the training images as they are, without augmentation."""
     parts: list[Tensor] = []
     rows = run.train.rows
-    for at in torch.split(torch.arange(len(rows)), CHUNK):
+    for at in torch.split(torch.arange(len(rows)), at_once(rows.side, CHUNK, run.device)):
         if run.rehearsal and parts:  # those of the first images, which stand for all
             parts.append(parts[0][: len(at)])
             continue

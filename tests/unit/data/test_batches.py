@@ -244,10 +244,11 @@ def test_peak_is_white() -> None:
 
 
 def test_evaluation_batches_cover_the_split_in_order() -> None:
-    train = training_set(10)
+    train = training_set(40)
     held = Held(train.images, train.label, train.index, 255)
-    x, label, index = zip(*evaluation_batches(held, "cpu", 4, channels_last=True), strict=True)
-    assert [len(part) for part in x] == [4, 4, 2]
-    assert torch.equal(torch.cat(x), train.images.permute(0, 3, 1, 2) / 255)
+    x, label, index = zip(*evaluation_batches(held, "cpu", 16, channels_last=True), strict=True)
+    assert [len(part) for part in label] == [16, 16, 8]
+    own = [pixels[-len(part) :] for pixels, part in zip(x, label, strict=True)]
+    assert torch.equal(torch.cat(own), train.images.permute(0, 3, 1, 2) / 255)
     assert torch.equal(torch.cat(label), train.label)
     assert torch.equal(torch.cat(index), train.index)

@@ -66,9 +66,9 @@ def test_a_run_whose_images_change_fails_and_says_so(pets, tmp_path, monkeypatch
     assert execute(pets, "test", Place(tmp_path)).row["status"] == "ok"
     validate = Session.validate
 
-    def change_and_validate(self, place):
+    def change_and_validate(self):
         write(tmp_path / "pets" / "val" / "0" / "24.png", 999)
-        return validate(self, place)
+        return validate(self)
 
     monkeypatch.setattr(Session, "validate", change_and_validate)
     result = execute(pets, "test", Place(tmp_path))
