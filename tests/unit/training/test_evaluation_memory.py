@@ -26,7 +26,7 @@ CPU, GPU = torch.device("cpu"), torch.device("cuda")
         (1024, CPU, 16),
         (64, GPU, 1000),
         (224, GPU, 320),
-    ],  # fmt: skip
+    ],
 )
 def test_a_thousand_images_are_predicted_at_once_up_to_32_pixels_and_fewer_beyond(side, device, images):
     assert at_once(side, 1000, device) == images
