@@ -113,11 +113,12 @@ def split(source: Source, data: Data, seed: int) -> Splits:
         index=torch.from_numpy(kept),
         peak=source.peak,
     )
+    info = describe(train, source)
     return Splits(
         train=train,
         val=_held(rows, source.train_labels, val, source.peak),
         test=_held(images, labels, test, source.peak),
-        info=describe(train, source),
+        info=info._replace(invariances=source.invariances._replace(**data.declared)),
     )
 
 
