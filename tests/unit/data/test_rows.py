@@ -12,13 +12,14 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
-from harness.data import sources
+from harness.data import content, sources
 from harness.data.batches import Loader
 from harness.data.rows import CROP_DRAWS, TRIES, ArrayRows, PhotoRows, crop_boxes, resize, rows_of, squares
 from harness.data.sources import load_source
 from harness.data.splits import split
 from harness.data.types import TrainingSet
 from harness.experiment import Augment, Data
+from harness.tricks.images import views
 
 SIDE = 64
 
@@ -238,3 +239,32 @@ def test_photographs_that_fit_are_held_where_crops_need_no_more(data_root: Path)
     loader = Loader(train, Augment(), 4, "cpu", 2, stream(), stream(1), channels_last=True)
     assert loader.resident is not None
     assert np.array_equal(loader.resident.numpy(), found[:].numpy())
+
+
+def test_images_that_tricks_draw_are_cropped_from_the_kept_ones_too(data_root: Path) -> None:
+    found, g = rows(data_root), stream(3)
+    expected = found.crops(torch.arange(4), torch.rand(CROP_DRAWS, 4, generator=g), 0.3)
+    drawn = views(found, torch.arange(4), 255, Augment(scale_min=0.3), stream(3))
+    assert torch.equal(drawn, expected.permute(0, 3, 1, 2) / 255)
+    assert torch.equal(views(found, torch.arange(4), 255, Augment(), g), found[:].permute(0, 3, 1, 2) / 255)
+
+
+def test_another_version_of_the_decoder_is_another_data_set(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Data(name="folder", root="photos", image_size=SIDE, val_size=1)
+    before = content.content(data, data_root).digest
+    monkeypatch.setattr(content, "DECODER", "0")
+    assert content.content(data, data_root).digest != before
+
+
+@pytest.mark.slow
+def test_table_of_sharpness(data_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen, drawn = torch.arange(4).repeat(50), draws(200)
+    with capsys.disabled():
+        heads = "side  scale_min  torchvision  ours  ours / torchvision"
+        print(f"\n{heads}  (mean gradient, n = 200 crops of 4 images)")  # noqa: T201
+        for side in (32, 64, 96, 128, 160, 224):
+            for scale_min in (0.08, 0.35):
+                theirs = gradient(torchvision_crops(chosen, drawn, scale_min, side))
+                ours = gradient(rows(data_root, side).crops(chosen, drawn, scale_min))
+                print(f"{side:4}  {scale_min:9}  {theirs:11.2f}  {ours:4.2f}  {ours / theirs:.3f}")  # noqa: T201
+                assert ours == pytest.approx(theirs, rel=0.05)
