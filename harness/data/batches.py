@@ -175,7 +175,7 @@ class Loader:
         aspect = torch.zeros_like(area)
         if self._scale_min < 1:
             aspect = (2 * draws.aspect - 1) * math.log(4 / 3)
-        # A window of extreme aspect that is larger than the image is cut to its side.
+        # A window of extreme aspect that is larger than the image is cut to its side; those of photographs are redrawn.
         width = (area * aspect.exp()).sqrt().clamp(max=1)
         height = (area / aspect.exp()).sqrt().clamp(max=1)
         right = (2 * draws.center_right - 1) * (1 - width)
