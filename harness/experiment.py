@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from harness.errors import UserError, did_you_mean
+from harness.invariance import Declared
 from harness.values import (
     Added,
     Keys,
@@ -61,7 +62,7 @@ class Question(Strict):
     metric: Literal["test_accuracy", "test_top5"] = "test_accuracy"
 
 
-class Data(Strict):
+class Data(Declared):
     """`[data]`: which images, how many, and in what condition.
 
     `root` is the folder inside the data root that holds a `folder` data set. `classes` keeps the first n
@@ -89,10 +90,9 @@ class Data(Strict):
     def _check(self) -> Data:
         if self.name == "folder" and not (self.root and self.image_size):
             raise ValueError("a folder data set needs root (the folder's name) and image_size (pixels)")
-        if self.name != "folder" and self.root is not None:
-            raise ValueError(f"root belongs to folder data sets, and this is {self.name}")
-        if self.name != "folder" and self.window is not None:
-            raise ValueError(f"window belongs to folder data sets, and this is {self.name}")
+        for option in ("root", "window", *Declared.model_fields):
+            if self.name != "folder" and getattr(self, option) is not None:
+                raise ValueError(f"{option} belongs to folder data sets, and this is {self.name}")
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
         return self
@@ -204,6 +204,7 @@ class Experiment(Strict):
             made = cls.model_validate(tables)
         except ValidationError as error:
             raise UserError("\n".join(explain(error, cls, origins))) from None
+        made.data.check(made.recipe.augment)
         made._origins = origins
         return made
 

@@ -125,8 +125,8 @@ def bare_loop(spec: RunSpec, place: Place, epochs: int, soft: bool = False) -> M
     """
     session = set_up(spec, place)
     model, data, recipe, optimizer = session.run.model.train(), session.run.train, spec.recipe, _sgd(session.run, True)
-    side, shift = data.images.shape[1], round(spec.recipe.augment.shift * data.images.shape[1])
-    padded = F.pad(data.images, (0, 0, *[shift] * 4))
+    side, shift = data.rows.side, round(spec.recipe.augment.shift * data.rows.side)
+    padded = F.pad(data.images[:], (0, 0, *[shift] * 4))
     pixels, window = torch.arange(side), 2 * shift + 1
     labels = F.one_hot(data.label, len(session.run.data.classes)).float() if soft else data.label
     usable = len(data.label) // recipe.batch_size * recipe.batch_size
@@ -166,7 +166,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
         from torchvision.transforms import v2
 
         train, augment = set_up(spec, place).run.train, spec.recipe.augment
-        images = (train.images.float() * (255 / train.peak)).round().byte().numpy()
+        images = (train.images[:].float() * (255 / train.peak)).round().byte().numpy()
         self.images, self.label = images.squeeze(-1) if images.shape[-1] == 1 else images, train.label.tolist()
         side = self.images.shape[1]
         flip = [v2.RandomHorizontalFlip()] if augment.flip else []

@@ -1,4 +1,4 @@
-"""The benchmarks: T1 to T10, in the order in which they are measured."""
+"""The benchmarks: T1 to T12, in the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from harness.bench.loops import (
     with_tricks,
     write_images,
 )
+from harness.bench.photographs import photographs
 from harness.bench.rows import BenchRow, Measure, Seconds, cpu, interleave, summary
 from harness.experiment import Data, RunSpec
 from harness.report.pages.study import write_report
@@ -56,10 +57,11 @@ class Size:
     pool_runs: int
     many_runs: int
     """Runs without predictions in the second store benchmark; 0 leaves it out."""
+    photographs: int
 
 
-QUICK = Size(7, 256, (1, 5, 20), (20,), pools=3, pool_runs=6, many_runs=0)
-FULL = Size(15, 512, (1, 5, 20), (1, 5, 20), pools=7, pool_runs=12, many_runs=10_000)
+QUICK = Size(7, 256, (1, 5, 20), (20,), pools=3, pool_runs=6, many_runs=0, photographs=2000)
+FULL = Size(15, 512, (1, 5, 20), (1, 5, 20), pools=7, pool_runs=12, many_runs=10_000, photographs=20_000)
 
 
 def measure(size: Size) -> Iterator[BenchRow]:
@@ -73,6 +75,7 @@ def measure(size: Size) -> Iterator[BenchRow]:
         yield from fixed_cost(size, folder)
         yield from store(size, folder)
         yield from workers(size, folder)
+        yield from photographs(size.photographs, folder)
 
 
 def training(size: Size, folder: Path) -> Iterator[BenchRow]:

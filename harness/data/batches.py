@@ -1,8 +1,8 @@
 """Batches for training and evaluation.
 
-A data set that fits lives on the device as one uint8 tensor and is cropped and flipped there, many batches
-at a time, by a single gather. A larger one is read by a `DataLoader` and augmented after the transfer by
-the same code.
+Images that are few enough live on the device as one uint8 tensor and are shifted and flipped there, many batches at a
+time, by a single gather. More are read batch by batch, ahead of a GPU by a `DataLoader`, and augmented after the
+transfer by the same code. Random resized crops of photographs are taken before that, from what lies on the disk.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from torch.utils.data import DataLoader, Dataset
 
 from harness.cpus import available
+from harness.data.rows import CROP_DRAWS, LEAST, Croppable, Rows, fits
 from harness.data.splits import Held
 from harness.data.types import Batch, TrainingSet
 from harness.errors import UserError
@@ -25,9 +26,6 @@ from harness.experiment import Augment
 
 CHUNK_PIXELS = 2**20
 """Pixels that are gathered at once: small nets get a whole epoch, and large chunks stay in the cache."""
-
-DEVICE_SHARE = 0.25
-"""Share of the free device memory that a data set may take."""
 
 
 class _Draws(NamedTuple):
@@ -76,7 +74,8 @@ class Loader:
         channels_last: bool,
         transforms: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self.count, self.side = train.images.shape[:2]
+        self.rows = train.rows
+        self.count, self.side = len(self.rows), self.rows.side
         _check_size(self.count, batch_size, "the training split has")
         self.augment, self.batch_size, self.peak = augment, batch_size, train.peak
         self.device = torch.device(device)
@@ -86,11 +85,11 @@ class Loader:
         self.label, self.index = train.label.to(self.device), train.index.to(self.device)
         self.y = None if train.y is None else train.y.to(self.device, torch.float32)
         self.one_hot = torch.eye(classes, device=self.device)
-        self.images = train.images
-        self.resident = _fits(self.images, self.device)
-        if self.resident:
+        self.crops = augment.scale_min < 1 and isinstance(self.rows, Croppable)
+        self.resident: Tensor | None = None
+        if not self.crops and fits(self.rows, self.device):
             # Per-image transforms run on the host, so shift and flip do, too.
-            self.images = self._pad(self.images.to("cpu" if transforms else self.device))
+            self.resident = self._pad(self.rows[:].to("cpu" if transforms else self.device))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,22 +112,31 @@ class Loader:
         positions = positions[: len(positions) - len(positions) % self.batch_size]
         draws = _Draws(*torch.rand(8, len(positions), generator=self.augment_rng, device=self.device))
         chunk = self.batch_size
-        if self.resident:
+        if self.resident is not None:
             chunk *= max(1, CHUNK_PIXELS // (self.batch_size * self.side**2))
-        streamed = None if self.resident else iter(_stream(self.images, positions, chunk, self.device))
+        crops = None
+        if isinstance(self.rows, Croppable):  # drawn whether taken or not, as all draws
+            crops = torch.rand(CROP_DRAWS, len(positions), generator=self.augment_rng, device=self.device)
+        read = _Read(self.rows, positions, chunk, crops if self.crops else None, self.augment.scale_min)
+        streamed = None if self.resident is not None else _stream(read, self.device)
         positions = positions.to(self.device)
         for start in range(0, len(positions), chunk):
             part = slice(start, start + chunk)
             chosen, drawn = positions[part], _Draws(*(draw[part] for draw in draws))
-            if streamed is None:
-                x = self._augment(self.images, chosen, drawn)
-            else:
+            if self.resident is not None:
+                x = self._augment(self.resident, chosen, drawn)
+            elif streamed is not None:
                 images = next(streamed).to("cpu" if self.transforms else self.device, non_blocking=True)
                 x = self._augment(self._pad(images), torch.arange(len(images), device=images.device), drawn)
             label = self.label[chosen]
             y = self.one_hot[label] if self.y is None else self.y[chosen]
             parts = (torch.split(t, self.batch_size) for t in (x, y, label, self.index[chosen]))
             yield from map(Batch, *parts)
+
+    @property
+    def _scale_min(self) -> float:
+        """Smallest area of the crops that are still to be taken."""
+        return 1.0 if self.crops else self.augment.scale_min
 
     def _pad(self, images: Tensor) -> Tensor:
         """Images (N, H, W, C) with a black border as wide as the largest shift."""
@@ -143,7 +151,7 @@ class Loader:
             changed = [self.transforms(image) for image in images.permute(0, 3, 1, 2)]
             images = torch.stack(changed).permute(0, 2, 3, 1)
         x = to_pixels(images.to(self.device), self.peak, self.channels_last)
-        if self.augment.rotation or self.augment.scale_min < 1:
+        if self.augment.rotation or self._scale_min < 1:
             x = self._warp(x, draws)
         return x
 
@@ -163,11 +171,11 @@ class Loader:
 
     def _warp(self, x: Tensor, draws: _Draws) -> Tensor:
         """Random resized crop and rotation about the centre in one bilinear sampling, black outside."""
-        area = self.augment.scale_min + (1 - self.augment.scale_min) * draws.area
+        area = self._scale_min + (1 - self._scale_min) * draws.area
         aspect = torch.zeros_like(area)
-        if self.augment.scale_min < 1:
+        if self._scale_min < 1:
             aspect = (2 * draws.aspect - 1) * math.log(4 / 3)
-        # A window of extreme aspect that is larger than the image is cut to its side.
+        # A window of extreme aspect that is larger than the image is cut to its side; those of photographs are redrawn.
         width = (area * aspect.exp()).sqrt().clamp(max=1)
         height = (area / aspect.exp()).sqrt().clamp(max=1)
         right = (2 * draws.center_right - 1) * (1 - width)
@@ -188,11 +196,14 @@ def evaluation_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """A split in its own order, without augmentation: pixels (n, C, H, W) in [0, 1], label (n,), index (n,).
 
-    The last batch may be smaller.
+    The last batch may be smaller, but its pixels are not fewer than `LEAST`: they then begin with images of the batch
+    before, without label and index.
     """
-    for start in range(0, len(held.images), batch):
+    rows = held.rows
+    for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
-        x = to_pixels(held.images[part].to(device), held.peak, channels_last)
+        seen = slice(max(0, min(start, len(rows) - LEAST)), part.stop)
+        x = to_pixels(rows[seen].to(device), held.peak, channels_last)
         yield x, held.label[part].to(device), held.index[part].to(device)
 
 
@@ -215,38 +226,33 @@ def _check_size(count: int, batch_size: int, who: str) -> None:
         )
 
 
-def _fits(images: Tensor, device: torch.device) -> bool:
-    """Whether the device has room for the images. They are in the host's memory already."""
-    if device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(device)
-    return images.nbytes < DEVICE_SHARE * free
+class _Read(Dataset[Tensor]):
+    """The images of each chunk of an epoch: the squares at the positions, or crops from the draws."""
+
+    def __init__(self, rows: Rows, positions: Tensor, chunk: int, crops: Tensor | None, scale_min: float) -> None:
+        self.rows, self.crops, self.scale_min = rows, crops, scale_min
+        self.positions, self.chunk = positions, chunk
+
+    def __len__(self) -> int:
+        return -(-len(self.positions) // self.chunk)
+
+    def __getitem__(self, number: int) -> Tensor:
+        part = slice(number * self.chunk, (number + 1) * self.chunk)
+        if self.crops is not None and isinstance(self.rows, Croppable):
+            return self.rows.crops(self.positions[part], self.crops[:, part], self.scale_min)
+        return self.rows.take(self.positions[part])
 
 
-class _Rows(Dataset[Tensor]):
-    """Batches of rows: the `DataLoader` hands a batch's positions over in one call."""
-
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
-
-    def __getitems__(self, positions: list[int]) -> Tensor:
-        return self.images[positions]
-
-
-def _stream(images: Tensor, positions: Tensor, batch: int, device: torch.device) -> DataLoader[Tensor]:
-    """Batches of uint8 images, read ahead by worker processes."""
-    # A daemonic process, such as a worker of a pool, may not start processes.
-    workers = 0 if multiprocessing.current_process().daemon else min(4, available().count)
-    return DataLoader(
-        _Rows(images),
-        batch_size=batch,
-        sampler=positions.tolist(),
-        num_workers=workers,
-        collate_fn=_same,
-        pin_memory=device.type == "cuda",
-        generator=torch.Generator(),  # its seed for the workers would be drawn from the global generator
+def _stream(read: _Read, device: torch.device) -> Iterator[Tensor]:
+    """The chunks in order, read ahead of a GPU by worker processes."""
+    # A daemonic process, such as a worker of a pool, may not start processes; on CPUs, runs share all cores already.
+    alone = device.type != "cuda" or multiprocessing.current_process().daemon
+    return iter(
+        DataLoader(
+            read,
+            batch_size=None,
+            num_workers=0 if alone else min(4, available().count),
+            pin_memory=device.type == "cuda",
+            generator=torch.Generator(),  # its seed for the workers would be drawn from the global generator
+        )
     )
-
-
-def _same(images: Any) -> Any:
-    return images

@@ -1,7 +1,8 @@
 """What a data set holds, as a digest of its bytes, without decoding an image and without importing torch.
 
 Runs are reused and paired only where the digests of their data agree. The chosen classes of a folder decide which
-files are in its digest; image size, crop and grey window belong to the `[data]` table, and so to the run's id.
+files are in its digest. The version of the decoder is in it, too, as it decides the pixels; image size and grey window
+belong to the `[data]` table, and so to the run's id.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.data.decoded import About, Failure, pillow, reports
+from harness.data.decoded import DECODER, About, Failure, pillow, reports
 from harness.data.disk import shown
 from harness.data.hashes import hashes
 from harness.data.listing import SPLITS, File, Listing, Lost, list_folder
@@ -46,10 +47,10 @@ DIGITS = "datasets/data/digits.csv.gz"
 class Content:
     """What a data set holds.
 
-    digest: 16 hex digits, equal exactly when images, labels and classes are. images: their number, with those that
-    cannot be decoded. classes: in the order of the labels; as many as the data set has for digits and CIFAR. notes:
-    lines about what was passed over. unreadable: (path, reason) of the files that are left out; None while no decoded
-    copy says it.
+    digest: 16 hex digits, equal exactly when images, labels and classes are, and decoded alike. images: their number,
+    with those that cannot be decoded. classes: in the order of the labels; as many as the data set has for digits and
+    CIFAR. notes: lines about what was passed over. unreadable: (path, reason) of the files that are left out; None
+    while no decoded copy says it.
     """
 
     digest: str
@@ -154,7 +155,7 @@ def read_folder(data: Data, data_root: Path) -> Folder:
     """
     listing = list_folder(data, data_root)
     found = iter(hashes(listing.folder, [file for split in listing.splits for file in split], data_root))
-    digest = hashlib.sha256(repr(listing.classes).encode())
+    digest = hashlib.sha256(repr((DECODER, listing.classes)).encode())
     lost = list(listing.lost)
     files: list[tuple[File, ...]] = []
     values: list[tuple[str, ...]] = []

@@ -1,7 +1,8 @@
 """Copies of image folders as decoded arrays: where they are, and what they say of themselves.
 
-A copy is a folder with `about.json`, and for each split the pixels (`.npy`) and a report of the files that could not
-be decoded (`.json`). Nothing here imports torch or Pillow.
+A copy is a folder with `about.json`, and for each split the pixels of all images, one after the other, each with a
+shorter side of at most `KEPT` times the asked one (`.npy`), the size and the sums of each image (`.index.npy`) and a
+report of the files that could not be decoded (`.json`). Nothing here imports torch or Pillow.
 """
 
 from __future__ import annotations
@@ -20,8 +21,15 @@ from harness.data.disk import atomic, cache_folders, shown
 from harness.data.listing import SPLITS
 from harness.errors import UserError
 
-DECODER = "2"
-"""Changed when decoding changes pixels, so that older decoded files are not taken."""
+DECODER = "3"
+"""Changed when decoding changes pixels: older decoded files are then not taken, and rows of runs on them not reused,
+since it is part of the digest of a folder."""
+
+KEPT = 2
+"""Images are kept with a shorter side of so many times `data.image_size`, or as they are if they are smaller. A crop of
+8 % of the area takes 0.28 of the side: kept at 8/7 of the asked size, such crops have 0.87 to 0.92 of the sharpness of
+crops of the original (mean gradient of two photographs of 427 x 640 at 64 to 200 pixels), at 1.5 times 0.95 to 0.97 and
+at twice 0.98 to 0.99."""
 
 Failure = tuple[int, str, str]
 """A file that could not be decoded: its position among the files of its split, its path, and the reason."""

@@ -1,6 +1,6 @@
 """Folders of images, `train/<class>/*` and `val/<class>/*`.
 
-They are decoded once, to arrays that are mapped from disk.
+They are decoded once, into a file from which training crops and squares are cut (`harness.data.rows`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from harness.cpus import available
 from harness.data.content import Folder, read_folder
-from harness.data.decoded import Failure, place, read_report
+from harness.data.decoded import KEPT, Failure, place, read_report
 from harness.data.disk import atomic, shown
 from harness.data.hashes import changed
 from harness.data.listing import SPLITS
+from harness.data.rows import PhotoRows, Rows, resize, squares
 from harness.data.types import PHOTOS, Labels, Pixels, Source
 from harness.errors import UserError
 from harness.experiment import Data
@@ -36,14 +39,16 @@ LOST_SHARE = 0.25
 """The largest share of a class's files in a split that may be left out. Damaged files of a downloaded data set are
 fewer than one in a hundred; where a quarter of a class is gone, it is no longer the class that was meant."""
 
+CHANNELS = 3
+
 Window = tuple[float, float] | None
 
 
 def load_folder(data: Data, data_root: Path) -> Source:
-    """A folder of images as RGB arrays of side `data.image_size`; `val` is the official test split.
+    """A folder of images as RGB rows of side `data.image_size`; `val` is the official test split.
 
-    Each image is resized so that its shorter side fits and cropped to the centre. Files that cannot be
-    decoded are left out and named in `Source.unreadable`.
+    Each image is kept with its aspect and a shorter side of at most `decoded.KEPT` times that. What is evaluated is its
+    central square, resized. Files that cannot be decoded are left out and named in `Source.unreadable`.
 
     Args:
         data: the `[data]` table; root, image_size, classes and window matter here.
@@ -56,14 +61,14 @@ def load_folder(data: Data, data_root: Path) -> Source:
     folder = read_folder(data, data_root)
     assert data.image_size is not None  # `Data` asks folders for it
     cache = place(folder.about(data), data_root)
-    arrays: list[tuple[Pixels, Labels]] = []
+    arrays: list[tuple[Rows, Labels]] = []
     failures = []
     for i, split in enumerate(SPLITS):
-        pixels, failed = _decoded(folder, i, data.image_size, data.window, cache / split)
+        rows, failed = _decoded(folder, i, data.image_size, data.window, cache / split)
         _check_losses(folder, i, failed)
         gone = {position for position, *_ in failed}
         labels = [file.label for position, file in enumerate(folder.splits[i]) if position not in gone]
-        arrays.append((pixels, np.array(labels, dtype=np.int64)))
+        arrays.append((rows, np.array(labels, dtype=np.int64)))
         failures.append(failed)
     return Source(
         *arrays[0],
@@ -96,33 +101,52 @@ def _check_losses(folder: Folder, split: int, failed: Sequence[Failure]) -> None
             )
 
 
-def _decoded(folder: Folder, split: int, size: int, window: Window, target: Path) -> tuple[Pixels, list[Failure]]:
-    """The readable files' pixels (N, size, size, 3) in order, mapped from disk, and the files that failed."""
-    pixels, report = target.with_suffix(".npy"), target.with_suffix(".json")
+def _decoded(folder: Folder, split: int, size: int, window: Window, target: Path) -> tuple[Rows, list[Failure]]:
+    """The readable files in order, read from the disk when they are needed, and the files that failed."""
+    pixels, index, report = (target.with_suffix(suffix) for suffix in (".npy", ".index.npy", ".json"))
     count = len(folder.splits[split])
     with contextlib.suppress(OSError, EOFError, ValueError, TypeError):  # missing, or damaged
-        images, failed = np.load(pixels, mmap_mode="r"), read_report(report)
-        if images.shape == (count - len(failed), size, size, 3):
-            return images, failed
-    failed = []
+        return _read(pixels, index, report, count, size)
+    failed: list[Failure] = []
     try:
         with atomic(pixels) as stream:
-            _write(stream, folder, split, size, window, failed)
-            # The report comes before the pixels, whose presence says that both are complete.
+            table = _write(stream, folder, split, size, window, failed)
+            # Index and report come before the pixels, whose presence says that all are complete.
+            with atomic(index) as numbers:
+                np.save(numbers, table)
             with atomic(report) as text:
                 text.write(json.dumps(failed).encode())
     except OSError as error:
-        need = count * size * size * 3 / 1e9
+        need = count * (KEPT * size) ** 2 * 4 / 1e9  # three channels of four thirds of a square
         raise UserError(
-            f"{shown(pixels)} cannot be written ({error.strerror}); the decoded images need {need:.1f} GB there"
+            f"{shown(pixels)} cannot be written ({error.strerror}); the decoded images need up to {need:.1f} GB there"
         ) from None
-    return np.load(pixels, mmap_mode="r"), failed
+    return _read(pixels, index, report, count, size)
 
 
-def _write(stream: IO[bytes], folder: Folder, split: int, size: int, window: Window, failed: list[Failure]) -> None:
-    """Write the readable images as one .npy; files that fail are added to `failed` with the reason."""
+def _read(pixels: Path, index: Path, report: Path, count: int, size: int) -> tuple[Rows, list[Failure]]:
+    """What `_decoded` gives, of what lies on the disk.
+
+    Raises:
+        OSError, EOFError, ValueError, TypeError: it is missing or damaged.
+    """
+    table, failed, mapped = np.load(index), read_report(report), np.load(pixels, mmap_mode="r")
+    sizes, sums = table[:, :2], table[:, 2:].reshape(-1, 2, CHANNELS)
+    if len(table) != count - len(failed) or mapped.shape != (sizes.prod(1).sum() * CHANNELS,):
+        raise ValueError(f"{pixels} does not hold what {index} says")
+    return PhotoRows(pixels, torch.from_numpy(sizes), torch.from_numpy(sums), size, mapped.offset), failed
+
+
+def _write(
+    stream: IO[bytes], folder: Folder, split: int, size: int, window: Window, failed: list[Failure]
+) -> NDArray[np.int64]:
+    """Write the pixels of the readable images as one flat .npy; files that fail are added to `failed` with the reason.
+
+    Returns (N, 8), for each image its height and width, and over its square the sums of values and of their squares.
+    """
     top, files, sha256 = folder.listing.folder, folder.splits[split], folder.sha256[split]
-    _header(stream, len(files), size)
+    table, total = [], 0
+    _header(stream, total)
     with ThreadPoolExecutor(available().count) as pool:
         for start in range(0, len(files), BLOCK_FILES):
             block = range(start, min(start + BLOCK_FILES, len(files)))
@@ -132,18 +156,29 @@ def _write(stream: IO[bytes], folder: Folder, split: int, size: int, window: Win
                     failed.append((position, shown(files[position].name), image))
                 else:
                     stream.write(image.data)
+                    table.append([*image.shape[:2], *_sums(image, size)])
+                    total += image.size
     # NumPy pads the header so that the first axis can be rewritten in place.
     stream.seek(0)
-    _header(stream, len(files) - len(failed), size)
+    _header(stream, total)
+    return np.array(table, dtype=np.int64).reshape(-1, 2 + 2 * CHANNELS)
 
 
-def _header(stream: IO[bytes], count: int, size: int) -> None:
-    shape = (count, size, size, 3)
-    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+def _header(stream: IO[bytes], count: int) -> None:
+    np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": (count,)})
+
+
+def _sums(image: Pixels, size: int) -> list[int]:
+    """Over the square that is evaluated, the sums of each channel's values and of their squares."""
+    square = torch.empty(size, size, CHANNELS, dtype=torch.uint8)
+    (box,) = squares(torch.tensor([image.shape[:2]])).tolist()
+    resize(torch.from_numpy(image), box, square)
+    values = square.long()
+    return [*values.sum((0, 1)).tolist(), *values.square().sum((0, 1)).tolist()]
 
 
 def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
-    """The image as RGB (size, size, 3), or the reason why it cannot be read.
+    """The image as RGB (H, W, 3), or the reason why it cannot be read.
 
     Raises:
         UserError: the file's bytes are not those that were hashed, or the machine fails. Since the reason is kept under
@@ -159,8 +194,7 @@ def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
         raise changed(path)
     try:
         with Image.open(BytesIO(data)) as image:
-            upright = _to_rgb(image, window)
-            return np.asarray(ImageOps.fit(upright, (size, size), Image.Resampling.BILINEAR))
+            return np.array(_shrunk(_to_rgb(image, window), KEPT * size))
     except UnidentifiedImageError:
         return "cannot identify the image file"
     except Exception as error:  # a broken file can make a decoder raise anything
@@ -168,6 +202,15 @@ def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise _machine_failed(path, error) from None
         return str(error) or type(error).__name__
+
+
+def _shrunk(image: Image.Image, side: int) -> Image.Image:
+    """The image with a shorter side of at most `side`, in the filter that blurs least: crops are filtered once more."""
+    share = side / min(image.size)
+    if share >= 1:
+        return image
+    width, height = (max(side, round(share * length)) for length in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _machine_failed(path: Path, error: OSError | MemoryError) -> UserError:

@@ -20,6 +20,7 @@ from harness.data.cifar import load_cifar
 from harness.data.content import content, digits_digest, read_digits
 from harness.data.folders import load_folder
 from harness.data.listing import choose_classes
+from harness.data.rows import rows_of
 from harness.data.types import DIGITS, Labels, Pixels, Source
 from harness.errors import UserError
 from harness.experiment import Data
@@ -96,7 +97,7 @@ def _keep(source: Source, classes: tuple[str, ...]) -> Source:
 
 def _resize(source: Source, size: int | None) -> Source:
     """The source at another image side, antialiased bilinear."""
-    if size is None or size == source.train_images.shape[1]:
+    if size is None or size == rows_of(source.train_images).side:
         return source
 
     def resized(images: Pixels, labels: Labels) -> tuple[Pixels, Labels]:
@@ -112,9 +113,12 @@ def _resize(source: Source, size: int | None) -> Source:
 
 
 def _map(source: Source, change: Callable[[Pixels, Labels], tuple[Pixels, Labels]]) -> Source:
+    """The source with its arrays changed, of which it must be made."""
+    assert isinstance(source.train_images, np.ndarray)
     images, labels = change(source.train_images, source.train_labels)
     out = replace(source, train_images=images, train_labels=labels)
     if source.test_images is None or source.test_labels is None:
         return out
+    assert isinstance(source.test_images, np.ndarray)
     images, labels = change(source.test_images, source.test_labels)
     return replace(out, test_images=images, test_labels=labels)

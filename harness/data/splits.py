@@ -10,18 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness import rng
-from harness.data.types import DataInfo, Labels, Pixels, Source, TrainingSet
+from harness.data.rows import Rows, rows_of
+from harness.data.types import DataInfo, Labels, Source, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Data
 
 LABEL_NOISE = "label_noise"
 """Purpose of the stream that draws label noise, so that it never moves the split itself."""
-
-STATISTICS_IMAGES = 10_000
-"""Images from which mean and std are computed: enough for three digits, at any size of the data set."""
-
-MIN_STD = 1e-3
-"""Floor of a channel's standard deviation, so that a constant channel can be normalised."""
 
 Positions = NDArray[np.int64]
 
@@ -30,14 +25,25 @@ Positions = NDArray[np.int64]
 class Held:
     """A split that is never trained on.
 
-    images: uint8 (N, H, W, C), where `peak` is white. label: (N,). index: (N,), positions in the array of
-    the source that the split comes from.
+    images: uint8 (N, H, W, C), where `peak` is white, or rows of such images. label: (N,). index: (N,), positions in
+    the array of the source that the split comes from.
     """
 
-    images: Tensor
+    images: Tensor | Rows
     label: Tensor
     index: Tensor
     peak: int
+
+    @property
+    def rows(self) -> Rows:
+        """The images as rows."""
+        return rows_of(self.images)
+
+
+def first(part: TrainingSet | Held, count: int) -> Held:
+    """The first images of a split, with their integer labels; all if it has fewer."""
+    few = torch.arange(min(count, len(part.label)))
+    return Held(part.rows.select(few), part.label[few], part.index[few], part.peak)
 
 
 @dataclass(frozen=True)
@@ -93,24 +99,26 @@ def split(source: Source, data: Data, seed: int) -> Splits:
         order = _with_every_class(order, source.train_labels, front)
     kept = order[:train_size]
     val, rest = order[available - reserved :][: data.val_size], order[available - reserved :][data.val_size :]
+    rows = rows_of(source.train_images)
     if source.test_images is None or source.test_labels is None:
-        images, labels, test = source.train_images, source.train_labels, rest
+        images, labels, test = rows, source.train_labels, rest
     else:
-        images, labels = source.test_images, source.test_labels
+        images, labels = rows_of(source.test_images), source.test_labels
         test = stratified_order(labels, draw)[: data.test_size]
     kept = kept[_imbalanced(source.train_labels[kept], len(source.classes), data.imbalance)]
     true_label = torch.from_numpy(source.train_labels[kept])
     train = TrainingSet(
-        images=torch.from_numpy(source.train_images[kept]),
+        images=rows.select(torch.from_numpy(kept)),
         label=_with_noise(true_label, len(source.classes), data.label_noise, seed),
         index=torch.from_numpy(kept),
         peak=source.peak,
     )
+    info = describe(train, source)
     return Splits(
         train=train,
-        val=_held(source.train_images, source.train_labels, val, source.peak),
+        val=_held(rows, source.train_labels, val, source.peak),
         test=_held(images, labels, test, source.peak),
-        info=describe(train, source),
+        info=info._replace(invariances=source.invariances._replace(**data.declared)),
     )
 
 
@@ -152,22 +160,15 @@ def describe(train: TrainingSet, source: Source) -> DataInfo:
 
     Mean and std are those of the first 10,000 training images, and std is at least 0.001.
     """
-    images = train.images[:STATISTICS_IMAGES]
-    value = torch.arange(256, dtype=torch.float64) / train.peak
-    mean, std = [], []
-    for channel in images.unbind(-1):
-        # Counting the 256 levels is exact and needs no floating-point copy of the images.
-        share = torch.bincount(channel.flatten(), minlength=256).double() / channel.numel()
-        center = (share * value).sum()
-        mean.append(float(center))
-        std.append(max(float((share * (value - center) ** 2).sum().sqrt()), MIN_STD))
+    rows = train.rows
+    mean, std = rows.moments(train.peak)
     counts = torch.bincount(train.label, minlength=len(source.classes))
     return DataInfo(
         classes=source.classes,
-        channels=images.shape[3],
-        size=images.shape[1],
-        mean=tuple(mean),
-        std=tuple(std),
+        channels=rows.channels,
+        size=rows.side,
+        mean=mean,
+        std=std,
         invariances=source.invariances,
         train_counts=tuple(counts.tolist()),
     )
@@ -197,10 +198,10 @@ def _with_noise(label: Tensor, classes: int, fraction: float, seed: int) -> Tens
     return changed
 
 
-def _held(images: Pixels, labels: Labels, positions: Positions, peak: int) -> Held:
-    positions = np.sort(positions)  # rows of a memory map are read fastest in order
+def _held(images: Rows, labels: Labels, positions: Positions, peak: int) -> Held:
+    positions = np.sort(positions)  # a file is read fastest in order
     return Held(
-        images=torch.from_numpy(images[positions]),
+        images=images.select(torch.from_numpy(positions)),
         label=torch.from_numpy(labels[positions]),
         index=torch.from_numpy(positions),
         peak=peak,

@@ -9,6 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.data.rows import CROP_DRAWS as CROP_DRAWS
+from harness.data.rows import Croppable as Croppable
+from harness.data.rows import Rows as Rows
+from harness.data.rows import at_once as at_once
+from harness.data.rows import rows_of
+
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
@@ -34,15 +40,15 @@ PHOTOS = Invariances(flip=True, shift=0.125, rotation=15.0, color=True)
 class Source:
     """A data set before it is split.
 
-    train_images, test_images: (N, H, W, C), where `peak` is white; they may be read-only memory maps.
+    train_images, test_images: (N, H, W, C) or rows of such images, where `peak` is white.
     train_labels, test_labels: (N,), positions in `classes`. The test arrays are None when the data set has
     no official test split. digest: 16 hex digits that identify the data (`harness.data.content`). unreadable: the
     files that were left out, each with the reason. notes: lines about what was passed over.
     """
 
-    train_images: Pixels
+    train_images: Pixels | Rows
     train_labels: Labels
-    test_images: Pixels | None
+    test_images: Pixels | Rows | None
     test_labels: Labels | None
     classes: tuple[str, ...]
     peak: int
@@ -68,15 +74,21 @@ class DataInfo(NamedTuple):
 class TrainingSet:
     """The training split as tricks may rewrite it.
 
-    images: uint8 (N, H, W, C), where `peak` is white. label, index: (N,). y: (N, K) probabilities, or None
-    for the one-hot rows of `label`.
+    images: uint8 (N, H, W, C), where `peak` is white: a tensor, or rows of which `images[chosen]` gives some as a
+    tensor, which is how both are read. label, index: (N,). y: (N, K) probabilities, or None for the one-hot rows of
+    `label`.
     """
 
-    images: Tensor
+    images: Tensor | Rows
     label: Tensor
     index: Tensor
     peak: int = 255
     y: Tensor | None = None
+
+    @property
+    def rows(self) -> Rows:
+        """The images as rows."""
+        return rows_of(self.images)
 
 
 @dataclass(frozen=True, slots=True)

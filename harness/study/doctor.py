@@ -122,7 +122,7 @@ def _no_use(copy: Copy, root: Path) -> str | None:
     if not copy.complete:
         return "unfinished, unless it is being written now"
     if (about.decoder, about.pillow) != (DECODER, pillow()):
-        return f"decoded by Pillow {about.pillow}"
+        return "decoded by an older version" if about.decoder != DECODER else f"decoded by Pillow {about.pillow}"
     data = Data(
         name="folder", root=about.folder, classes=about.classes, image_size=about.size, window=about.window, val_size=1
     )

@@ -152,7 +152,7 @@ def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment
     clock, started = Clock(), time.perf_counter()
     said = ""
     try:
-        for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, lambda: s.validate(place), clock):
+        for _ in train(s.run, s.stack, s.loader, s.step, s.lr_factors, s.validate, clock):
             if time.perf_counter() - started > PILOT_SECONDS:
                 break
     except Diverged as error:

@@ -10,11 +10,15 @@ import torch
 from torch import Tensor
 
 from harness.data.batches import evaluation_batches
+from harness.data.rows import at_once
 from harness.data.splits import Held
 from harness.metrics import EVALUATED
 from harness.tricks.contract import Predict
 
 ECE_BINS = 15
+
+MOST = 1000
+"""Images that are predicted at once at most."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +36,20 @@ def mean_probability(logits: Sequence[Tensor]) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_all(predict: Predict, held: Held, device: torch.device, batch: int, channels_last: bool) -> Predictions:
-    """Predict every image of a split in batches of at most `batch`."""
+def predict_all(predict: Predict, held: Held, device: torch.device, channels_last: bool) -> Predictions:
+    """Predict every image of a split, as many at once as the memory bears."""
+    batch = batch_size(held, device)
     out = [
-        (predict(x).float(), label, index) for x, label, index in evaluation_batches(held, device, batch, channels_last)
+        (predict(x)[-len(label) :].float(), label, index)
+        for x, label, index in evaluation_batches(held, device, batch, channels_last)
     ]
     logits, label, index = (torch.cat(parts) for parts in zip(*out, strict=True))
     return Predictions(logits, label, index)
+
+
+def batch_size(held: Held, device: torch.device) -> int:
+    """How many images of a split are predicted at once."""
+    return at_once(held.rows.side, MOST, device)
 
 
 def metrics(logits: Tensor, label: Tensor) -> dict[str, float]:

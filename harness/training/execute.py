@@ -23,7 +23,7 @@ from torch import nn
 from harness import rng
 from harness.data.content import content
 from harness.data.sources import load_source
-from harness.data.splits import Held
+from harness.data.splits import first
 from harness.errors import DEBUG, UserError
 from harness.experiment import RunSpec
 from harness.identity import Identity
@@ -90,7 +90,7 @@ def execute(
         states = _global_rng_states() if place.check else None
         for points in train(
             session.run, session.stack, session.loader, session.step, session.lr_factors,
-            lambda: session.validate(place), clock, place.check,
+            session.validate, clock, place.check,
         ):  # fmt: skip
             result.points += points
             on_epoch(session.run.epoch, points)
@@ -105,7 +105,7 @@ def execute(
                 "the images changed while the run trained; leave the folder alone until the study ends, and start it "
                 "again"
             )
-        measured, result.predictions = _final(session, place)
+        measured, result.predictions = _final(session)
     except Exception as error:
         status, reason = outcome_of(error, spec)
     train_loss = [p.value for p in result.points if p.split == "train" and p.metric == "loss"]
@@ -169,14 +169,12 @@ def _author(error: Exception, spec: RunSpec) -> str:
     return f"{Path(where.filename).name}:{where.lineno}"
 
 
-def _final(session: Session, place: Place) -> tuple[dict[str, Any], Predictions]:
+def _final(session: Session) -> tuple[dict[str, Any], Predictions]:
     """Read validation, clean training and, once, the test split, with the last weights."""
     networks = session.finalized()
-    val = session.predict(networks, session.splits.val, place)
-    test = session.predict(networks, session.splits.test, place)
-    own = session.splits.train
-    few = slice(0, CLEAN_TRAIN_LIMIT)
-    clean = session.predict(networks, Held(own.images[few], own.label[few], own.index[few], own.peak), place)
+    val = session.predict(networks, session.splits.val)
+    test = session.predict(networks, session.splits.test)
+    clean = session.predict(networks, first(session.splits.train, CLEAN_TRAIN_LIMIT))
     out: dict[str, Any] = {f"val_{k}": v for k, v in metrics(val.logits, val.label).items()}
     out |= {f"test_{k}": v for k, v in metrics(test.logits, test.label).items()}
     fit = metrics(clean.logits, clean.label)

@@ -10,9 +10,10 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from harness.data.splits import Held
+from harness.data.splits import first
 from harness.errors import UserError
 from harness.experiment import RunSpec
+from harness.training.evaluate import batch_size
 from harness.training.execute import OUT_OF_MEMORY, isolate, outcome_of
 from harness.training.layout import AtRisk
 from harness.training.loop import Batches, Clock, train
@@ -58,7 +59,7 @@ def rehearse(spec: RunSpec, place: Place, steps: int) -> Iterator[str | Seen]:
             session.run, session.stack, few, session.step, session.lr_factors, dict, Clock(), place.check
         ))  # fmt: skip
         yield "an evaluation batch"
-        _evaluate(session, place)
+        _evaluate(session)
         yield Seen(run_seconds=few.seconds[-1] * session.run.total_steps)
     except AtRisk as error:
         yield Seen(at_risk=str(error))
@@ -108,8 +109,7 @@ def _show_image(run: Run) -> None:
         )
 
 
-def _evaluate(session: Session, place: Place) -> None:
+def _evaluate(session: Session) -> None:
     """What follows training, on one batch of validation images; the test split is not read."""
-    val, few = session.splits.val, slice(0, place.eval_batch)
-    held = Held(val.images[few], val.label[few], val.index[few], val.peak)
-    session.predict(session.finalized(), held, place)
+    held = first(session.splits.val, batch_size(session.splits.val, session.run.device))
+    session.predict(session.finalized(), held)

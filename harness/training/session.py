@@ -44,7 +44,6 @@ class Place:
     cuda_graphs: bool = False
     """Capture training steps and replay them, on a CUDA device (`training.graph`)."""
     check: bool = False
-    eval_batch: int = 1000
     weights_dir: Path | None = None
     """Shared folder for the weights of runs that other runs ask for (teachers)."""
     checkpoint_dir: Path | None = None
@@ -101,25 +100,25 @@ class Session:
         """The evaluated networks as the arm's tricks leave them before the test is read."""
         return tuple(self.stack.fold("finalize", network, self.run) for network in self.evaluated())
 
-    def predict(self, networks: Sequence[Classifier], held: Held, place: Place) -> Predictions:
+    def predict(self, networks: Sequence[Classifier], held: Held) -> Predictions:
         """Predictions of the networks through the arm's predictors; of several networks, their mean probability."""
-        outs = [self._predict(network, held, place) for network in networks]
+        outs = [self._predict(network, held) for network in networks]
         return outs[0] if len(outs) == 1 else replace(outs[0], logits=mean_probability([out.logits for out in outs]))
 
-    def _predict(self, network: Classifier, held: Held, place: Place) -> Predictions:
+    def _predict(self, network: Classifier, held: Held) -> Predictions:
         run, live, mode = self.run, self.run.model, network.training
         run.model = network.eval()  # what a predictor reads or writes is what predicts
         try:
             with self.amp.autocast():
                 predict = self.stack.fold("predictor", network, run)
-                return predict_all(predict, held, run.device, place.eval_batch, run.recipe.channels_last)
+                return predict_all(predict, held, run.device, run.recipe.channels_last)
         finally:
             run.model = live
             network.train(mode)
 
-    def validate(self, place: Place) -> dict[str, float]:
+    def validate(self) -> dict[str, float]:
         """Metrics of the validation split."""
-        out = self.predict(self.evaluated(), self.splits.val, place)
+        out = self.predict(self.evaluated(), self.splits.val)
         return metrics(out.logits, out.label)
 
 

@@ -21,7 +21,9 @@ from harness import rng
 from harness.data.types import Batch as Batch
 from harness.data.types import DataInfo as DataInfo
 from harness.data.types import Invariances as Invariances
+from harness.data.types import Rows as Rows
 from harness.data.types import TrainingSet as TrainingSet
+from harness.data.types import at_once as at_once
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.tricks.kinds import TrickKind
 from harness.tricks.marks import RATE as RATE

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harness.data.types import CROP_DRAWS, Croppable, Rows
 from harness.experiment import Augment
 from harness.tricks.contract import DataInfo, NotApplicable, Run
-
-if TYPE_CHECKING:
-    pass
 from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.modules import frozen_statistics
 
@@ -86,19 +84,32 @@ def augmented(x: Tensor, augment: Augment, generator: torch.Generator) -> Tensor
     return x
 
 
+def views(rows: Rows, positions: Tensor, peak: int, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Images of rows at positions (N,), as pixels (N, C, side, side) on the positions' device, as the recipe augments.
+
+    Random resized crops come from what the rows hold beyond their squares, as those of batches do.
+    """
+    if augment.scale_min < 1 and isinstance(rows, Croppable):
+        draws = torch.rand(CROP_DRAWS, len(positions), generator=generator, device=positions.device)
+        images = rows.crops(positions, draws, augment.scale_min)
+        augment = augment.model_copy(update={"scale_min": 1.0})
+    else:
+        images = rows.take(positions)
+    return augmented(images.to(positions.device).permute(0, 3, 1, 2).float() / peak, augment, generator)
+
+
 class TrainingPixels:
-    """The training split on the run's device, for tricks that need other images than the batch's."""
+    """The training split, on the run's device where it fits, for tricks that need other images than the batch's."""
 
     def __init__(self, run: Run) -> None:
         train, classes = run.train, len(run.data.classes)
-        self.images, self.peak, self.augment = train.images.to(run.device), train.peak, run.recipe.augment
+        self.rows, self.peak, self.augment = train.rows.on(run.device), train.peak, run.recipe.augment
         y = F.one_hot(train.label, classes).float() if train.y is None else train.y
         self.y = y.to(run.device)
 
     def draw(self, positions: Tensor, generator: torch.Generator, side: int) -> tuple[Tensor, Tensor]:
         """Pixels (N, C, side, side), augmented as the recipe says, and targets (N, K) at positions of the split."""
-        x = self.images[positions].permute(0, 3, 1, 2).float() / self.peak
-        x = augmented(x, self.augment, generator)
+        x = views(self.rows, positions, self.peak, self.augment, generator)
         if x.shape[-1] != side:  # another trick has resized the batch
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
         return x, self.y[positions]

@@ -60,8 +60,8 @@ def hidden_split(**params):
 
 def test_other_images_lose_their_labels_and_the_number_of_updates_stays():
     run, trick, train, kept = hidden_split(labelled=0.25)
-    number = kept.images[:, 0, 0, 0].long()  # which image it was
-    hidden = run.state[trick.name].images[:, 0, 0, 0].long()
+    number = kept.images[:][:, 0, 0, 0].long()  # which image it was
+    hidden = run.state[trick.name].rows[:][:, 0, 0, 0].long()
 
     assert len(kept.label) == 80
     assert torch.equal(kept.label, train.label[number])
@@ -101,7 +101,7 @@ def test_term_ramps_up_and_leaves_running_statistics_alone():
     torch.testing.assert_close(term, 2.0 * 0.5 * guessing_loss(guessed, 0.0))
     assert len(x) == 8
     seen = (x[:, 0, 0, 0] * 255).round().long().tolist()
-    assert {*seen} <= {*run.state[trick.name].images[:, 0, 0, 0].tolist()}
+    assert {*seen} <= {*run.state[trick.name].rows[:][:, 0, 0, 0].tolist()}
     assert all(torch.equal(v, before[k]) for k, v in run.model.named_buffers())
 
 

@@ -113,8 +113,7 @@ def test_every_snapshot_is_rewritten_where_a_trick_rewrites_the_trained_network(
     session = set_up(spec_of(SnapshotEnsemble(cycles=4, last=3), rewriting), PLACE)
     list(train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()))
     whole, folded = (
-        session.predict(networks, session.splits.test, PLACE).logits
-        for networks in (session.evaluated(), session.finalized())
+        session.predict(networks, session.splits.test).logits for networks in (session.evaluated(), session.finalized())
     )
     torch.testing.assert_close(folded, whole, rtol=1e-4, atol=1e-4)
     assert metrics(whole, session.splits.test.label)["nll"] == pytest.approx(several["test_nll"], abs=1e-5)
@@ -124,8 +123,8 @@ def test_views_are_averaged_for_each_snapshot():
     """The mean over snapshots is of probabilities, that over views of logits, as each trick says alone."""
     session = set_up(spec_of(SnapshotEnsemble(cycles=4, last=2), TestTimeAugmentation()), PLACE)
     list(train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()))
-    each = [session.predict((network,), session.splits.test, PLACE).logits for network in session.evaluated()]
-    together = session.predict(session.evaluated(), session.splits.test, PLACE).logits
+    each = [session.predict((network,), session.splits.test).logits for network in session.evaluated()]
+    together = session.predict(session.evaluated(), session.splits.test).logits
 
     torch.testing.assert_close(together.exp(), sum(z.softmax(-1) for z in each) / 2)
 

@@ -10,11 +10,12 @@ import torch
 from harness import bench
 from harness.bench import commands, loops, measures
 from harness.bench.measures import Size, busy_rate
+from harness.bench.photographs import photographs
 from harness.bench.rows import BenchRow, interleave, summary
 from harness.training.session import Place, set_up
 from harness.tricks import registry
 
-SMALL = Size(2, 128, (1,), (), pools=1, pool_runs=2, many_runs=0)
+SMALL = Size(2, 128, (1,), (), pools=1, pool_runs=2, many_runs=0, photographs=100)
 
 
 def test_a_row_is_the_median_and_the_quartiles_of_its_repeats():
@@ -115,6 +116,14 @@ def test_help_costs_time_and_imports_no_torch():
     assert 0 < cost.low <= cost.value <= cost.high
     assert torch_imported.value == 0.0
     assert torch_imported.met
+
+
+def test_a_second_run_on_photographs_is_set_up_at_once_and_takes_little_memory(tmp_path):
+    decoding, seconds, memory = photographs(SMALL.photographs, tmp_path)
+
+    assert decoding.value > 0
+    assert 0 < seconds.value < 5, "a slow machine fails no test"
+    assert 0.1 < memory.value < 1.5
 
 
 def test_a_run_has_a_fixed_cost(tmp_path):

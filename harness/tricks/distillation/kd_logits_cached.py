@@ -8,22 +8,24 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import MIXING, Batch, Info, NoEffect, Run, Search, Trick
+from harness.tricks.contract import MIXING, Batch, Info, NoEffect, Run, Search, Trick, at_once
 from harness.tricks.functional import distillation
 from harness.tricks.modules import wider_baseline
 
 CHUNK = 500
-"""Images in one pass of the teacher."""
+"""Images in one pass of the teacher at most."""
 
 
 @torch.no_grad()
 def logits_of(teacher: torch.nn.Module, run: Run) -> Tensor:
     """The teacher's logits (N, K) for the training images as they are, without augmentation."""
     parts: list[Tensor] = []
-    for images in torch.split(run.train.images, CHUNK):
+    rows = run.train.rows
+    for at in torch.split(torch.arange(len(rows)), at_once(rows.side, CHUNK, run.device)):
         if run.rehearsal and parts:  # those of the first images, which stand for all
-            parts.append(parts[0][: len(images)])
+            parts.append(parts[0][: len(at)])
             continue
+        images = rows.take(at)
         with run.autocast():
             parts.append(teacher(images.to(run.device).permute(0, 3, 1, 2).float() / run.train.peak).float())
     return torch.cat(parts)

@@ -94,7 +94,7 @@ class MaskedPretraining(Trick):
         steps = 1 if run.rehearsal else max(1, round(self.epochs * run.total_steps))
         model.train()
         for step in range(steps):
-            rows = torch.randint(len(source.images), (n,), generator=g, device=run.device)
+            rows = torch.randint(len(source.rows), (n,), generator=g, device=run.device)
             x, _ = source.draw(rows, g, size)
             score = torch.rand(n, self.patches, self.patches, generator=g, device=run.device)
             mask = patch_mask(score, self.ratio, size)

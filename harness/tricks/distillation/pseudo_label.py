@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Batch, Info, NotApplicable, Run, Search, TrainingSet, Trick
-from harness.tricks.images import augmented
+from harness.tricks.contract import Batch, Info, NotApplicable, Rows, Run, Search, TrainingSet, Trick
+from harness.tricks.images import views
 from harness.tricks.modules import frozen_statistics
 
 
@@ -39,10 +39,10 @@ def guessing_loss(logits: Tensor, threshold: float) -> Tensor:
 
 
 class Hidden:
-    """Images without labels, on the run's device."""
+    """Images without labels, on the run's device where they fit."""
 
-    def __init__(self, images: Tensor) -> None:
-        self.images = images
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: it is made again from the data."""
@@ -108,16 +108,16 @@ class PseudoLabel(Trick):
         hidden[kept] = False
         if not hidden.any():
             raise NotApplicable(f"labelled = {self.labelled:g} leaves no image of {len(hidden)} without a label")
-        run.state[self.name] = Hidden(train.images[hidden].to(run.device))
+        run.state[self.name] = Hidden(train.rows.select(hidden.nonzero()[:, 0]).on(run.device))
         rows = kept.repeat(-(-len(hidden) // len(kept)))[: len(hidden)]
         y = None if train.y is None else train.y[rows]
-        return replace(train, images=train.images[rows], label=train.label[rows], index=train.index[rows], y=y)
+        return replace(train, images=train.rows.select(rows), label=train.label[rows], index=train.index[rows], y=y)
 
     def loss_terms(self, batch: Batch, logits: Tensor, run: Run) -> dict[str, Tensor]:
         """The loss on as many unlabelled images."""
-        images, g = run.state[self.name].images, run.rng(self.name)
-        rows = torch.randint(len(images), (len(batch.x),), generator=g, device=run.device)
-        x = augmented(images[rows].permute(0, 3, 1, 2).float() / run.train.peak, run.recipe.augment, g)
+        hidden, g = run.state[self.name].rows, run.rng(self.name)
+        chosen = torch.randint(len(hidden), (len(batch.x),), generator=g, device=run.device)
+        x = views(hidden, chosen, run.train.peak, run.recipe.augment, g)
         strength = self.weight * ramp(run.progress, self.start, self.end)
         if strength == 0:
             return {"unlabelled": logits.new_zeros(())}

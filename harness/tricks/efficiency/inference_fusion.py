@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from harness.tricks.contract import Info, NoEffect, NotApplicable, Run, Trick
+from harness.tricks.contract import Info, NoEffect, NotApplicable, Run, Trick, at_once
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -77,7 +77,7 @@ class InferenceFusion(Trick):
         """Fuse a copy, and check it against the original."""
         fused = copy.deepcopy(model)
         fuse(fused)
-        images = run.train.images[:IMAGES].to(run.device)
+        images = run.train.images[: at_once(run.data.size, IMAGES, run.device)].to(run.device)
         x = images.permute(0, 3, 1, 2).double() / run.train.peak
         # In float64, where fast convolutions of the device cannot blur the comparison.
         old, new = (copy.deepcopy(m).double().eval()(x) for m in (model, fused))

@@ -28,6 +28,9 @@ from harness.tricks.modules import FeatureTap, drawn_linear, frozen_statistics
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
 
+CHUNK = 500
+"""Images whose brightness is taken at once."""
+
 SLOW = 0.1
 """Rate of the learned weights, as a factor on the recipe's: at the whole rate a bad batch throws them far off."""
 
@@ -108,7 +111,9 @@ class MultiTaskAuxLoss(Trick):
         run.model.train(mode)
         layer = drawn_linear(features.shape[1], 1 if self.task == "intensity" else 4, run.rng(self.name))
         head = run.state[self.name]["head"] = AuxHead(layer, self.weight)
-        brightness = run.train.images.flatten(1).float().mean(1) / run.train.peak
+        rows = run.train.rows
+        parts = torch.split(torch.arange(len(rows)), CHUNK)
+        brightness = torch.cat([rows.take(part).flatten(1).float().mean(1) for part in parts]) / run.train.peak
         run.state[self.name]["scale"] = (float(brightness.mean()), max(float(brightness.std()), 1e-3))
         added: Groups = [{"params": list(layer.parameters())}]
         if self.weighting == "uncertainty":

@@ -51,7 +51,7 @@ class _State:
         train: TrainingSet = run.train
         self.pixels = TrainingPixels(run)
         self.index = train.index.to(run.device)
-        points = self.pixels.images.flatten(1).float()
+        points = self.pixels.rows[:].to(run.device).flatten(1).float()
         self.neighbours = nearest(points, k, train.label.to(run.device) if within else None)
         # From positions in the data source, which batches carry, to those in the training split.
         self.position = torch.zeros(int(train.index.max()) + 1, dtype=torch.long, device=run.device)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -24,9 +25,9 @@ def hold(schedule: Schedule, start: float, factor: float) -> Schedule:
 
 def plain_batches(run: Run) -> Iterator[Tensor]:
     """All training images as pixels in [0, 1], in nearly equal batches of at most the recipe's size."""
-    images = run.train.images
-    for part in images.tensor_split(math.ceil(len(images) / run.recipe.batch_size)):
-        yield part.to(run.device).permute(0, 3, 1, 2).float() / run.train.peak
+    rows = run.train.rows
+    for at in torch.arange(len(rows)).tensor_split(math.ceil(len(rows) / run.recipe.batch_size)):
+        yield rows.take(at).to(run.device).permute(0, 3, 1, 2).float() / run.train.peak
 
 
 class StochasticWeightAveraging(Trick):

@@ -137,7 +137,7 @@ def test_chunks_do_not_change_the_bits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_draw_comes_from_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "_fits", lambda images, device: False)
+    monkeypatch.setattr(batches, "fits", lambda rows, device: False)
     before = torch.get_rng_state()
     epoch(loader(shift=0.25, flip=True, rotation=10.0, scale_min=0.5))
     assert torch.equal(torch.get_rng_state(), before)
@@ -145,7 +145,7 @@ def test_no_draw_comes_from_the_global_generator(monkeypatch: pytest.MonkeyPatch
 
 def test_images_that_do_not_fit_give_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     resident = epoch(loader(shift=0.25, flip=True))
-    monkeypatch.setattr(batches, "_fits", lambda images, device: False)
+    monkeypatch.setattr(batches, "fits", lambda rows, device: False)
     streamed = epoch(loader(shift=0.25, flip=True))
     for field in ("x", "y", "label", "index"):
         assert torch.equal(getattr(streamed, field), getattr(resident, field))
@@ -244,10 +244,11 @@ def test_peak_is_white() -> None:
 
 
 def test_evaluation_batches_cover_the_split_in_order() -> None:
-    train = training_set(10)
+    train = training_set(40)
     held = Held(train.images, train.label, train.index, 255)
-    x, label, index = zip(*evaluation_batches(held, "cpu", 4, channels_last=True), strict=True)
-    assert [len(part) for part in x] == [4, 4, 2]
-    assert torch.equal(torch.cat(x), train.images.permute(0, 3, 1, 2) / 255)
+    x, label, index = zip(*evaluation_batches(held, "cpu", 16, channels_last=True), strict=True)
+    assert [len(part) for part in label] == [16, 16, 8]
+    own = [pixels[-len(part) :] for pixels, part in zip(x, label, strict=True)]
+    assert torch.equal(torch.cat(own), train.images.permute(0, 3, 1, 2) / 255)
     assert torch.equal(torch.cat(label), train.label)
     assert torch.equal(torch.cat(index), train.index)

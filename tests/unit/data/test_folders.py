@@ -16,6 +16,7 @@ from sklearn.datasets import load_sample_images
 
 from harness.cpus import Cpus
 from harness.data import content, folders, sources
+from harness.data.rows import PhotoRows, rows_of
 from harness.data.sources import load_source
 from harness.data.types import Source
 from harness.errors import UserError
@@ -33,6 +34,11 @@ def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def folder(root: Path, name: str = "pets", size: int = 8, **more: Any) -> Source:
     data = {"name": "folder", "root": name, "val_size": 1, "image_size": size, **more}
     return load_source(Data.model_validate(data), root)
+
+
+def squares(source: Source, split: str = "train") -> np.ndarray:
+    """All images of a split as they are evaluated, (N, side, side, 3)."""
+    return rows_of(getattr(source, f"{split}_images"))[:].numpy()
 
 
 def save(path: Path, color: object = RED, mode: str = "RGB", size: tuple[int, int] = (12, 10)) -> Path:
@@ -54,14 +60,13 @@ def test_a_folder_gives_the_pixels_and_labels_of_its_files(tmp_path: Path) -> No
     tree(tmp_path / "pets")
     source = folder(tmp_path)
     assert source.classes == ("cat", "dog")
-    assert source.train_images.shape == (4, 8, 8, 3)
+    assert squares(source).shape == (4, 8, 8, 3)
     assert source.train_labels.tolist() == [0, 0, 1, 1]
-    assert source.test_images is not None
     assert source.test_labels is not None
     assert source.test_labels.tolist() == [0, 1]
     for images, labels in (
-        (source.train_images, source.train_labels),
-        (source.test_images, source.test_labels),
+        (squares(source), source.train_labels),
+        (squares(source, "test"), source.test_labels),
     ):
         assert np.array_equal(images, np.broadcast_to(np.array([RED, GREEN])[labels, None, None], images.shape))
     assert (source.peak, source.unreadable) == (255, ())
@@ -78,8 +83,7 @@ def test_a_real_photo_is_resized_by_its_shorter_side_and_cropped_to_the_centre(t
     photo = load_sample_images().images[0]  # 427 x 640
     tree(tmp_path / "pets")
     Image.fromarray(photo).save(tmp_path / "pets" / "val" / "cat" / "0.png")
-    images = folder(tmp_path, size=61).test_images
-    assert images is not None
+    images = squares(folder(tmp_path, size=61), "test")
     # 427 = 7 * 61: the mean of each 7 x 7 tile of the central square is close to an antialiased pixel.
     tiles = photo[:, 106:533].reshape(61, 7, 61, 7, 3).mean((1, 3))
     assert np.abs(images[0] - tiles).mean() < 5
@@ -94,7 +98,7 @@ def test_other_colour_modes_become_rgb(tmp_path: Path) -> None:
     save(root / "e.jpg", (0, 255, 255, 0), "CMYK")
     source = folder(tmp_path, window=(0, 65535))
     assert source.unreadable == ()
-    centres = source.train_images[2:7, 4, 4].astype(int)
+    centres = squares(source)[2:7, 4, 4].astype(int)
     expected = [(100, 100, 100), (51, 51, 51), RED, GREEN, RED]
     assert np.abs(centres - np.array(expected)).max() <= 3
 
@@ -116,7 +120,7 @@ def test_files_that_cannot_be_decoded_are_left_out_and_reported(tmp_path: Path) 
         assert "truncated" in reasons["train/cat/cut.jpg"]
         assert "cannot identify" in reasons["train/cat/text.jpg"]
         assert source.train_labels.tolist() == [0] * 8 + [1] * 3
-        assert np.array_equal(source.train_images[8:, 0, 0], [GREEN] * 3)
+        assert np.array_equal(squares(source)[8:, 0, 0], [GREEN] * 3)
 
 
 def fill(root: Path, count: int = 8) -> Path:
@@ -146,8 +150,7 @@ def test_images_are_decoded_once_until_their_bytes_change(tmp_path: Path, monkey
     monkeypatch.setattr(Image, "open", lambda file: (opened.append(file), open_image(file))[1])
     first = folder(tmp_path)
     assert len(opened) == 6
-    assert isinstance(first.train_images, np.memmap)
-    assert not first.train_images.flags.writeable
+    assert isinstance(first.train_images, PhotoRows)
     assert folder(tmp_path) is first
     sources._load.cache_clear()
     os.utime(path, ns=(1, 1))
@@ -157,20 +160,28 @@ def test_images_are_decoded_once_until_their_bytes_change(tmp_path: Path, monkey
     again = folder(tmp_path)  # in the same process, with nothing cleared
     assert len(opened) == 12
     assert again.digest != first.digest
-    assert again.train_images[0, 0, 0].tolist() == list(GREEN)
-    assert first.train_images[0, 0, 0].tolist() == list(RED)
+    assert squares(again)[0, 0, 0].tolist() == list(GREEN)
+    assert squares(first)[0, 0, 0].tolist() == list(RED)
 
 
 def test_damaged_decoded_arrays_are_made_anew(tmp_path: Path) -> None:
     tree(tmp_path / "pets")
-    expected = folder(tmp_path).train_images.copy()
+    expected = squares(folder(tmp_path))
     (pixels,) = (tmp_path / ".harness-decoded").glob("*/train.npy")
-    report = pixels.with_suffix(".json")
+    report, index = pixels.with_suffix(".json"), pixels.with_suffix(".index.npy")
     half, wrong = pixels.read_bytes()[:400], json.dumps([(0, "train/cat/0.png", "no such loss")]).encode()
-    for path, damage in ((pixels, half), (pixels, b""), (report, b"["), (report, b"7"), (report, wrong)):
+    for path, damage in (
+        (pixels, half),
+        (pixels, b""),
+        (index, half),
+        (index, index.read_bytes()[:-64]),
+        (report, b"["),
+        (report, b"7"),
+        (report, wrong),
+    ):
         sources._load.cache_clear()
         path.write_bytes(damage)
-        assert np.array_equal(folder(tmp_path).train_images, expected)
+        assert np.array_equal(squares(folder(tmp_path)), expected)
 
 
 def test_another_size_or_version_of_the_decoder_has_a_copy_of_its_own(
@@ -267,8 +278,8 @@ def test_deep_grey_images_keep_their_shades_in_the_declared_window(
     source = folder(tmp_path, window=(0, white))
     expected = np.linspace(0, 255, 64).reshape(8, 8, 1)
     assert source.unreadable == ()
-    assert np.abs(source.train_images.astype(float) - expected).max() <= 1
-    half = folder(tmp_path, window=(0, white / 2)).train_images[0, ..., 0]
+    assert np.abs(squares(source).astype(float) - expected).max() <= 1
+    half = squares(folder(tmp_path, window=(0, white / 2)))[0, ..., 0]
     assert (half.ravel()[32:] == 255).all()
     assert half.ravel()[16] == pytest.approx(255 * 16 / 31.5, abs=2)
 
@@ -305,7 +316,7 @@ def test_sixteen_bit_colours_are_read_when_white_is_said_to_be_65535(tmp_path: P
         assert "16 bits a colour" in dict(folder(tmp_path, window=window).unreadable)["train/cat/deep.png"]
     source = folder(tmp_path, window=(0, 65535))
     assert source.unreadable == ()
-    assert source.train_images[8, 0, 0].tolist() == [0x33] * 3
+    assert squares(source)[8, 0, 0].tolist() == [0x33] * 3
 
 
 def test_decoded_arrays_go_to_the_users_cache_when_the_data_root_is_not_writable(

@@ -60,7 +60,7 @@ def test_splits_are_disjoint_and_rows_belong_to_their_index() -> None:
     assert len(indices) == 150
     assert len(indices.unique()) == 150
     for part in parts:
-        assert torch.equal(part.images.flatten().long(), part.index)
+        assert torch.equal(part.images[:].flatten().long(), part.index)
         assert torch.equal(part.label, torch.from_numpy(source.train_labels)[part.index])
 
 

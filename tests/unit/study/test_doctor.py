@@ -77,3 +77,9 @@ def test_a_copy_of_another_decoder_is_of_no_use(root, monkeypatch):
     monkeypatch.setattr(doctor, "pillow", lambda: "99")
 
     assert f"decoded by Pillow {decoded.pillow()})" in doctor._decoded(Path(root))
+
+
+def test_a_copy_of_an_older_version_of_the_decoder_is_of_no_use(root, monkeypatch):
+    monkeypatch.setattr(doctor, "DECODER", "99")
+
+    assert "decoded by an older version)" in doctor._decoded(Path(root))

@@ -42,11 +42,11 @@ def test_a_resumed_run_is_bit_identical(arm, tmp_path, monkeypatch):
     place = replace(PLACE, checkpoint_dir=tmp_path, checkpoint_seconds=0.0)
     validate, calls = Session.validate, []
 
-    def stop_in_the_fourth_epoch(self, place):
+    def stop_in_the_fourth_epoch(self):
         calls.append(1)
         if len(calls) == 4:
             raise Killed
-        return validate(self, place)
+        return validate(self)
 
     monkeypatch.setattr(Session, "validate", stop_in_the_fourth_epoch)
     with pytest.raises(Killed):

@@ -53,8 +53,8 @@ def test_a_teacher_learns_from_the_images_of_its_student(pets, tmp_path, monkeyp
     row = execute(distilled(pets), "test", place).row
 
     (teacher,) = seen
-    own = split(before, pets.data, pets.seed).train.images
-    assert np.array_equal(np.asarray(teacher.splits.train.images), np.asarray(own))
+    own = split(before, pets.data, pets.seed).train.images[:]
+    assert np.array_equal(np.asarray(teacher.splits.train.images[:]), np.asarray(own))
     (weights,) = (tmp_path / "weights").iterdir()
     assert weights.stem == place.name(teacher.run.spec, before.digest)
     assert weights.stem != place.name(teacher.run.spec)
@@ -66,9 +66,9 @@ def test_a_run_whose_images_change_fails_and_says_so(pets, tmp_path, monkeypatch
     assert execute(pets, "test", Place(tmp_path)).row["status"] == "ok"
     validate = Session.validate
 
-    def change_and_validate(self, place):
+    def change_and_validate(self):
         write(tmp_path / "pets" / "val" / "0" / "24.png", 999)
-        return validate(self, place)
+        return validate(self)
 
     monkeypatch.setattr(Session, "validate", change_and_validate)
     result = execute(pets, "test", Place(tmp_path))

@@ -167,11 +167,11 @@ def test_a_resumed_run_of_captured_steps_is_bit_identical(optimizer, tmp_path, m
     checkpoint.path_of(spec, place).unlink()
     validate, calls = Session.validate, []
 
-    def stop_in_the_fourth_epoch(self, place):
+    def stop_in_the_fourth_epoch(self):
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return validate(self, place)
+        return validate(self)
 
     monkeypatch.setattr(Session, "validate", stop_in_the_fourth_epoch)
     with pytest.raises(KeyboardInterrupt):

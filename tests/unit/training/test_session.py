@@ -52,8 +52,8 @@ def test_prediction_leaves_the_live_network_in_place():
     session = set_up(tiny_spec(registry.make("ema")), PLACE)
     live, mode = session.run.model, session.run.model.training
     network = set_up(tiny_spec(), PLACE).run.model
-    out = session.predict((network,), session.splits.val, PLACE)
+    out = session.predict((network,), session.splits.val)
 
     assert session.run.model is live
     assert live.training is mode
-    assert torch.equal(out.logits, set_up(tiny_spec(), PLACE).predict((network,), session.splits.val, PLACE).logits)
+    assert torch.equal(out.logits, set_up(tiny_spec(), PLACE).predict((network,), session.splits.val).logits)
