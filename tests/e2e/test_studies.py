@@ -37,6 +37,7 @@ def conditions(cli):
 
 
 FRESH = ("--results", "fresh")
+AGAIN = ("--results", "again")
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,11 @@ def fresh(cli, five):
 
 @pytest.fixture(scope="module")
 def replicated(cli, fresh):
-    """The replication of `five`, whose runs that study has trained already."""
-    done = cli.here("replicate", "five", "--arms", "mixup", "--seeds", 2, *FRESH)
+    """The replication of `five`, whose runs are stored, but in no study that anybody looked at."""
+    shutil.copytree(cli.folder / "fresh", cli.folder / "again")
+    for declared in (cli.folder / "again").glob("*mixup-seeds-from*/study.json"):
+        declared.unlink()
+    done = cli.here("replicate", "five", "--arms", "mixup", "--seeds", 2, *AGAIN)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -82,7 +86,7 @@ def test_a_range_that_is_none_is_refused_in_one_line(cli, seeds):
 def test_looks_are_recorded_and_the_same_command_is_no_new_one(cli, five):
     looks = []
     for seeds in (2, 5, 5):
-        assert cli.here("ablate", "mixup", "--seeds", seeds, "--name", "looks", *ONE, *TINY).returncode == 0
+        assert cli.here("ablate", "ema", "--seeds", seeds, "--name", "looks", *ONE, *TINY).returncode == 0
         looks.append(read_manifest(cli.folder / "results" / "looks").looks)
 
     assert looks == [(2,), (2, 5), (2, 5)]
@@ -92,16 +96,16 @@ def test_a_replication_trains_what_a_study_found_on_fresh_seeds_and_sets_both_si
     assert "all 4 runs are done already" in replicated.stderr, "data, recipe and values are those of the stored rows"
     *_, last = replicated.stdout.splitlines()
     assert last.startswith(("0 of 1 held, 0 of 1", "0 of 1 held, 1 of 1"))
-    assert read_manifest(cli.folder / "fresh" / "five-replication").seeds == (5, 6)
+    assert read_manifest(cli.folder / "again" / "five-replication").seeds == (5, 6)
 
-    study = harness.load("five-replication", cli.folder / "fresh")
-    old, new = (harness.load(name, cli.folder / "fresh").effects.loc["mixup"] for name in ("five", study.name))
+    study = harness.load("five-replication", cli.folder / "again")
+    old, new = (harness.load(name, cli.folder / "again").effects.loc["mixup"] for name in ("five", study.name))
     row = study.replication.loc["mixup"]
     assert (row["old_mean"], row["old_n"]) == (pytest.approx(old["mean"]), 5)
     assert (row["new_mean"], row["new_n"]) == (pytest.approx(new["mean"]), 2)
     assert (row["both_mean"], row["both_n"]) == (pytest.approx((5 * old["mean"] + 2 * new["mean"]) / 7), 7)
     assert last in str(study)
-    places = {name: cli.folder / folder for name, folder in (("results", "fresh"), ("reports", "reports"))}
+    places = {name: cli.folder / folder for name, folder in (("results", "again"), ("reports", "reports"))}
     called = harness.replicate("five", arms="mixup", seeds=2, progress=False, **places)
     assert called.replication.equals(study.replication)
     assert f"<td>{row['outcome']}</td>" in study._repr_html_()
@@ -110,7 +114,7 @@ def test_a_replication_trains_what_a_study_found_on_fresh_seeds_and_sets_both_si
 def test_the_page_and_json_of_a_replication_have_the_comparison(cli, replicated):
     page = (cli.folder / "reports" / "five-replication.html").read_text()
     again = cli.here(
-        "replicate", "five", "--arms", "mixup", "--seeds", "5:7", "--name", "five-replication", *FRESH, "--json"
+        "replicate", "five", "--arms", "mixup", "--seeds", "5:7", "--name", "five-replication", *AGAIN, "--json"
     )
     found = json.loads(again.stdout)["replication"]
 
@@ -123,7 +127,7 @@ def test_the_page_and_json_of_a_replication_have_the_comparison(cli, replicated)
 
 def test_the_page_of_a_replication_without_its_study_says_so(cli, replicated):
     alone = cli.folder / "alone" / "five-replication"
-    shutil.copytree(cli.folder / "fresh" / "five-replication", alone)
+    shutil.copytree(cli.folder / "again" / "five-replication", alone)
     assert cli.here("report", "--results", "alone", "--reports", "alone").returncode == 0
 
     assert (
@@ -203,9 +207,9 @@ def test_a_study_of_which_no_arm_can_be_judged_exits_with_1_and_names_the_line_o
 
 
 def test_until_decided_stops_at_the_first_look_that_decides(cli, five):
-    out = cli.here("ablate", "erm_baseline", "--until-decided", "--max-seeds", 10, "--name", "until", *TINY)
+    out = cli.here("ablate", "erm_baseline", "--until-decided", "--max-seeds", 10, "--results", "until", *TINY)
     assert out.returncode == 0, out.stderr
-    manifest = read_manifest(cli.folder / "results" / "until")
+    manifest = read_manifest(next((cli.folder / "until").glob("*/study.json")).parent)
 
     assert manifest.seeds == (0, 1, 2, 3, 4)
     assert manifest.alpha < 0.05, "each look is stricter, so that all looks keep the level"

@@ -134,7 +134,7 @@ def test_everything_is_put_back_to_the_bit(optimizer):
 
     run.loss = loss
     make = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "bounded": Bounded}[optimizer]
-    extra = {"final_lr": 0.1, "gamma": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.0, "eps": 1e-8}
+    extra = {"base_lr": 0.1, "final_lr": 0.1, "gamma": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.0, "eps": 1e-8}
     run.optimizer = make([{"params": list(run.model.parameters())}], lr=0.1, **(extra if make is Bounded else {}))
     run.optimizer.param_groups[0]["initial_lr"] = 0.1
     run.rng("other"), run.numpy("other")

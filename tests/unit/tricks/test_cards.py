@@ -8,7 +8,6 @@ import pytest
 
 from harness.analysis.effects import analyse
 from harness.store.reader import read_manifest, read_study
-from harness.tricks import registry
 from harness.tricks.index import indexed
 
 PUBLISHED = Path(__file__).parents[3] / "results" / "published"
@@ -42,10 +41,3 @@ def test_a_figure_on_a_card_is_that_of_the_published_rows(name, noisy, mean, low
 def test_a_command_on_a_card_names_its_experiment(name):
     for command in re.findall(r"harness (?:ablate|search) [^;)]*", str(indexed()[name])):
         assert "--experiment" in command, command
-
-
-def test_cards_exclude_only_tricks_that_there_are():
-    names = set(registry.builtin())
-    unknown = {(name, other) for name in names for other in registry.load(name).info.excludes if other not in names}
-
-    assert unknown == set()
