@@ -219,7 +219,6 @@ def _write_pictures(
 ) -> None:
     """Write a trick's contact sheet."""
     from harness.tricks import registry
-    from harness.workflow.place import data_folder
 
     if name is None:
         raise UserError(f"tricks --pictures {path}: name the trick that is to be shown")
@@ -228,7 +227,7 @@ def _write_pictures(
     registry.check(name)
     from harness.workflow.pictures import contact_sheet
 
-    sheet = contact_sheet(name, experiment, data_folder(data_root))
+    sheet = contact_sheet(name, experiment, data_root)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(sheet)
     if as_json:

@@ -19,11 +19,12 @@ from harness.data.sources import load_source
 from harness.data.types import PHOTOS, Batch, Source
 from harness.errors import UserError
 from harness.experiment import Arm, Augment, Data, Experiment, RunSpec, load_experiment
-from harness.report.drawings.sheet import STYLE, Sheet, to_bytes
+from harness.report.drawings.sheet import STYLE, Sheet, extent, to_bytes
 from harness.training.execute import isolate
 from harness.training.session import Place, Session, set_up
 from harness.tricks import registry
 from harness.tricks.contract import NotApplicable, Trick
+from harness.workflow.place import data_folder
 
 EMBEDDED = "digits-noisy"
 """The experiment whose network and recipe the images are drawn with."""
@@ -34,8 +35,8 @@ SHOWN, PHOTOS_SHOWN, DRAWS, BATCH = 8, 4, 5, 32
 CUT, STRIDE, SIDE = 213, 71, 96
 """Squares that are cut out of the sample photographs, the distance between them, and what they are resized to."""
 
-CELL, GAP, MARGIN, HEAD = 1.7, 0.4, 0.2, 0.9
-"""Sizes in cm: an image, the space for the words below it, the sheet's margin, and its title."""
+CELL, STEP, LINE, MARGIN, HEAD = 1.7, 1.8, 0.19, 0.2, 0.55
+"""Sizes in cm: an image, from one to the next, a line of the words below it, the sheet's margin, and a heading."""
 
 UNCHANGED = "it hands all images to the training step as they are stored, and what a step does with them is not shown"
 
@@ -67,12 +68,27 @@ def contact_sheet(name: str, experiment: str | None = None, data_root: Path | No
     Args:
         name: of a trick.
         experiment: a bundled experiment or a .toml path, whose data, model and recipe are taken.
-        data_root: the folder of its data.
+        data_root: the folder of its data; the default one by default.
 
     Raises:
         UserError: the trick changes none of the images, with the reason, or the data cannot be had.
     """
     trick = registry.make(name)
+    drawn, missing = collect(trick, experiment, data_root)
+    with mpl.rc_context():
+        mpl.rcdefaults()  # a matplotlibrc of the machine must not change a sheet
+        mpl.rcParams.update(STYLE | {"savefig.dpi": 200})
+        values = ", ".join(f"{key} = {value}" for key, value in trick.spec().params.items())
+        words = [f"{name}: {trick.info.summary}", values or "no hyperparameters"]
+        return to_bytes(figure(words, drawn), "png", words[0], "; ".join([values, *missing]))
+
+
+def collect(trick: Trick, experiment: str | None, data_root: Path | None) -> tuple[list[Drawn], list[str]]:
+    """What the trick makes of the images of each data set, and why there is nothing of the others.
+
+    Raises:
+        UserError: as `contact_sheet`.
+    """
     drawn: list[Drawn] = []
     refused: dict[str, list[str]] = {}
     for what, spec, source, shown in _asked(trick, experiment, data_root):
@@ -87,19 +103,14 @@ def contact_sheet(name: str, experiment: str | None = None, data_root: Path | No
                 refused.setdefault(UNCHANGED, []).append(what)
     missing = [f"{' and '.join(where)}: {why}" for why, where in refused.items()]
     if not drawn:
-        raise UserError(f"tricks {name} --pictures: there is nothing to show of {'; '.join(missing)}")
-    with mpl.rc_context():
-        mpl.rcdefaults()  # a matplotlibrc of the machine must not change a sheet
-        mpl.rcParams.update(STYLE | {"savefig.dpi": 200})
-        values = ", ".join(f"{key} = {value}" for key, value in trick.spec().params.items())
-        words = [f"{name}: {trick.info.summary}", values or "no hyperparameters"]
-        return to_bytes(figure(words, drawn), "png", words[0], "; ".join([values, *missing]))
+        raise UserError(f"tricks {trick.name} --pictures: there is nothing to show of {'; '.join(missing)}")
+    return drawn, missing
 
 
 def _asked(trick: Trick, experiment: str | None, data_root: Path | None) -> list[tuple[str, RunSpec, Source, int]]:
     """What is drawn: words for the data, the run, its images, and how many of them have a row."""
     loaded = load_experiment(experiment or EMBEDDED)
-    source = load_source(loaded.data, data_root or Path())
+    source = load_source(loaded.data, data_folder(data_root))
     asked: list[tuple[str, RunSpec, Source, int]] = [
         (loaded.data.name, _spec(trick, loaded, loaded.data), source, SHOWN)
     ]
@@ -179,38 +190,50 @@ def changes(drawn: Drawn) -> bool:
     return not all(torch.equal(batch.x[: drawn.shown], drawn.originals.x) for _, batch in drawn.draws)
 
 
-def target(y: Tensor, classes: Sequence[str]) -> str:
-    """The heaviest classes of a target (K,) with their weights, two in a line."""
+def words_of(y: Tensor, classes: Sequence[str]) -> str:
+    """The heaviest classes of a target (K,) with their weights: two in a line where their names are short."""
     weights, order = y.sort(descending=True, stable=True)
     named = [
         f"{weight:.2f} {classes[i][:12]}"
         for weight, i in zip(weights.tolist()[:MOST_NAMED], order.tolist(), strict=False)
         if weight >= LEAST_WEIGHT
     ]
-    return "\n".join(" + ".join(named[i : i + 2]) for i in range(0, len(named), 2))
+    step = 2 if max(map(len, named), default=0) <= 7 else 1
+    return "\n".join(" + ".join(named[i : i + step]) for i in range(0, len(named), step))
 
 
 def figure(words: Sequence[str], parts: Sequence[Drawn]) -> Figure:
     """The sheet: for each image of each part the original, and then its draws with the targets that they changed."""
-    rows = sum(part.shown for part in parts)
-    width = 2 * MARGIN + (DRAWS + 1) * CELL + DRAWS * 0.1
-    sheet = Sheet(width, MARGIN + HEAD + len(parts) * GAP + rows * (CELL + GAP))
+    blocks = [_cells(part) for part in parts]
+    gaps = [0.15 + LINE * max(text.count("\n") + 1 for _, cells in block for _, text in cells) for block in blocks]
+    height = 2 * MARGIN + sum(HEAD + part.shown * (CELL + gap) for part, gap in zip(parts, gaps, strict=True)) + HEAD
+    sheet = Sheet(max(2 * MARGIN + (DRAWS + 1) * STEP, 2 * MARGIN + extent(words, "bold")), height)
     for line, text in enumerate(words):
-        sheet.text(MARGIN, MARGIN + 0.4 * line, text, va="top", weight="bold" if line == 0 else "normal")
+        sheet.text(MARGIN, MARGIN + 0.4 * line, text, va="top", weight="normal" if line else "bold")
     top = MARGIN + HEAD
-    for part in parts:
-        columns = [("original", part.originals), *part.draws]
-        for column, (heading, batch) in enumerate(columns):
-            left = MARGIN + column * (CELL + 0.1)
-            sheet.text(left + CELL / 2, top + 0.3, heading, ha="center", va="bottom")
-            for row in range(part.shown):
-                upper = top + GAP + row * (CELL + GAP)
+    for block, gap in zip(blocks, gaps, strict=True):
+        top += HEAD
+        for column, (heading, cells) in enumerate(block):
+            left = MARGIN + column * STEP
+            sheet.text(left + CELL / 2, top - 0.1, heading, ha="center", va="bottom")
+            for row, (image, text) in enumerate(cells):
+                upper = top + row * (CELL + gap)
                 axes = sheet.axes(left, upper, left + CELL, upper + CELL)
-                image = batch.x[row].detach().clamp(0, 1).permute(1, 2, 0).squeeze(-1)
                 axes.imshow(image.numpy(), "gray", vmin=0, vmax=1)
                 axes.set_axis_off()
-                if column == 0 or not torch.allclose(batch.y[row], part.originals.y[row]):
-                    axes.text(0.5, -0.03, target(batch.y[row], part.classes), transform=axes.transAxes, ha="center",
-                              va="top", fontsize=5, linespacing=1.0)  # fmt: skip
-        top += GAP + part.shown * (CELL + GAP)
+                sheet.text(left + CELL / 2, upper + CELL + 0.05, text, ha="center", va="top", size=5, linespacing=1.0)
+        top += len(block[0][1]) * (CELL + gap)
     return sheet.figure
+
+
+def _cells(part: Drawn) -> list[tuple[str, list[tuple[Tensor, str]]]]:
+    """The columns of a part: a heading, and for each row the image as it is drawn and the words below it."""
+    columns = []
+    for heading, batch in (("original", part.originals), *part.draws):
+        images = batch.x[: part.shown].detach().clamp(0, 1).permute(0, 2, 3, 1).squeeze(-1)
+        told = [
+            "" if batch is not part.originals and torch.allclose(y, known) else words_of(y, part.classes)
+            for y, known in zip(batch.y[: part.shown], part.originals.y, strict=True)
+        ]
+        columns.append((heading, list(zip(images, told, strict=True))))
+    return columns
