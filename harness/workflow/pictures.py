@@ -20,7 +20,6 @@ from harness.data.types import PHOTOS, Batch, Source
 from harness.errors import UserError
 from harness.experiment import Arm, Augment, Data, Experiment, RunSpec, load_experiment
 from harness.report.drawings.sheet import STYLE, Sheet, extent, to_bytes
-from harness.training.execute import isolate
 from harness.training.session import Place, Session, set_up
 from harness.tricks import registry
 from harness.tricks.contract import NotApplicable, Trick
@@ -159,7 +158,6 @@ def draw(spec: RunSpec, source: Source, shown: int) -> Drawn:
         NotApplicable: a trick cannot act on these data.
         UserError: there are too few images.
     """
-    isolate(spec.seed, "cpu")
     session = set_up(spec, Place(data_root=Path(), rehearsal=True, contiguous=True), source)
     run, loader = session.run, session.loader
     chosen = torch.arange(min(shown, loader.batch_size))

@@ -83,6 +83,7 @@ def test_equal_calls_give_equal_bytes_that_the_command_writes(tmp_path):
     written = (tmp_path / "new" / "a.png").read_bytes()
     assert done.exit_code == 0, done.output
     assert written == contact_sheet("random_flip")
+    assert contact_sheet("mixup", DIGITS) == contact_sheet("mixup", DIGITS)
     # Digits bear no mirror, so only the photographs are there, and the file says why.
     assert b"digits declares invariances.flip = False" in written
     assert imread(io.BytesIO(written)).shape[:2] == struct.unpack(">II", written[16:24])[::-1]
