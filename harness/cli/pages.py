@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.cli.options import AsJson, Plugins, Reports, Results, print_json
+from harness.cli.options import AsJson, DataRoot, Plugins, Reports, Results, print_json
 from harness.errors import UserError
 from harness.values import parted
 
@@ -164,9 +164,17 @@ def tricks(
     html: Annotated[
         Path | None, typer.Option(help="Write all cards as a page, for example reports/tricks.html.")
     ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Write what a trick does to images as a contact sheet, for example cutmix.png.")
+    ] = None,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", "-e", help="Take the images of --pictures from this experiment's data."),
+    ] = None,
+    data_root: DataRoot = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the tricks by family, or show one trick's card."""
+    """List the tricks by family, or show one trick's card or what it does to images."""
     from harness.tricks import registry
     from harness.tricks.cards import card, cards, others
 
@@ -174,6 +182,13 @@ def tricks(
         registry.add_plugin(path)
     if name is not None and html is not None:
         raise UserError(f"tricks {name} --html: the page has all tricks; leave the name out, or --html")
+    if pictures is None and experiment is not None:
+        raise UserError(f"tricks --experiment {experiment}: only --pictures shows images; add --pictures FILE.png")
+    if data_root is not None and experiment is None:
+        raise UserError(f"tricks --data-root {data_root}: the data are named by --experiment and drawn by --pictures")
+    if pictures is not None:
+        _write_pictures(name, pictures, experiment, data_root, as_json)
+        return
     if name is not None:
         if name not in others():
             registry.check(name)
@@ -197,6 +212,28 @@ def tricks(
         print_json(listed)
     elif html is None:
         _print_cards(listed)
+
+
+def _write_pictures(
+    name: str | None, path: Path, experiment: str | None, data_root: Path | None, as_json: bool
+) -> None:
+    """Write a trick's contact sheet."""
+    from harness.tricks import registry
+
+    if name is None:
+        raise UserError(f"tricks --pictures {path}: name the trick that is to be shown")
+    if path.suffix.lower() != ".png":
+        raise UserError(f"--pictures {path}: a contact sheet is a PNG file; let its name end with .png")
+    registry.check(name)
+    from harness.workflow.pictures import contact_sheet
+
+    sheet = contact_sheet(name, experiment, data_root)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(sheet)
+    if as_json:
+        print_json({"trick": name, "pictures": str(path)})
+    else:
+        typer.echo(f"pictures: {path}")
 
 
 def _print_cards(listed: list[dict[str, Any]]) -> None:
