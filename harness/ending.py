@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 STOPPED = "stopped; finished runs are stored, and the same command goes on from here"
@@ -29,6 +30,28 @@ class _State:
     """The first signal."""
     under_way = False
     """Whether an exception would find somebody to catch it."""
+    held = False
+    """Whether the main thread does something that is not broken off."""
+    unbroken = threading.RLock()
+
+
+PATIENCE = 3.0
+"""Seconds that a command which ends waits for what other threads do not want broken off."""
+
+
+@contextmanager
+def unbroken() -> Iterator[None]:
+    """What is done inside, by one thread at a time, is not broken off by a first signal, which waits for its end."""
+    main = threading.current_thread() is threading.main_thread()
+    with _State.unbroken:
+        before, _State.held = _State.held, _State.held or main
+        came = _State.came
+        try:
+            yield
+        finally:
+            _State.held = before
+    if main and not before and _State.came is not None and came is None:
+        _act(_State.came)
 
 
 def watch() -> None:
@@ -70,6 +93,7 @@ def leave(number: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
+    _State.unbroken.acquire(timeout=PATIENCE)
     _write(STOPPED + "\n")
     os._exit(128 + number)
 
@@ -79,6 +103,11 @@ def _came(number: int, frame: object) -> None:
         _write("")
         os._exit(128 + number)
     _State.came = number
+    if not _State.held:
+        _act(number)
+
+
+def _act(number: int) -> None:
     if not _State.under_way:
         leave(number)
     raise Interrupted

@@ -153,3 +153,38 @@ def test_a_signal_after_all_is_done_changes_nothing():
 
     assert (out.returncode, out.stderr) == (0, "")
     assert "Usage" in out.stdout
+
+
+STARTING = """
+from multiprocessing import util
+import threading
+from harness.study.workers.processes import CONTEXT, main_hidden
+
+spawn = util.spawnv_passfds
+
+def slowly(*args):
+    child = spawn(*args)
+    say('started')
+    time.sleep(0.5)
+    return child
+
+util.spawnv_passfds = slowly
+process = CONTEXT.Process(target=print, args=('whole',))
+
+def start():
+    with main_hidden():
+        process.start()
+"""
+
+
+@pytest.mark.parametrize("thread", ["main", "another"])
+def test_a_process_that_starts_does_not_lose_its_parent_meanwhile(thread):
+    """One whose parent ends before it has said what to do would print how it failed to read it."""
+    call = "start()" if thread == "main" else "threading.Thread(target=start).start()"
+    process = begin(f"try:\n    {call}\n    time.sleep(600)\nfinally:\n    say('tidied')", before=STARTING)
+    assert [line(process), line(process)] == ["started"] * 2  # that of multiprocessing, which tidies up, and ours
+    process.send_signal(signal.SIGTERM)
+    code, out, err = end(process)
+
+    assert (code, err) == (143, STOPPED + "\n")
+    assert "tidied" in out and "whole" in out

@@ -21,6 +21,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
+from harness.ending import unbroken
+
 Answer = TypeVar("Answer")
 
 STARTS = 5
@@ -74,17 +76,15 @@ def how(exitcode: int | None) -> str:
     return f"killed by {name}" + (f" ({HINTS[name]})" if name in HINTS else "")
 
 
-_HIDING = threading.Lock()
-
-
 @contextmanager
 def main_hidden() -> Iterator[None]:
     """Start processes that do not run the user's script once more: nothing that they do is in it.
 
-    A script without a guard would otherwise begin its study again in each of them, and wait for itself.
+    A script without a guard would otherwise begin its study again in each of them, and wait for itself. A start is not
+    broken off: the process would complain of a parent that is gone before it has said what to do.
     """
     main = vars(sys.modules["__main__"])
-    with _HIDING:  # two threads that start processes would restore each other's gap
+    with unbroken():  # and one by one: two threads that start processes would restore each other's gap
         kept: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
         main["__spec__"] = None
         try:
