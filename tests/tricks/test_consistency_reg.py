@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from timm.loss import JsdCrossEntropy
 
 from harness.testing import TrickConformance, tiny_batch, tiny_info, tiny_run
 from harness.tricks.consistency.consistency_reg import ConsistencyReg, divergence
@@ -39,6 +40,26 @@ def test_js_is_symmetric_and_at_most_ln_2():
     torch.testing.assert_close(divergence(z[0], z[1], "js"), divergence(z[1], z[0], "js"))
     opposite = torch.tensor([[100.0, -100.0]])
     assert float(divergence(opposite, -opposite, "js")) == pytest.approx(math.log(2))
+
+
+def test_js_agrees_with_timm():
+    """timm's is of three views by default, and of as many as are asked for; its weight is AugMix's 12."""
+    p, q = 2 * torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
+    label = torch.zeros(6, dtype=torch.long)
+    whole = JsdCrossEntropy(num_splits=2, alpha=12, smoothing=0)(torch.cat((p, q)), label.repeat(2))
+    torch.testing.assert_close(12 * divergence(p, q, "js"), whole - torch.nn.functional.cross_entropy(p, label))
+
+
+@pytest.mark.parametrize(("kind", "weight", "stops"), [("kl", 1, True), ("js", 12, False), ("mse", 100, False)])
+def test_weight_and_gradient_are_those_of_the_kinds_paper(kind, weight, stops):
+    run, batch, seen = tiny_run(), tiny_batch(), []
+    run.model.register_forward_hook(lambda _m, _args, out: seen.append(out.detach()))
+    logits = torch.randn(8, 10, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    (term,) = ConsistencyReg(kind=kind).loss_terms(batch, logits, run).values()
+    term.backward()
+
+    torch.testing.assert_close(term, weight * divergence(logits, seen[0], kind))
+    assert (logits.grad is None) == stops
 
 
 def test_gradients_of_opposite_certain_predictions_are_finite():

@@ -180,7 +180,7 @@ def test_gaussian_noise(params, sigma):
 def test_domain_transfer(monkeypatch, mode):
     ((_, partner, band, weight),) = drawn_by(monkeypatch, "domain_transfer_aug", "transfer_amplitude", mode=mode)
 
-    assert band == 0.05
+    assert band == {"swap": 0.05, "blend": 0.5}[mode]
     assert sorted(partner.tolist()) == list(range(N))
     assert_uniform((partner - torch.arange(N)) % N / N, 0, 1)
     if mode == "swap":
@@ -316,11 +316,17 @@ def test_mosaic(monkeypatch, params, beta):
 @pytest.mark.parametrize(("params", "prob"), [({}, 0.5), ({"prob": 0.25}, 0.25)])
 def test_copy_paste(monkeypatch, params, prob):
     module, cls = of("copy_paste")
-    areas, run, batch = recorded(monkeypatch, module, "salient_box"), tiny_run(), tiny_batch(4)
+    areas, jitters = (recorded(monkeypatch, module, name) for name in ("salient_box", "jittered"))
+    run, batch = tiny_run(), tiny_batch(4)
     acted = [cls(mask="box", **params).batch(batch, run) is not batch for _ in range(1500)]
 
     assert_share(acted, prob)
     assert_uniform([area for _, area in areas], 0, 1)
+    draws = torch.cat([draws for _, draws, *_ in jitters], 1)
+    for one in draws:
+        assert_uniform(one, 0, 1)
+    assert_independent(*draws)
+    assert {ends for *_, low, high, _ in jitters for ends in [(low, high)]} == {(0.1, 2.0)}
     assert cls().tau == 0.3
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
+from harness.data.rows import ArrayRows
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.contract import TrainingSet
 from harness.tricks.mixing import mixup_knn
@@ -14,7 +15,12 @@ class TestMixupKnn(TrickConformance):
     trick = MixupKnn
 
 
-LINE = torch.tensor([[0.0], [1.0], [3.0], [7.0]])
+CPU = torch.device("cpu")
+LINE = torch.tensor([0, 1, 3, 7], dtype=torch.uint8).view(4, 1, 1, 1)
+
+
+def found_in(images, k, label=None):
+    return nearest(ArrayRows(images), k, CPU, label)
 
 
 def prepared(trick, **kwargs):
@@ -36,22 +42,57 @@ def batch_of(rows):
 
 
 def test_neighbours_by_hand():
-    found = nearest(LINE, 2)
+    found = found_in(LINE, 2)
     assert found.table.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
     assert found.valid.tolist() == [2, 2, 2, 2]
 
 
 def test_neighbours_of_the_same_class_by_hand():
-    found = nearest(LINE, 2, torch.tensor([0, 1, 0, 0]))
+    found = found_in(LINE, 2, torch.tensor([0, 1, 0, 0]))
     assert found.valid.tolist() == [2, 1, 2, 2]
     assert [found.table[i, : found.valid[i]].tolist() for i in range(4)] == [[2, 3], [1], [0, 3], [2, 0]]
 
 
-def test_agrees_with_scikit_learn_also_across_blocks(monkeypatch):
-    monkeypatch.setattr(mixup_knn, "BLOCK", 32)
-    points = torch.rand(100, 64, generator=torch.Generator().manual_seed(0))
-    expected = NearestNeighbors(n_neighbors=8).fit(points).kneighbors(return_distance=False)
-    assert nearest(points, 7).table.tolist() == expected[:, :7].tolist()
+def random_images(n=100):
+    return torch.randint(0, 256, (n, 8, 8, 1), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(("block", "images"), [(1024, 100), (32, 100), (1024, 9), (4, 9), (1024, 1)])
+def test_agrees_with_scikit_learn_also_across_blocks_and_pieces(block, images, monkeypatch):
+    monkeypatch.setattr(mixup_knn, "BLOCK", block)
+    monkeypatch.setattr(mixup_knn, "PIECE_BYTES", images * 64 * 4)
+    expected = NearestNeighbors(n_neighbors=8).fit(random_images().flatten(1)).kneighbors(return_distance=False)
+    assert found_in(random_images(), 7).table.tolist() == expected[:, :7].tolist()
+
+
+def test_pieces_find_the_neighbours_of_a_class_too(monkeypatch):
+    label = torch.arange(100) % 3
+    label[5] = 3
+    whole = found_in(random_images(), 40, label)
+    monkeypatch.setattr(mixup_knn, "PIECE_BYTES", 9 * 64 * 4)
+    pieces = found_in(random_images(), 40, label)
+    assert torch.equal(whole.valid, pieces.valid)
+    assert int(whole.valid[5]) == 1
+    assert int(whole.table[5, 0]) == int(pieces.table[5, 0]) == 5
+    for i in range(100):
+        assert torch.equal(whole.table[i, : whole.valid[i]], pieces.table[i, : whole.valid[i]])
+
+
+def test_never_holds_more_images_than_a_piece(monkeypatch):
+    taken = []
+
+    class Watched(ArrayRows):
+        def take(self, index):
+            taken.append(len(index))
+            return super().take(index)
+
+    monkeypatch.setattr(mixup_knn, "PIECE_BYTES", 9 * 64 * 4)
+    nearest(Watched(random_images()), 7, CPU)
+    assert max(taken) == 9
+    taken.clear()
+    monkeypatch.setattr(mixup_knn, "PIECE_BYTES", 100 * 64 * 4)
+    nearest(Watched(random_images()), 7, CPU)
+    assert taken == [100], "what fits is read once"
 
 
 @pytest.mark.parametrize(("scope", "reach"), [("all", 4), ("class", 40)])

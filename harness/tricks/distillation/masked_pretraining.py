@@ -55,9 +55,14 @@ class MaskedPretraining(Trick):
             "trains longer by as much. Its time is outside the steps that are measured."
         ),
         differs=(
-            "Masked patches get the mean colour in place of a learned token, as suits convolutions. AdamW on batches "
-            "of the recipe's size, its rate falling as a cosine; the recipe's augmentation. Patches are a quarter of "
-            "the side; the paper's are 32 of 192 pixels. Float32 all through."
+            "Of SimMIM: masked patches get the mean colour in place of a token that is learned after the patch "
+            "embedding, as suits convolutions; patches are a quarter of the side (the paper's 32 of 192 pixels), "
+            "their number the nearest whole one (10 of 16, 0.625, where 0.6 is asked for; the paper rounds up); the "
+            "target is pixels in [0, 1], not standardised ones; images are drawn with replacement; AdamW at 1e-3 "
+            "with batches of the recipe's size, decay 0.05 on all parameters, a cosine without warm-up, no "
+            "clipping of gradients; the recipe's augmentation; float32 all through; no decay of the rate by layers "
+            "afterwards. Of MAE: the network sees the masked patches too, the decoder is one linear layer, the loss is "
+            "absolute, not squared on patches standardised by themselves; MAE masks 0.75."
         ),
         cost=1.5,
     )

@@ -10,13 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import Batch, BatchStage, Choice, Info, Run, Search, TrainingSet, Trick, at
+from harness.tricks.contract import Batch, BatchStage, Choice, Info, Rows, Run, Search, TrainingSet, Trick, at
 from harness.tricks.images import TrainingPixels
 
 FEWEST = 5
 """Neighbours that a small training set has in any case."""
 BLOCK = 1024
-"""Images whose distances to all others are held in memory at once."""
+"""Images whose distances to others are held in memory at once."""
+PIECE_BYTES = 2**30
+"""Memory for the others' pixels as float32: all of CIFAR-10, but 1,783 photographs of 224 pixels at a time."""
 
 
 class Neighbours(NamedTuple):
@@ -26,22 +28,39 @@ class Neighbours(NamedTuple):
     valid: Tensor
 
 
-def nearest(points: Tensor, k: int, label: Tensor | None = None) -> Neighbours:
-    """The k nearest others of each point (n, d), of the same label (n,) if given.
+def nearest(rows: Rows, k: int, device: torch.device, label: Tensor | None = None) -> Neighbours:
+    """The k nearest others of each image in pixels, of the same label (n,) if given; found on the device.
 
-    An image that has fewer neighbours, being one of few of its class, counts those; without any it is its own.
+    Images are read and compared by pieces, so that memory does not grow with their number. An image that has fewer
+    neighbours, being one of few of its class, counts those; without any it is its own.
     """
-    n, tables, counts = len(points), [], []
-    for rows in torch.split(torch.arange(n, device=points.device), BLOCK):
-        distance = torch.cdist(points[rows], points)
-        if label is not None:
-            distance[label[rows, None] != label] = math.inf
-        distance[torch.arange(len(rows), device=rows.device), rows] = math.inf
-        value, place = distance.topk(k, largest=False)
+    n, tables, counts = len(rows), [], []
+    parts = torch.split(torch.arange(n), max(1, min(n, PIECE_BYTES // (4 * rows.channels * rows.side**2))))
+    kept = _points(rows, parts[0], device) if len(parts) == 1 else None
+    for mine in torch.split(torch.arange(n), min(BLOCK, len(parts[0]))):
+        own = _points(rows, mine, device) if kept is None else kept[mine]
+        value, place = (
+            torch.empty(len(mine), 0, device=device),
+            torch.empty(len(mine), 0, dtype=torch.long, device=device),
+        )
+        for others in parts:
+            distance = torch.cdist(own, _points(rows, others, device) if kept is None else kept)
+            if label is not None:
+                distance[label[mine, None] != label[others]] = math.inf
+            distance[mine[:, None] == others] = math.inf
+            value = torch.cat((value, distance), 1)
+            place = torch.cat((place, others.to(device).expand_as(distance)), 1)
+            value, rank = value.topk(min(k, value.shape[1]), largest=False)
+            place = place.gather(1, rank)
         count = value.isfinite().sum(1)
-        tables.append(torch.where(count[:, None] > 0, place, rows[:, None]))
+        tables.append(torch.where(count[:, None] > 0, place, mine.to(device)[:, None]))
         counts.append(count.clamp(min=1))
     return Neighbours(torch.cat(tables), torch.cat(counts))
+
+
+def _points(rows: Rows, positions: Tensor, device: torch.device) -> Tensor:
+    """Images at these positions as rows of numbers (n, side * side * channels)."""
+    return rows.take(positions).to(device).flatten(1).float()
 
 
 class _State:
@@ -51,8 +70,7 @@ class _State:
         train: TrainingSet = run.train
         self.pixels = TrainingPixels(run)
         self.index = train.index.to(run.device)
-        points = self.pixels.rows[:].to(run.device).flatten(1).float()
-        self.neighbours = nearest(points, k, train.label.to(run.device) if within else None)
+        self.neighbours = nearest(self.pixels.rows, k, run.device, train.label if within else None)
         # From positions in the data source, which batches carry, to those in the training split.
         self.position = torch.zeros(int(train.index.max()) + 1, dtype=torch.long, device=run.device)
         self.position[self.index] = torch.arange(len(self.index), device=run.device)
@@ -87,7 +105,8 @@ class MixupKnn(Trick):
         differs=(
             "k is a share of the training set, 0.004 for the paper's 200 of 50000, and at least 5. Neighbours "
             "are those of the images before augmentation. Partners are augmented as the recipe says, by draws of "
-            "their own, but not by other tricks. Training set and neighbours are kept on the device."
+            "their own, but not by other tricks. Neighbours, and training sets that fit, are kept on the device; "
+            "finding them takes time in n² and memory in n."
         ),
         cost=1.05,
     )

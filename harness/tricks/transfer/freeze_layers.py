@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
+from torch import nn
 
-from harness.tricks.contract import Choice, Info, ModelStage, NotApplicable, Run, Trick, at
+from harness.tricks.contract import Choice, Groups, Info, NotApplicable, Run, Trick
 from harness.tricks.modules import batch_norms, module_depths
-
-if TYPE_CHECKING:
-    from harness.models.classifier import Classifier
 
 
 class FreezeLayers(Trick):
-    """Yosinski et al. 2014, 1411.1792."""
+    """Yosinski et al. 2014, 1411.1792; on random weights the control of its section 4.3."""
 
     info: ClassVar = Info(
         name="freeze_layers",
@@ -23,20 +21,23 @@ class FreezeLayers(Trick):
         summary="leave the lower stages as they are",
         paper="Yosinski, Clune, Bengio, Lipson 2014, arXiv:1411.1792",
         formula=(
-            "the parameters of the first `upto` stages, the stem counted, are not trained; with `freeze_bn` "
-            "their batch norms keep their running statistics and use them"
+            "the parameters of the first `upto` stages, the stem counted, are not trained; with `freeze_bn` their "
+            "batch norms keep their running statistics and use them, by default where something has learned "
+            "statistics before this training"
         ),
         expect=(
             "Helps a pretrained net on little data that resembles its source; harms where the data differ, more "
-            "the higher the frozen stage. A network trained from scratch freezes random features: then it "
-            "measures what training the lower stages is worth, and `freeze_bn` means no normalisation there, "
-            "because statistics stay at mean 0 and variance 1."
+            "the higher the frozen stage. On weights drawn at random it is the paper's control of section 4.3, which "
+            "loses more with every frozen layer: it measures what training the lower stages is worth."
         ),
         differs=(
-            "The paper freezes layers that were learned on other classes, single ones of an AlexNet; here whole stages "
-            "as the model names them, and in networks that start from scratch what is frozen is random."
+            "The paper freezes the first n layers of an AlexNet, learned on other classes; here whole stages as the "
+            "model names them, learned by whatever acts before training (`masked_pretraining`), else random. Batch "
+            "norms are later than the paper: timm's `freeze` keeps their statistics in any case, which without learned "
+            "ones means no normalisation; so they stay live there unless `freeze_bn = true`."
         ),
         cost=0.5,
+        version=2,
         excludes={"gradual_unfreezing": "it trains what this freezes"},
         measured=(
             "As expected from scratch: −3.1 points [−4.7, −1.5] on digits, −2.7 [−4.0, −1.3] on noisy digits (n = "
@@ -44,22 +45,34 @@ class FreezeLayers(Trick):
         ),
     )
     upto: Annotated[int, Field(ge=1), Choice((1, 2, 3, 4))] = 2
-    freeze_bn: bool = True
+    freeze_bn: Annotated[bool | None, Choice((False, True))] = None
 
-    @at(ModelStage.WRAP)
-    def model(self, model: Classifier, run: Run) -> Classifier:
-        """Freeze parameters, so that the optimizer never sees them."""
-        if self.upto > len(model.stages):
-            raise NotApplicable(f"upto = {self.upto}, and the model has {len(model.stages)} stages")
-        for module, depth in module_depths(model).items():
+    def param_groups(self, groups: Groups, run: Run) -> Groups:
+        """Freeze what is below once all that sets weights has acted, so that the optimizer never sees it."""
+        stages = run.model.stages
+        if self.upto > len(stages):
+            raise NotApplicable(f"upto = {self.upto}, and the model has {len(stages)} stages")
+        frozen: set[nn.Parameter] = set()
+        for module, depth in module_depths(run.model).items():
             if depth < self.upto:
-                for parameter in module.parameters(recurse=False):
-                    parameter.requires_grad_(False)
-        return model
+                frozen.update(module.parameters(recurse=False))
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+        kept = [{**group, "params": [p for p in group["params"] if p not in frozen]} for group in groups]
+        return [group for group in kept if group["params"]]
+
+    def prepare(self, run: Run) -> None:
+        """See whether there are statistics to keep: those that no batch has touched are mean 0 and variance 1."""
+        means = [norm.running_mean for norm in self._norms(run) if norm.running_mean is not None]
+        learned = any(bool(mean.any()) for mean in means)
+        run.state[self.name] = {"keep": learned if self.freeze_bn is None else self.freeze_bn}
 
     def epoch_start(self, run: Run) -> None:
         """Batch norms follow `model.train()`, so they are frozen again before every epoch."""
+        for norm in self._norms(run) if run.state[self.name]["keep"] else ():
+            norm.eval()
+
+    def _norms(self, run: Run) -> list[nn.modules.batchnorm._BatchNorm]:
+        """The batch norms of the frozen stages."""
         depths = module_depths(run.model)
-        for norm in batch_norms(run.model) if self.freeze_bn else ():
-            if depths.get(norm, self.upto) < self.upto:
-                norm.eval()
+        return [norm for norm in batch_norms(run.model) if depths.get(norm, self.upto) < self.upto]
