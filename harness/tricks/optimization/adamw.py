@@ -36,7 +36,8 @@ class Adamw(OwnOptimizer):
     @at(RecipeStage.SIZE)
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
         """What the recipe's own `optimizer = "adamw"` would be, too."""
-        return super().recipe(recipe, data).model_copy(update={"optimizer": "adamw"})
+        own: Recipe = super().recipe(recipe, data)
+        return own.model_copy(update={"optimizer": "adamw"})
 
     def build(self, groups: Groups, run: Run, **common: Any) -> torch.optim.Optimizer:
         """Torch's, in one kernel."""

@@ -27,7 +27,9 @@ class Adan(OwnOptimizer):
             "The paper trains ViT, ConvNeXt and ResNet to AdamW's accuracy in fewer epochs, and bears larger rates. "
             "Compare at each one's own tuned rate."
         ),
-        differs="the authors' code, as timm has it: betas weigh what is remembered, the paper's what is new; no restart",
+        differs=(
+            "the authors' code, as timm has it: betas weigh what is remembered, the paper's what is new; no restart"
+        ),
         cost=1.1,
     )
     lr: Annotated[float, Field(gt=0), Search(1e-4, 3e-2, log=True), RATE] = 1e-3

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def unit_norms(x: Tensor) -> Tensor:
     """L2 norm of each unit, the first axis of a weight, shaped to divide it; of a vector or scalar the whole norm."""
     if x.ndim <= 1:
-        return torch.linalg.vector_norm(x)
-    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
+        whole: Tensor = torch.linalg.vector_norm(x)
+        return whole
+    each: Tensor = torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
+    return each
 
 
 class Agc(Trick):

@@ -23,7 +23,8 @@ class BatchSizeSchedule(Trick):
         summary="let the batch grow where the learning rate would fall",
         paper="Smith, Kindermans, Ying, Le 2017, arXiv:1711.00489",
         formula=(
-            "where the schedule would multiply the rate by f <= 1, an update takes k = min(limit, floor(1 / f)) batches "
+            "where the schedule would multiply the rate by f <= 1, an update takes k = min(limit, floor(1 / f)) "
+            "batches "
             "and the rate's factor is k f, so rate / batch, the scale of the noise, is the schedule's"
         ),
         expect=(

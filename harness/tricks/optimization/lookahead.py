@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from harness.tricks.contract import Info, Run, Search, Trick
 
@@ -20,7 +21,8 @@ class Lookahead(Trick):
         paper="Zhang, Lucas, Hinton, Ba 2019, arXiv:1907.08610",
         formula="every k updates: slow = slow + alpha (fast - slow), fast = slow",
         expect=(
-            "Lowers the variance of the steps, so it bears larger rates and poorly tuned ones. The paper gains a little "
+            "Lowers the variance of the steps, so it bears larger rates and poorly tuned ones. The paper gains a "
+            "little "
             "on CIFAR and ImageNet; against a tuned decay of the rate expect nothing."
         ),
         differs=(
@@ -41,6 +43,7 @@ class Lookahead(Trick):
     def after_step(self, run: Run) -> None:
         """Synchronise every k updates."""
         if run.step % self.k == 0:
-            slow, fast = run.state[self.name], list(run.model.parameters())
+            slow: list[Tensor] = run.state[self.name]
+            fast: list[Tensor] = list(run.model.parameters())
             torch._foreach_lerp_(slow, fast, self.alpha)
             torch._foreach_copy_(fast, slow)

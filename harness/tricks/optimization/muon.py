@@ -19,7 +19,9 @@ class Muon(OwnOptimizer):
         name="muon",
         family="optimization",
         summary="orthogonalised momentum for matrices and convolutions, AdamW for the rest",
-        paper="Jordan et al. 2024 (no paper); Liu et al. 2025, arXiv:2502.16982; airbench: Jordan 2024, arXiv:2404.00498",
+        paper=(
+            "Jordan et al. 2024 (no paper); Liu et al. 2025, arXiv:2502.16982; airbench: Jordan 2024, arXiv:2404.00498"
+        ),
         formula=(
             "m = mu m + g, looked ahead; w = (1 - lr wd) w - 0.2 sqrt(max(rows, columns)) lr O, with O from 5 "
             "Newton-Schulz steps, which bring all singular values of m near 1; filters are rows of in x height x width "
@@ -41,11 +43,12 @@ class Muon(OwnOptimizer):
     steps: Annotated[int, Field(ge=1, le=10), Search(3, 6)] = 5
 
     def build(self, groups: Groups, run: Run, **common: Any) -> torch.optim.Optimizer:
-        """The one of timm, with the head among what AdamW trains."""
+        """The one of timm, told which weights are whose: its own rule leaves out small ones."""
         from timm.optim.muon import Muon as Library
 
-        head = list(run.model.head.parameters())
-        parts = [part | ({} if rest else {"use_muon": False}) for rest, part in split_groups(groups, [head, []])]
+        head = set(run.model.head.parameters())
+        plain = [p for group in groups for p in group["params"] if p.ndim < 2 or p in head]
+        parts = [part | {"use_muon": bool(rest)} for rest, part in split_groups(groups, [plain, []])]
         own: dict[str, Any] = {"momentum": self.momentum, "nesterov": True, "ns_steps": self.steps}
         built: torch.optim.Optimizer = Library(parts, adjust_lr_fn="match_rms_adamw", **own, **common)
         return built

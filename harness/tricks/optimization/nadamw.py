@@ -19,13 +19,16 @@ class Nadamw(OwnOptimizer):
         family="optimization",
         summary="AdamW with Nesterov's momentum",
         paper=(
-            "Dozat 2016, ICLR workshop; decay: Loshchilov, Hutter 2017, arXiv:1711.05101; as baseline: Dahl et al. 2023, arXiv:2306.07179"
+            "Dozat 2016, ICLR workshop; decay: Loshchilov, Hutter 2017, arXiv:1711.05101; as baseline: Dahl et al. "
+            "2023, arXiv:2306.07179"
         ),
         formula=(
-            "w = (1 - lr wd) w - lr (mu_(t+1) m + (1 - mu_t) g) / (sqrt(v) + eps), bias-corrected, mu_t = b1 (1 - 0.96^(0.004 t) / 2)"
+            "w = (1 - lr wd) w - lr (mu_(t+1) m + (1 - mu_t) g) / (sqrt(v) + eps), bias-corrected, mu_t = b1 (1 - "
+            "0.96^(0.004 t) / 2)"
         ),
         expect=(
-            "The baseline of AlgoPerf's benchmark, where it is a little ahead of AdamW over many tasks. On small nets expect what AdamW gives."
+            "The baseline of AlgoPerf's benchmark, where it is a little ahead of AdamW over many tasks. On small nets"
+            " expect what AdamW gives."
         ),
         differs=("torch's, with its warm-up of the momentum, mu_t; eps = 1e-8; the schedule is the recipe's"),
     )

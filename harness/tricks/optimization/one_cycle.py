@@ -44,7 +44,8 @@ class OneCycle(Trick):
         summary="raise the learning rate to its peak and let it fall to nothing, momentum inversely",
         paper="Smith, Topin 2017, arXiv:1708.07120; Smith 2018, arXiv:1803.09820",
         formula=(
-            "lr: peak / div -> peak over the share pct of training, then -> peak / (div final_div), along half cosines; "
+            "lr: peak / div -> peak over the share pct of training, then -> peak / (div final_div), along half "
+            "cosines; "
             "momentum: high -> low -> high over the same times"
         ),
         expect=(

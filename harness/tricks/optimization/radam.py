@@ -18,15 +18,18 @@ class Radam(OwnOptimizer):
         name="radam",
         family="optimization",
         summary="Adam with the variance of its early steps rectified",
-        paper=("Liu et al. 2019, arXiv:1908.03265"),
+        paper="Liu et al. 2019, arXiv:1908.03265",
         formula=(
-            "rho_t = rho - 2 t b2^t / (1 - b2^t), rho = 2 / (1 - b2) - 1; w = w - lr r_t m / (sqrt(v) + eps) when rho_t > 5, else w - lr m"
+            "rho_t = rho - 2 t b2^t / (1 - b2^t), rho = 2 / (1 - b2) - 1; w = w - lr r_t m / (sqrt(v) + eps) when "
+            "rho_t > 5, else w - lr m"
         ),
         expect=(
-            "Takes the place of a warm-up: equal to Adam after some 1 / (1 - b2) updates. In trainings shorter than that it is mostly SGD with momentum at Adam's small rate."
+            "Takes the place of a warm-up: equal to Adam after some 1 / (1 - b2) updates. In trainings shorter than "
+            "that it is mostly SGD with momentum at Adam's small rate."
         ),
         differs=(
-            "weight decay is decoupled, as in the authors' code; `optimizer_choice` has a coupled one; torch's threshold is 5, the paper's 4"
+            "weight decay is decoupled, as in the authors' code; `optimizer_choice` has a coupled one; torch's "
+            "threshold is 5, the paper's 4"
         ),
     )
     lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 0.001

@@ -76,7 +76,8 @@ class ScheduleFree(OwnOptimizer):
         summary="a constant rate, and an average of all weights in place of a schedule",
         paper="Defazio, Yang, Mehta, Mishchenko, Khaled, Cutkosky 2024, arXiv:2405.15682",
         formula=(
-            "y = (1 - b) z + b x, z = z - lr (grad L(y) + wd y), x = (1 - c) x + c z, c = lr^2 over the sum of all lr^2; "
+            "y = (1 - b) z + b x, z = z - lr (grad L(y) + wd y), x = (1 - c) x + c z, c = lr^2 over the sum of all "
+            "lr^2; "
             "x is evaluated"
         ),
         expect=(

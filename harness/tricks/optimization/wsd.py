@@ -32,7 +32,8 @@ class Wsd(Trick):
         summary="ramp the learning rate up, hold it, and let it fall at the end",
         paper="Hu et al. 2024, arXiv:2404.06395; Haegele et al. 2024, arXiv:2405.18392; airbench 2404.00498",
         formula=(
-            "factor = (t + 1) / W in the warm-up of W updates, 1, then f(d) with d the share of the decay that is done: "
+            "factor = (t + 1) / W in the warm-up of W updates, 1, then f(d) with d the share of the decay that is "
+            "done: "
             "1 - d (linear), 1 - sqrt(d) (1-sqrt), (1 + cos(pi d)) / 2 (cosine)"
         ),
         expect=(

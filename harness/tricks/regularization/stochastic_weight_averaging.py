@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from harness.tricks.contract import Info, Run, Schedule, Search, Trick
-from harness.tricks.modules import WeightAverage, recompute_statistics
+from harness.tricks.modules import WeightAverage, plain_batches, recompute_statistics
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
