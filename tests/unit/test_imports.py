@@ -17,6 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 VALUES = {"errors", "values", "invariance", "experiment", "identity", "version"}
+MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
 """What is known of tricks without torch."""
@@ -28,7 +29,19 @@ ALLOWED = {
     "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
     "tuning": {"tuning", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
-    "study": {"study", "training", "models", "store", "analysis", "data", "tricks", "metrics", "rng", "cpus", *VALUES},
+    "study": {
+        "study",
+        "training",
+        "models",
+        "store",
+        "analysis",
+        "data",
+        "tricks",
+        "metrics",
+        "rng",
+        *MACHINE,
+        *VALUES,
+    },
     "tricks": {"tricks", "rng", "models", "data.types", *VALUES},
     "metrics": set(),
     "version": set(),
