@@ -48,6 +48,11 @@ def cosine(final: float = 0.0) -> Schedule:
     return lambda progress: final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def polynomial(power: float, final: float = 0.0) -> Schedule:
+    """From one to `final` as a power of what is left of training."""
+    return lambda progress: final + (1 - final) * (1 - progress) ** power
+
+
 def warmup(main: Schedule, share: float, tick: float, ramp: Callable[[float], float], prefix: bool = False) -> Schedule:
     """`main` after a warm-up over the first `share` of training; `tick` is one update as a fraction of it.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,13 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
+def plain_batches(run: Run) -> Iterator[Tensor]:
+    """All training images as pixels in [0, 1], in nearly equal batches of at most the recipe's size."""
+    rows = run.train.rows
+    for at in torch.arange(len(rows)).tensor_split(math.ceil(len(rows) / run.recipe.batch_size)):
+        yield rows.take(at).to(run.device).permute(0, 3, 1, 2).float() / run.train.peak
+
+
 def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set running statistics to their mean over batches, with all else in evaluation mode; stays so."""
     model.eval()

@@ -17,6 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 LONGEST = 400
 
 VALUES = {"errors", "values", "invariance", "experiment", "identity", "version"}
+MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
 """What is known of tricks without torch."""
@@ -28,7 +29,19 @@ ALLOWED = {
     "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
     "tuning": {"tuning", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
-    "study": {"study", "training", "models", "store", "analysis", "data", "tricks", "metrics", "rng", "cpus", *VALUES},
+    "study": {
+        "study",
+        "training",
+        "models",
+        "store",
+        "analysis",
+        "data",
+        "tricks",
+        "metrics",
+        "rng",
+        *MACHINE,
+        *VALUES,
+    },
     "tricks": {"tricks", "rng", "models", "data.types", *VALUES},
     "metrics": set(),
     "version": set(),
@@ -118,7 +131,7 @@ def test_no_file_is_too_long_to_read():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tricks").glob("*/*.py")), ids=lambda p: p.stem)
 def test_a_trick_imports_the_contract_and_never_another_trick(path):
-    shared = {"contract", "functional", "images", "modules", "probes"}
+    shared = {"contract", "functional", "images", "modules", "optimizers", "passes", "probes"}
     allowed = {"harness.rng", "harness.experiment", *(f"harness.tricks.{name}" for name in shared)}
 
     assert set(imports_of(path)) <= allowed

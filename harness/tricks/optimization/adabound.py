@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.optim import Optimizer
 
-from harness.experiment import Recipe
-from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import RATE, Groups, Info, Run, Search
+from harness.tricks.optimizers import OwnOptimizer
 
 
 def bounds(final: float, gamma: float, t: int) -> tuple[float, float]:
@@ -64,7 +64,7 @@ class Bounded(Optimizer):
         torch._foreach_addcmul_(weights, rates, m, -1.0)
 
 
-class Adabound(Trick):
+class Adabound(OwnOptimizer):
     """Luo et al. 2019, 1902.09843, algorithm 2."""
 
     info: ClassVar = Info(
@@ -95,13 +95,7 @@ class Adabound(Trick):
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95, log1m=True)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True)] = 0.999
 
-    @at(RecipeStage.SIZE)
-    def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
-        """Declare the rate and the decay before tricks that scale the rate look at it."""
-        return recipe.model_copy(update={"lr": self.lr, "weight_decay": self.weight_decay})
-
-    def optimizer(self, groups: Groups, run: Run) -> Optimizer:
-        """The bounded Adam with the rate and the decay of the recipe; what a group carries itself wins."""
-        r, betas = run.recipe, (self.beta1, self.beta2)
-        own = {"base_lr": self.lr, "final_lr": self.final_lr, "gamma": self.gamma, "betas": betas}
-        return Bounded(groups, lr=r.lr, weight_decay=r.weight_decay, eps=1e-8, **own)
+    def build(self, groups: Groups, run: Run, **common: Any) -> Optimizer:
+        """The bounded Adam."""
+        own = {"base_lr": self.lr, "final_lr": self.final_lr, "gamma": self.gamma, "betas": (self.beta1, self.beta2)}
+        return Bounded(groups, eps=1e-8, **own, **common)

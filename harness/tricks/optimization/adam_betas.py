@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 
-from harness.experiment import Recipe
-from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import Info, Search
+from harness.tricks.optimizers import CoupledAdam
 
 
-class AdamBetas(Trick):
+class AdamBetas(CoupledAdam):
     """Howard & Ruder 2018, 1801.06146, section 4.1, for fine-tuning language models."""
 
     info: ClassVar = Info(
@@ -30,17 +29,5 @@ class AdamBetas(Trick):
             "its own schedule. Weight decay is coupled, as in `adam`; eps = 1e-8."
         ),
     )
-    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0), Search(1e-6, 1e-2, log=True)] = 1e-4
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95, log1m=True)] = 0.7
     beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True)] = 0.99
-
-    @at(RecipeStage.SIZE)
-    def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
-        """Declare the rate and the decay before tricks that scale the rate look at it."""
-        return recipe.model_copy(update={"lr": self.lr, "weight_decay": self.weight_decay})
-
-    def optimizer(self, groups: Groups, run: Run) -> torch.optim.Optimizer:
-        """Adam with the rate and the decay of the recipe; what a group carries itself wins."""
-        r, betas = run.recipe, (self.beta1, self.beta2)
-        return torch.optim.Adam(groups, lr=r.lr, weight_decay=r.weight_decay, betas=betas, fused=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 
 from harness.experiment import Recipe
-from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, Trick, at
+from harness.tricks.contract import RATE, DataInfo, Groups, Info, RecipeStage, Run, Search, at
+from harness.tricks.optimizers import OwnOptimizer
 
 
-class Adamw(Trick):
+class Adamw(OwnOptimizer):
     """Loshchilov & Hutter 2017, 1711.05101, algorithm 2."""
 
     info: ClassVar = Info(
@@ -34,11 +35,10 @@ class Adamw(Trick):
 
     @at(RecipeStage.SIZE)
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
-        """Declare the rate and the decay before tricks that scale the rate look at it."""
-        own = {"optimizer": "adamw", "lr": self.lr, "weight_decay": self.weight_decay}
-        return recipe.model_copy(update=own)
+        """What the recipe's own `optimizer = "adamw"` would be, too."""
+        own: Recipe = super().recipe(recipe, data)
+        return own.model_copy(update={"optimizer": "adamw"})
 
-    def optimizer(self, groups: Groups, run: Run) -> torch.optim.Optimizer:
-        """AdamW with the rate and the decay of the recipe; what a group carries itself wins."""
-        r, betas = run.recipe, (self.beta1, self.beta2)
-        return torch.optim.AdamW(groups, lr=r.lr, weight_decay=r.weight_decay, betas=betas, fused=True)
+    def build(self, groups: Groups, run: Run, **common: Any) -> torch.optim.Optimizer:
+        """Torch's, in one kernel."""
+        return torch.optim.AdamW(groups, betas=(self.beta1, self.beta2), fused=True, **common)

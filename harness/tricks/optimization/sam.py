@@ -11,21 +11,19 @@ from torch import Tensor
 
 from harness.tricks.contract import Batch, Info, NoOp, Passes, Run, Search, Trick, at
 from harness.tricks.functional import gradient_norm
-from harness.tricks.modules import frozen_statistics
+from harness.tricks.passes import gradient_elsewhere
 
 
 @torch.no_grad()
-def ascend(parameters: list[Tensor], rho: float) -> list[Tensor]:
-    """Move the parameters by rho g / ||g|| and return copies of what they were.
+def ascend(parameters: list[Tensor], rho: float) -> None:
+    """Move the parameters by rho g / ||g||.
 
     The step does not depend on the scale of g, so a scaled loss needs no unscaling here.
     """
-    before = [p.detach().clone() for p in parameters]
     gradients = [p.grad for p in parameters if p.grad is not None]
     # The floor serves gradients of zero; infinite ones give NaN, which a gradient scaler then finds.
     scale = rho / gradient_norm(parameters).clamp(min=1e-12)
     torch._foreach_add_(parameters, torch._foreach_mul(gradients, scale))
-    return before
 
 
 class Sam(Trick):
@@ -56,13 +54,4 @@ class Sam(Trick):
     @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """Climb, take the gradient there, and come back."""
-        loss = closure(batch)
-        run.backward(loss)
-        parameters: list[Tensor] = [p for p in run.model.parameters() if p.grad is not None]
-        before = ascend(parameters, self.rho)
-        run.optimizer.zero_grad(set_to_none=True)
-        with frozen_statistics(run.model):
-            run.backward(closure(batch))
-        with torch.no_grad():
-            torch._foreach_copy_(parameters, before)
-        return loss.detach()
+        return gradient_elsewhere(lambda weights: ascend(weights, self.rho), closure, batch, run)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.tricks.contract import Info, Run, Schedule, Search, Trick
-from harness.tricks.modules import WeightAverage, recompute_statistics
+from harness.tricks.modules import WeightAverage, plain_batches, recompute_statistics
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -21,13 +17,6 @@ if TYPE_CHECKING:
 def hold(schedule: Schedule, start: float, factor: float) -> Schedule:
     """The schedule until `start`, then the constant factor."""
     return lambda progress: schedule(progress) if progress < start else factor
-
-
-def plain_batches(run: Run) -> Iterator[Tensor]:
-    """All training images as pixels in [0, 1], in nearly equal batches of at most the recipe's size."""
-    rows = run.train.rows
-    for at in torch.arange(len(rows)).tensor_split(math.ceil(len(rows) / run.recipe.batch_size)):
-        yield rows.take(at).to(run.device).permute(0, 3, 1, 2).float() / run.train.peak
 
 
 class StochasticWeightAveraging(Trick):

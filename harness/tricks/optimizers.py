@@ -1,0 +1,48 @@
+"""What tricks share that take the place of the recipe's optimizer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch.optim import Optimizer
+
+from harness.experiment import Recipe
+from harness.tricks.contract import RATE, DataInfo, Groups, RecipeStage, Run, Search, Trick, at
+
+
+class OwnOptimizer(Trick):
+    """An optimizer with a rate and a weight decay of its own; the schedule stays the recipe's.
+
+    A subclass declares both with their ranges, and builds the optimizer.
+    """
+
+    lr: float
+    weight_decay: float
+
+    @at(RecipeStage.SIZE)
+    def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:
+        """Declare the rate and the decay before tricks that scale the rate look at it."""
+        return recipe.model_copy(update={"lr": self.lr, "weight_decay": self.weight_decay})
+
+    def optimizer(self, groups: Groups, run: Run) -> Optimizer:
+        """The optimizer with the rate and the decay of the recipe; what a group carries itself wins."""
+        return self.build(groups, run, lr=run.recipe.lr, weight_decay=run.recipe.weight_decay)
+
+    def build(self, groups: Groups, run: Run, **common: Any) -> Optimizer:
+        """The optimizer of these groups; `common` holds `lr` and `weight_decay` of those that carry none."""
+        raise NotImplementedError
+
+
+class CoupledAdam(OwnOptimizer):
+    """Adam as torch has it (Kingma & Ba 2014, 1412.6980, algorithm 1), with weight decay in the gradient."""
+
+    lr: Annotated[float, Field(gt=0), Search(1e-4, 1e-1, log=True), RATE] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0), Search(1e-6, 1e-2, log=True)] = 1e-4
+    beta1: Annotated[float, Field(ge=0, lt=1), Search(0.5, 0.95, log1m=True)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True)] = 0.999
+
+    def build(self, groups: Groups, run: Run, **common: Any) -> Optimizer:
+        """In one kernel."""
+        return torch.optim.Adam(groups, betas=(self.beta1, self.beta2), fused=True, **common)
