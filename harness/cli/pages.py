@@ -222,12 +222,13 @@ def _write_pictures(
 
     if name is None:
         raise UserError(f"tricks --pictures {path}: name the trick that is to be shown")
-    if path.suffix.lower() != ".png":
-        raise UserError(f"--pictures {path}: a contact sheet is a PNG file; let its name end with .png")
+    form = path.suffix.lower()[1:]
+    if form not in ("png", "webp"):
+        raise UserError(f"--pictures {path}: a contact sheet is a .png, or a small .webp; let its name end with one")
     registry.check(name)
     from harness.workflow.pictures import contact_sheet
 
-    sheet = contact_sheet(name, experiment, data_root)
+    sheet = contact_sheet(name, experiment, data_root, form)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(sheet)
     if as_json:

@@ -39,6 +39,9 @@ CELL, STEP, LINE, MARGIN, HEAD = 1.7, 1.8, 0.19, 0.2, 0.55
 
 UNCHANGED = "it hands all images to the training step as they are stored, and what a step does with them is not shown"
 
+DPI = {"png": 200, "webp": 100}
+"""Of a sheet to look at, and of one that a page holds: a tenth of the bytes."""
+
 LEAST_WEIGHT, MOST_NAMED = 0.02, 4
 """Classes of a mixed target that are named: from this weight on, the heaviest first."""
 
@@ -57,8 +60,8 @@ class Drawn:
     classes: tuple[str, ...]
 
 
-def contact_sheet(name: str, experiment: str | None = None, data_root: Path | None = None) -> bytes:
-    """The PNG file of a trick's contact sheet, at its default values; equal calls give equal bytes.
+def contact_sheet(name: str, experiment: str | None = None, data_root: Path | None = None, form: str = "png") -> bytes:
+    """The file of a trick's contact sheet, at its default values; equal calls give equal bytes.
 
     A row is an image, a column a draw, spread evenly over a training. Images are digits and parts of scikit-learn's two
     sample photographs, or those that the experiment names. The recipe's own augmentation and wrong labels are left
@@ -68,6 +71,7 @@ def contact_sheet(name: str, experiment: str | None = None, data_root: Path | No
         name: of a trick.
         experiment: a bundled experiment or a .toml path, whose data, model and recipe are taken.
         data_root: the folder of its data; the default one by default.
+        form: png, or webp, which is small enough for a page.
 
     Raises:
         UserError: the trick changes none of the images, with the reason, or the data cannot be had.
@@ -76,10 +80,10 @@ def contact_sheet(name: str, experiment: str | None = None, data_root: Path | No
     drawn, missing = collect(trick, experiment, data_root)
     with mpl.rc_context():
         mpl.rcdefaults()  # a matplotlibrc of the machine must not change a sheet
-        mpl.rcParams.update(STYLE | {"savefig.dpi": 200})
+        mpl.rcParams.update(STYLE | {"savefig.dpi": DPI[form]})
         values = ", ".join(f"{key} = {value}" for key, value in trick.spec().params.items())
         words = [f"{name}: {trick.info.summary}", values or "no hyperparameters"]
-        return to_bytes(figure(words, drawn), "png", words[0], "; ".join([values, *missing]))
+        return to_bytes(figure(words, drawn), form, words[0], "; ".join([values, *missing]))
 
 
 def collect(trick: Trick, experiment: str | None, data_root: Path | None) -> tuple[list[Drawn], list[str]]:

@@ -133,7 +133,7 @@ def test_an_image_hook_of_each_sample_is_shown():
     ("arguments", "said"),
     [
         (["--pictures", "a.png"], "tricks --pictures a.png: name the trick that is to be shown"),
-        (["mixup", "--pictures", "a.jpg"], "a contact sheet is a PNG file; let its name end with .png"),
+        (["mixup", "--pictures", "a.jpg"], "a contact sheet is a .png, or a small .webp; let its name end with one"),
         (["mixup", "-e", "digits"], "tricks --experiment digits: only --pictures shows images"),
         (["mixup", "--pictures", "a.png", "--data-root", "x"], "tricks --data-root x: the data are named by"),
         (["mixpu", "--pictures", "a.png"], "mixpu"),

@@ -47,14 +47,14 @@ STYLE: dict[Any, Any] = {
 
 
 def to_bytes(drawn: Figure, form: str, title: str, scope: str) -> bytes:
-    """The file without the time at which it was made."""
+    """The file without the time at which it was made; a webp says nothing of itself."""
     about = {
         "svg": {"Title": title, "Description": scope, "Date": None},
         "pdf": {"Title": title, "Subject": scope, "CreationDate": None},
         "png": {"Title": title, "Description": scope, "Software": None},
     }
     out = io.BytesIO()
-    drawn.savefig(out, format=form, metadata=about[form])
+    drawn.savefig(out, format=form, metadata=about.get(form))
     return out.getvalue()
 
 

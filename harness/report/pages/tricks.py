@@ -16,6 +16,7 @@ from harness.report.drawings.lanes import declared_margin, drawable, effect_span
 from harness.report.evidence import Measured, TrickEvidence
 from harness.report.pages.frame import render
 from harness.report.pages.writing import write_page
+from harness.report.sheets import embedded
 from harness.report.text.comparison import agreement
 from harness.report.text.numbers import decimals, interval, metric_name, number, signed, typed
 from harness.report.text.references import Published, direction, published
@@ -64,7 +65,8 @@ class TrickPlot:
 class TrickPage:
     """The variables of the template for one trick: `studies` is how many have it alone.
 
-    `references` are published figures, each with the studies by direction.
+    `sheet` is a picture of what it does to images, None where there is none. `references` are published figures, each
+    with the studies by direction.
     """
 
     root: str
@@ -74,6 +76,7 @@ class TrickPage:
     studies: int
     references: Sequence[tuple[Published, Sequence[tuple[str, Sequence[str]]]]]
     tricks: Collection[str]
+    sheet: str | None = None
 
 
 def render_tricks(
@@ -127,6 +130,7 @@ def render_trick(card: Card, evidence: TrickEvidence, tricks: Collection[str], r
         studies=len({m.origin.page for m in evidence.alone}),
         references=[(figure, _directions(figure, evidence.alone)) for figure in published(card["name"])],
         tricks=tricks,
+        sheet=embedded(card),
     )
     return render("trick.html.j2", page)
 

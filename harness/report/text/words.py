@@ -36,7 +36,7 @@ def searched(space: Sequence[Any] | None) -> str:
     """A card's search range: low, high and scale, or choices."""
     if space is None:
         return "not searched"
-    if space[-1] in SCALE_WORDS:
+    if isinstance(space[0], int | float) and space[-1] in SCALE_WORDS:  # "linear" may be a choice, too
         low, high, scale = space
         return f"{typed(low)} to {typed(high)}, {SCALE_WORDS[scale]}"
     return typed(space)

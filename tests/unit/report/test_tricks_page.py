@@ -105,6 +105,7 @@ def test_conflicts_with_one_reason_are_told_once_and_link_to_cards():
         (parameter(default=None, domain="number or none"), "alpha none number or none 0.05 to 8, log"),
         (parameter(default=False, domain="boolean", search=[False, True]), "alpha false boolean false, true"),
         (parameter(default=2, search=None), "alpha 2 > 0 not searched"),
+        (parameter(default="cosine", search=["cosine", "linear"]), "alpha cosine > 0 cosine, linear"),
         (parameter(default=(0.5, 0.75), domain=""), "alpha 0.5, 0.75 – 0.05 to 8, log"),
         (parameter(search=[None, 0.2]), "alpha 1 > 0 none, 0.2"),
     ],
