@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from harness.errors import UserError, did_you_mean
+from harness.identity import LIBRARIES
 from harness.invariance import Declared
 from harness.values import (
     Added,
@@ -51,6 +52,10 @@ Plain = Annotated[Any, BeforeValidator(plain)]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+OWN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
+"""The name of a part of one's own, as "mine.py:Net"."""
 
 
 class Question(Strict):
@@ -99,11 +104,23 @@ class Data(Declared):
 
 
 class Model(Strict):
-    """`[model]`: one of ours (`width` in channels of the first stage) or "timm/<name>" with its `args`."""
+    """`[model]`: one of ours (`width` in channels of the first stage), or another one with its `args`.
 
-    name: Annotated[str, StringConstraints(pattern=r"^(timm/)?[A-Za-z0-9_.-]+$")]
+    Others are "timm/<name>", "torchvision/<name>", "mine.py:Net" (a class or function of a file) and the name of an
+    entry point in the group `harness.models`. `pretrained` starts from the weights that timm or torchvision offer, with
+    a new last layer.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=rf"^(timm/|torchvision/)?[A-Za-z0-9_.-]+$|{OWN}")]
     width: Annotated[int, Field(ge=1, le=65_536)] | None = None
     args: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain)]] = Field(default_factory=dict)
+    pretrained: Annotated[bool, Added(False)] = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Model:
+        if self.pretrained and not self.name.startswith(LIBRARIES):
+            raise ValueError(f"pretrained = true is for networks of timm and torchvision, and this is {self.name}")
+        return self
 
 
 class Augment(Strict):
@@ -125,13 +142,15 @@ class Recipe(Strict):
 
     `lr` is the peak learning rate; `schedule` multiplies it: "constant", "step" (times `gamma` at each of
     `milestones`, fractions of training) or "cosine" (to zero). The last incomplete batch of an epoch is
-    dropped. `evaluations` is the number of points on the validation curves.
+    dropped. `evaluations` is the number of points on the validation curves. `head_lr` is the peak rate of the network's
+    last layer, where that starts anew and the rest does not.
     """
 
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     batch_size: Count
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: Annotated[float, Field(gt=0)]
+    head_lr: Annotated[float | None, Field(gt=0), Added(None)] = None
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = True
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
