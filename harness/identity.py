@@ -22,6 +22,9 @@ NETWORKS = 1
 """Version of what is made of a library's networks, bumped when they start or train otherwise than before. In version 1
 all built-in tricks are off (`harness.models.plain`)."""
 
+LIBRARIES = ("timm/", "torchvision/")
+"""How the names of a library's networks begin."""
+
 PLAIN_BEFORE = ("timm/resnet", "timm/resnext", "timm/wide_resnet", "timm/seresnet")
 """How the names of those begin that version 1 left as they were: their one trick was off already."""
 
@@ -44,14 +47,16 @@ SHOWN = 8
 class Identity:
     """What decides a run's numbers beside its spec and the machine.
 
-    data: content digest of the data set. sources: for each trick that is not ours, its name and the sha256 of its
-    code. numbers: `NUMBERS` of the engine. network: as `network_version` gives it.
+    data: content digest of the data set. sources: for each trick and network that is not ours, its name and the sha256
+    of its code. numbers: `NUMBERS` of the engine. network: as `network_version` gives it. weights: sha256 of the file
+    of weights that the network starts from, as 16 hex digits; empty where they are drawn.
     """
 
     data: str
     sources: tuple[tuple[str, str], ...] = ()
     numbers: int = NUMBERS
     network: int = 0
+    weights: str = ""
 
     @property
     def json(self) -> str:
@@ -59,6 +64,7 @@ class Identity:
         parts: dict[str, Any] = {"data": self.data, "numbers": self.numbers}
         parts |= {"sources": dict(self.sources)} if self.sources else {}
         parts |= {"network": self.network} if self.network else {}
+        parts |= {"weights": self.weights} if self.weights else {}
         return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
@@ -66,7 +72,7 @@ class Identity:
         """The identity whose canonical JSON this is."""
         parts = json.loads(text)
         sources = tuple(sorted(parts.get("sources", {}).items()))
-        return Identity(parts["data"], sources, parts["numbers"], parts.get("network", 0))
+        return Identity(parts["data"], sources, parts["numbers"], parts.get("network", 0), parts.get("weights", ""))
 
     @property
     def short(self) -> str:
@@ -76,7 +82,7 @@ class Identity:
 
 def network_version(model: str) -> int:
     """`NETWORKS` for a library's network, and 0 for ours and for those that are as they always were."""
-    return NETWORKS if model.startswith("timm/") and not model.startswith(PLAIN_BEFORE) else 0
+    return NETWORKS if model.startswith(LIBRARIES) and not model.startswith(PLAIN_BEFORE) else 0
 
 
 def key_of(run_id: str, identity: str) -> str:
@@ -96,6 +102,8 @@ def difference(stored: str | None, wanted: Identity) -> str:
         said.append(f"of another numbers version of the engine ({old.get('numbers')} -> {new['numbers']})")
     if old.get("network", 0) != new.get("network", 0):
         said.append("of a network with other built-in tricks, which are off in the baseline now")
+    if old.get("weights", "") != new.get("weights", ""):
+        said.append(f"of other weights to start from ({old.get('weights', 'none')} -> {new.get('weights', 'none')})")
     was, now = old.get("sources", {}), new.get("sources", {})
     changed = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if changed:

@@ -39,8 +39,13 @@ def bench(
 def doctor(
     model: Annotated[
         str | None,
-        typer.Argument(help="A network, as timm/convnext_atto: its size, and which tricks its library built into it."),
+        typer.Argument(
+            help="A network, as timm/convnext_atto or mine.py:Net: its size, what surgery finds in it, and which "
+            "tricks its library built in."
+        ),
     ] = None,
+    channels: Annotated[int, typer.Option(min=1, help="Channels of the network's images.")] = 3,
+    size: Annotated[int | None, typer.Option(min=4, max=1024, help="Side of the network's images in pixels.")] = None,
     device: Device = "auto",
     data_root: DataRoot = None,
     results: Results = Path("results"),
@@ -49,7 +54,7 @@ def doctor(
     from harness.study.doctor import examine, examine_network
 
     healthy = True
-    facts = examine_network(model) if model is not None else examine(device, data_root, results)
+    facts = examine_network(model, channels, size) if model is not None else examine(device, data_root, results)
     for what, good, detail in facts:
         healthy &= good
         typer.echo(f"{'ok  ' if good else 'FAIL'}  {what}: {detail}")

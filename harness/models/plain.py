@@ -1,8 +1,9 @@
 """Tricks that a library builds into its networks: found by the kinds of layers and by values, and switched off.
 
-A baseline holds no trick, so that an arm measures what it adds. timm's networks come with residual branches whose last
-norm starts at zero (Goyal et al. 2017, 1706.02677, section 5.1), with layer scale (Touvron et al. 2021, 2103.17239,
-section 2), stochastic depth (Huang et al. 2016, 1603.09382) and dropout. What `model.args` ask for by name stays on.
+A baseline holds no trick, so that an arm measures what it adds. Networks of timm and torchvision come with residual
+branches whose last norm starts at zero (Goyal et al. 2017, 1706.02677, section 5.1), with layer scale (Touvron et al.
+2021, 2103.17239, section 2), stochastic depth (Huang et al. 2016, 1603.09382) and dropout. What `model.args` ask for by
+name stays on.
 A scale that starts near zero is set to one and stays a parameter, so the network keeps its size.
 """
 
@@ -41,8 +42,10 @@ DROPS = {
     "DropBlock2d": (BLOCK, "drop_prob"),
     "PatchDropout": (PATCHES, "prob"),
     "PatchDropoutWithIndices": (PATCHES, "prob"),
+    "StochasticDepth": (PATH, "p"),
 }
-"""timm's layers that drop something, and the attribute with the probability; by class name, to import no timm here."""
+"""Layers of timm and torchvision that drop something, and the attribute with the probability; by class name, to import
+neither here."""
 
 FUNCTIONAL = "drop_rate"
 """The attribute with the probability with which timm's networks call dropout as a function."""
@@ -86,23 +89,26 @@ class _Found:
             setattr(self.module, self.attribute, 0.0)
 
 
-def switch_off(net: nn.Module, args: Collection[str] = ()) -> Builtin:
+def switch_off(net: nn.Module, args: Collection[str] = (), trained: bool = False) -> Builtin:
     """Switch off every built-in trick of a network, but for those that were asked for.
 
     Args:
         net: as the library made it, before any training.
         args: names of the arguments that the user gave to it.
+        trained: its weights are the result of training, so only what drops something is a trick that is built in.
     """
     asked = {next((kind for kind, parts in ASKED.items() if any(p in name for p in parts)), "") for name in args}
     found: dict[str, list[_Found]] = {kind: [] for kind in KINDS}
     for one in _find(net):
+        if trained and one.kind in (NORM, SCALE):
+            continue
         found[one.kind].append(one)
         if one.kind not in asked:
             one.switch_off()
     words = {kind: _words(places) for kind, places in found.items() if places}
     wanted = [f"{said}, as model.args ask for" for kind, said in words.items() if kind in asked]
     off = tuple(said for kind, said in words.items() if kind not in asked)
-    return Builtin(off, (*wanted, *_silent(net)), tuple(one.path for one in found[NORM]))
+    return Builtin(off, (*wanted, *(() if trained else _silent(net))), tuple(one.path for one in found[NORM]))
 
 
 def draws_in_training(net: nn.Module, x: Tensor) -> bool:

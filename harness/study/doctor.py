@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.cpus import available
 from harness.data.content import content
@@ -16,6 +17,10 @@ from harness.data.disk import data_root as default_root
 from harness.data.disk import expand, shown
 from harness.errors import UserError
 from harness.experiment import Data, Model
+from harness.plugins import is_own
+
+if TYPE_CHECKING:
+    from harness.models.classifier import Classifier
 
 PACKAGES = ("torch", "torchvision", "timm", "scikit-learn", "pandas", "pyarrow", "scipy")
 
@@ -64,10 +69,13 @@ def examine(device: str, data_root: Path | None, results: Path) -> Iterator[tupl
         yield "results", False, str(error)
 
 
-def examine_network(name: str) -> Iterator[tuple[str, bool, str]]:
+def examine_network(name: str, channels: int = 3, size: int | None = None) -> Iterator[tuple[str, bool, str]]:
     """Fact after fact about a network of ten classes: (what, whether it is good, detail with what to do).
 
-    Its images have the size that timm's networks are made for, and ours 32 pixels.
+    Args:
+        name: as `model.name`.
+        channels: of its images.
+        size: side of its images; by default what timm's and torchvision's networks are made for, and else 32 pixels.
 
     Raises:
         UserError: there is no such network, or it is none that runs can use.
@@ -77,29 +85,54 @@ def examine_network(name: str) -> Iterator[tuple[str, bool, str]]:
     from harness.models.build import build, example_of
     from harness.models.plain import draws_in_training
 
-    model = build(_named(name), example_of(channels=3, size=32), 0)
-    side = int(getattr(model.net, "default_cfg", {}).get("input_size", (3, 32, 32))[-1])
+    usual = 224 if name.startswith("torchvision/") else 32
+    model = build(_named(name), example_of(channels, size or usual), 0)
+    made_for = getattr(model.net, "default_cfg", {}).get("input_size", (3, usual, usual))[-1]
+    side = size or int(made_for)
     weights = sum(p.numel() for p in model.parameters())
-    yield "network", True, f"{name}, {weights:,} parameters with 3 channels and 10 classes"
+    yield "network", True, f"{name}, {weights:,} parameters with {channels} channels and 10 classes"
     yield "stages", True, ", ".join(model.stages) or "none with a name, which some tricks need"
+    yield "last layer", True, f"{model.head_path}, {type(model.head).__name__}"
+    yield "surgery finds", True, _places(model)
     yield "switched off", True, ", ".join(model.builtin.off) or "nothing was on"
     yield "still on", True, ", ".join(model.builtin.on) or "nothing that is known"
     try:
-        draws = draws_in_training(model, torch.zeros(2, 3, side, side))
+        draws = draws_in_training(model, torch.zeros(2, channels, side, side))
     except Exception as error:  # networks fail in ways of their own
         why = (str(error).splitlines() or [type(error).__name__])[0]
         yield "training pass", False, f"fails on images of {side} x {side} pixels ({why}); choose another model"
         return
     drawn = "draws random numbers, so some dropout is on" if draws else "draws no random numbers"
-    known = any("drop" in what for what in model.builtin.on)
+    known = is_own(name) or any("drop" in what for what in model.builtin.on)
     yield "training pass", known or not draws, f"{drawn} (images of {side} x {side} pixels)"
+
+
+def _places(model: Classifier) -> str:
+    """How often a network has what tricks replace or read, in words."""
+    from torch import nn
+
+    from harness.tricks.contract import NoEffect
+    from harness.tricks.modules import batch_norms, residual_blocks
+
+    kinds = {"convolutions": nn.Conv2d, "linear layers": nn.Linear, "ReLUs": nn.ReLU, "max pools": nn.MaxPool2d}
+    counts = {name: sum(isinstance(m, kind) for m in model.modules()) for name, kind in kinds.items()}
+    counts["batch norms"] = len(batch_norms(model))
+    try:
+        counts["residual blocks"] = len(residual_blocks(model))
+    except NoEffect:
+        counts["residual blocks"] = 0
+    none = [name for name, count in counts.items() if not count]
+    have = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{have}{'; no ' + ', no '.join(none) if none else ''}"
 
 
 def _named(name: str) -> Model:
     try:
         return Model(name=name)
     except ValueError:
-        raise UserError(f"model '{name}': write one of ours, as resnet20, or timm/NAME") from None
+        raise UserError(
+            f"model '{name}': write one of ours, as resnet20, timm/NAME, torchvision/NAME or FILE.py:CLASS"
+        ) from None
 
 
 def _decoded(root: Path) -> str:
@@ -124,8 +157,9 @@ def _no_use(copy: Copy, root: Path) -> str | None:
     if (about.decoder, about.pillow) != (DECODER, pillow()):
         return "decoded by an older version" if about.decoder != DECODER else f"decoded by Pillow {about.pillow}"
     data = Data(
-        name="folder", root=about.folder, classes=about.classes, image_size=about.size, window=about.window, val_size=1
-    )
+        name="csv" if Path(about.folder).is_file() else "folder", root=about.folder, classes=about.classes,
+        image_size=about.size, window=about.window, group=about.group, val_size=1,
+    )  # fmt: skip
     try:
         return None if content(data, root).digest == about.digest else f"{about.folder} has other images now"
     except UserError:

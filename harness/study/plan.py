@@ -300,4 +300,5 @@ def scope_of(experiment: Experiment) -> str:
     if d.imbalance < 1:
         parts.append(f"imbalance {d.imbalance:g}")
     width = f" width {experiment.model.width}" if experiment.model.width else ""
-    return ", ".join([*parts, f"{experiment.model.name}{width}", f"{r.epochs} epochs"])
+    start = " pretrained" if experiment.model.pretrained else ""
+    return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])

@@ -40,5 +40,6 @@ def probing(plan: Plan, arms: Sequence[str], results: Path) -> Plan:
 def at_rate(spec: RunSpec, factor: float) -> RunSpec:
     """The run at that multiple of its learning rate: of the recipe's, and of those that its tricks bring."""
     tricks = tuple(registry.make(t.name, t.params).at_rate(factor).spec() for t in spec.arm.tricks)
-    recipe = spec.recipe.model_copy(update={"lr": times(spec.recipe.lr, factor)})
+    rates = {name: rate for name in ("lr", "head_lr") if (rate := getattr(spec.recipe, name)) is not None}
+    recipe = spec.recipe.model_copy(update={name: times(rate, factor) for name, rate in rates.items()})
     return spec.model_copy(update={"recipe": recipe, "arm": Arm(tricks=tricks)})

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from harness.experiment import Data, Model, Recipe
-from harness.identity import BIT_VARIABLES
+from harness.identity import BIT_VARIABLES, LIBRARIES
 
 PACKAGES = ("harness", "torch", "torchvision", "timm", "numpy", "scikit-learn")
 
@@ -61,8 +61,8 @@ def device_name(device: str) -> str:
 
 def deciding_packages(data: Data, model: Model) -> tuple[str, ...]:
     """The packages beside torch that decide splits, pixels or weights."""
-    asked = {"numpy": True, "pillow": data.name == "folder", "timm": model.name.startswith("timm/")}
-    return tuple(package for package, decides in asked.items() if decides)
+    library = model.name.partition("/")[0] if model.name.startswith(LIBRARIES) else ""
+    return ("numpy", *(["pillow"] if data.from_files else []), *filter(None, [library]))
 
 
 def fingerprint(

@@ -13,6 +13,7 @@ from torch import Tensor
 from harness.data.splits import first
 from harness.errors import UserError
 from harness.experiment import RunSpec
+from harness.models.own import check_logits
 from harness.training.evaluate import batch_size
 from harness.training.execute import OUT_OF_MEMORY, isolate, outcome_of
 from harness.training.layout import AtRisk
@@ -96,17 +97,13 @@ def _show_image(run: Run) -> None:
         why = (str(error).splitlines() or [type(error).__name__])[0]
         fixed = getattr(getattr(run.model.net, "patch_embed", None), "img_size", None) is not None
         what = f"set model.args = {{img_size={side}}}" if fixed else "choose another model"
+        if getattr(run.model.net, "image_size", None) is not None:  # torchvision's vision transformers
+            what = f"set model.args = {{image_size={side}}}"
         raise UserError(
             f"model.name = '{name}' cannot take images of {side} x {side} pixels ({why}); {what}, or "
             "images of another size (data.image_size)"
         ) from None
-    wanted = (1, len(run.data.classes))
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else None
-    if shape != wanted:
-        raise UserError(
-            f"model.name = '{name}' gives {'a tensor of ' + str(shape) if shape else 'a ' + type(logits).__name__} for "
-            f"an image, and runs need one logit for each of the {wanted[1]} classes; choose another model or model.args"
-        )
+    check_logits(logits, (1, len(run.data.classes)), f"model.name = '{name}'")
 
 
 def _evaluate(session: Session) -> None:

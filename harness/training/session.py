@@ -185,7 +185,7 @@ def set_up(spec: RunSpec, place: Place, source: Source | None = None) -> Session
     if recipe.channels_last:
         run.model.to(memory_format=torch.channels_last)
 
-    groups = stack.fold("param_groups", [{"params": [p for p in run.model.parameters() if p.requires_grad]}], run)
+    groups = stack.fold("param_groups", baseline_groups(run), run)
     run.optimizer = stack.slot("optimizer", baseline_optimizer)(groups, run)
     for group in run.optimizer.param_groups:
         group["initial_lr"] = group["lr"]
@@ -217,6 +217,19 @@ def _transforms(stack: Stack, run: Run) -> Callable[[torch.Tensor], torch.Tensor
     if not stack.hooks("sample_transform"):
         return None
     return lambda image: stack.fold("sample_transform", image, run)
+
+
+def baseline_groups(run: Run) -> Groups:
+    """All parameters that are trained, those of the last layer apart where they have a rate of their own."""
+    trained = [p for p in run.model.parameters() if p.requires_grad]
+    if run.recipe.head_lr is None:
+        return [{"params": trained}]
+    last = set(run.model.head.parameters())
+    groups: Groups = [
+        {"params": [p for p in trained if p not in last]},
+        {"params": [p for p in trained if p in last], "lr": run.recipe.head_lr},
+    ]
+    return [group for group in groups if group["params"]]
 
 
 def baseline_optimizer(groups: Groups, run: Run) -> torch.optim.Optimizer:

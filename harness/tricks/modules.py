@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.experiment import RunSpec
+from harness.models.resnet import ARCHITECTURES
 from harness.tricks.contract import Groups, NoEffect, NotApplicable, Run
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def wider_baseline(run: Run, width_factor: int, epochs_factor: int) -> RunSpec:
     spec = run.spec
     model, recipe = spec.model, spec.recipe
     if width_factor > 1:
-        if model.name.startswith("timm/"):
+        if model.name not in ARCHITECTURES:
             raise NotApplicable(f"{model.name} has no width to multiply; set teacher_width_factor = 1")
         # The first convolution is the stem, whose channels are the width of the model.
         stem = next(m for m in run.model.modules() if isinstance(m, nn.Conv2d))

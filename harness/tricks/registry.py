@@ -6,9 +6,7 @@ Names are known without importing anything, so a typing error is answered at onc
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -17,11 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from harness import plugins
 from harness.errors import UserError, did_you_mean
-from harness.experiment import RunSpec
-from harness.identity import Identity, network_version, source_digest
+from harness.experiment import Model, RunSpec
+from harness.identity import Identity, network_version
+from harness.models.pretrained import weights_digest
+from harness.plugins import NETWORKS
+from harness.sources import package_digest
 from harness.tricks.not_applicable import known_names
-from harness.tricks.sources import package_digest, plugin_digest
 from harness.values import Origins, explain
 
 if TYPE_CHECKING:
@@ -112,33 +113,18 @@ def _tricks_in(module: Any) -> list[type[Trick]]:
 
 
 def add_plugin(path: Path) -> list[str]:
-    """Register the tricks of a Python file, which runs its code; returns their names.
+    """Run a plug-in file and register its tricks; returns their names. Its other parts are found by name.
 
     Raises:
-        UserError: no such file, broken code, no trick inside, or a name that is taken.
+        UserError: no such file, broken code, nothing inside, or a name that is taken.
     """
-    if not path.is_file():
-        raise UserError(f"plug-in {path} does not exist; --plugin takes the path of a Python file")
-    module_name = f"harness_plugin_{path.stem}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise UserError(f"plug-in {path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    digest = source_digest([path])  # before it runs, so that a later edit is another trick
-    sys.modules[module_name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(f"plug-in {path} cannot be imported: {type(error).__name__}: {error}") from error
-    digest = plugin_digest(path, digest)
-    tricks = _tricks_in(module)
-    if not tricks:
-        raise UserError(f"plug-in {path} defines no subclass of harness.tricks.contract.Trick")
+    plugin = plugins.load(path)
+    tricks = _tricks_in(plugin.module)
     for trick in tricks:
         name = trick.info.name
         if name in builtin() or name in installed():
             raise UserError(f"plug-in {path}: trick '{name}' exists already; choose another info.name")
-        _plugins[name], _sources[name] = trick, digest
+        _plugins[name], _sources[name] = trick, plugin.digest
     return [t.info.name for t in tricks]
 
 
@@ -163,8 +149,19 @@ def source(name: str) -> str:
 
 def identify(spec: RunSpec, images: str) -> Identity:
     """What decides a run's numbers beside its spec and machine, on the data set with that content digest."""
-    sources = tuple((name, code) for name in spec.arm.names if (code := source(name)))
-    return Identity(images, sources, network=network_version(spec.model.name))
+    return identity_of(spec.arm.names, spec.model, images)
+
+
+def identity_of(tricks: Iterable[str], model: Model, images: str) -> Identity:
+    """The same for tricks by name and a network.
+
+    Raises:
+        UserError: foreign code or pretrained weights cannot be found.
+    """
+    sources = {name: source(name) for name in tricks}
+    sources[model.name] = plugins.digest_of(NETWORKS, model.name, "model.name")
+    found = tuple(sorted((name, code) for name, code in sources.items() if code))
+    return Identity(images, found, network=network_version(model.name), weights=weights_digest(model))
 
 
 @contextmanager

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from harness import plugins
 from harness.data.content import content
 from harness.errors import UserError
 from harness.experiment import Experiment, text_of
@@ -22,7 +23,7 @@ from harness.workflow.events import Compared, Event, Looked, Planned, Started, W
 from harness.workflow.options import options_of
 from harness.workflow.place import data_folder, make_place, parse_workers, slots
 from harness.workflow.request import Request
-from harness.workflow.settings import asked_seeds, load, parse_settings, parse_time
+from harness.workflow.settings import add_parts, asked_seeds, load, parse_settings, parse_time
 from harness.workflow.training import Trainer, hold, write
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
         UserError: something of the request is not possible.
         OSError: the results folder cannot be written any more.
     """
-    loaded, tricks, budget = _checked(request)
+    request, loaded, tricks, budget = _checked(request)
     digest = None if plan_only else _digest(request, loaded)
     if digest is not None and (yield from _answer(request, digest)):
         return
@@ -88,8 +89,8 @@ def facts_of(written: Written) -> dict[str, Any]:
     return facts | asdict(written.loaded.analysis)
 
 
-def _checked(r: Request) -> tuple[Experiment, list[str], float]:
-    """The experiment with all overrides, the arms as asked, and the seconds of the budget."""
+def _checked(r: Request) -> tuple[Request, Experiment, list[str], float]:
+    """The request with all plug-ins, the experiment with its overrides, the arms as asked, seconds of the budget."""
     for path in r.plugins:
         registry.add_plugin(path)
     for arm in r.tricks or ():
@@ -116,14 +117,15 @@ def _checked(r: Request) -> tuple[Experiment, list[str], float]:
     budget = math.inf if r.budget is None else parse_time(r.budget, "--budget")
     if r.max_seeds is not None and r.seeds != "auto" and not r.until_decided:
         raise UserError(f"--max-seeds {r.max_seeds}: it limits --seeds auto and --until-decided; ask for one of them")
-    return loaded, tricks, budget
+    return replace(r, plugins=add_parts(loaded, r.plugins)), loaded, tricks, budget
 
 
 def _digest(r: Request, loaded: Experiment) -> str | None:
     """What identifies the request where its plan depends on nothing but the request, the images and the code."""
     asked = {name for arm in (*(r.tricks or ()), *loaded.study.tricks) for name in arm.partition("=")[0].split("+")}
     foreign = any(registry.is_plugin(name.partition(".")[0]) for name in asked)
-    if r.verify or r.plugins or foreign or r.cross is not None or r.seeds == "auto":
+    own_network = loaded.model.pretrained or plugins.installed(plugins.NETWORKS, loaded.model.name) is not None
+    if r.verify or r.plugins or foreign or own_network or r.cross is not None or r.seeds == "auto":
         return None
     options = {o.field: getattr(r, o.field) for o in options_of(Request) if o.flag.reproduces} | {
         "declared": r.declared

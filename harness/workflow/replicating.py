@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from harness.analysis.types import GAINS, LOSSES
 from harness.data.content import content
 from harness.errors import UserError
 from harness.experiment import Experiment, Question, RunSpec, Study
-from harness.identity import Identity, difference, differences, network_version
+from harness.identity import difference, differences
 from harness.store.asked import command_of
 from harness.store.folders import study_folders
 from harness.store.reader import read_manifest, replicated
@@ -29,7 +29,7 @@ from harness.values import Origins, parted
 from harness.workflow.events import Event, Planned
 from harness.workflow.place import make_place, parse_workers, slots
 from harness.workflow.request import ReplicationRequest
-from harness.workflow.settings import asked_seeds
+from harness.workflow.settings import add_parts, asked_seeds
 from harness.workflow.training import Trainer
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]
     name = r.name or f"{r.study}-replication"
     seeds = fresh_seeds(folder, loaded.manifest, r.seeds, arms, name)
     source = _Source.of(loaded, arms)
+    r = replace(r, plugins=add_parts(source.experiment, r.plugins))
 
     # Everything below imports torch, so it comes when the input is known to be good.
     from harness.study.designs import Design, PlannedArm
@@ -216,9 +217,7 @@ class _Source:
                     said.append(f"{now.name} {versions}.")
                 changed = differences(was["params"], now.model_dump(mode="json")["params"], f"{now.name}.")
                 said += [f"{change}." for change in changed]
-            sources = ((was["name"], registry.source(was["name"])) for was in tricks)
-            used = tuple((name, code) for name, code in sources if code)
-            identity = Identity(images, used, network=network_version(spec["model"]["name"]))
+            identity = registry.identity_of((was["name"] for was in tricks), self.experiment.model, images)
             why = difference(row["identity_json"], identity)
             if why:
                 said.append(f"The runs of {self.study} are {why}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from harness.data.content import content
@@ -23,7 +24,7 @@ from harness.workflow.events import (
 )
 from harness.workflow.place import make_place, parse_workers
 from harness.workflow.request import SearchRequest
-from harness.workflow.settings import load, parse_settings, parse_time
+from harness.workflow.settings import add_parts, load, parse_settings, parse_time
 
 if TYPE_CHECKING:
     from harness.training.session import Place
@@ -49,6 +50,7 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
         for trick in arm.split("+"):
             registry.check(trick)
     loaded = load(r.experiment, parse_settings(r.settings))
+    plugins = add_parts(loaded, r.plugins)
     if r.export is not None and not r.export.absolute().parent.is_dir():
         raise UserError(f"--export {r.export}: no such folder {r.export.parent}")
 
@@ -74,6 +76,7 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
         objectives=r.objectives, sampler=r.sampler, pruner=r.pruner, name=r.name, command=command_of(r.asked),
         request=r.asked, toml=text_of(r.experiment), images=content(loaded.data, place.data_root).digest,
     )  # fmt: skip
+    r = replace(r, plugins=plugins)
     check_free(r.results, plan.search, "search")
     if plan_only:
         yield SearchPlanned(plan, expected_seconds(plan, place, r.results, workers), absent)

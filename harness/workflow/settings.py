@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from harness import plugins
 from harness.errors import UserError
 from harness.experiment import Experiment, load_experiment
 from harness.tricks import registry
@@ -51,6 +53,21 @@ def load(experiment: str, typed: Typed) -> Experiment:
                 raise UserError(f"{option}: {key} has another value, which holds no {last}; leave one of them out")
         target[last] = value
     return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
+
+
+def add_parts(experiment: Experiment, known: Sequence[Path]) -> tuple[Path, ...]:
+    """Run the files that hold parts of an experiment, as its network, which is done once for the known plug-ins.
+
+    Returns:
+        all plug-ins: the known ones and these.
+
+    Raises:
+        UserError: as `plugins.files_of` and `registry.add_plugin`.
+    """
+    found = plugins.files_of([experiment.model.name], experiment.origins.file, known)
+    for path in found:
+        registry.add_plugin(path)
+    return (*known, *found)
 
 
 def asked_seeds(asked: str | int, more: str = "") -> range:

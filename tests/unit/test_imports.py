@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LONGEST = 400
 
-VALUES = {"errors", "values", "invariance", "experiment", "identity", "version"}
+VALUES = {"errors", "values", "invariance", "experiment", "identity", "plugins", "sources", "version"}
 MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
@@ -27,8 +27,8 @@ ALLOWED = {
     "report": {"report", "analysis", "store", "metrics", "errors", "experiment", "identity", "values", *CARDS},
     "readers": {"readers", "errors"},
     "judging": {"judging", "readers", "report", "analysis", "store", "metrics", "errors", "version", "experiment"},
-    "models": {"models", "data.types", "rng", "errors", "experiment"},
-    "data": {"data", "rng", "errors", "experiment", "cpus", "values"},
+    "models": {"models", "data.types", "rng", "errors", "experiment", "identity", "plugins"},
+    "data": {"data", "rng", "errors", "experiment", "cpus", "values", "plugins"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
     "tuning": {"tuning", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
     "study": {
@@ -49,7 +49,9 @@ ALLOWED = {
     "version": set(),
     "workflow": {"workflow", "report", "tuning", "study", "training", "store", "analysis", "data", "tricks", *OUTSIDE},
     "identity": set(),
-    "experiment": {"errors", "values", "invariance"},
+    "plugins": {"errors", "identity", "sources"},
+    "sources": {"errors", "identity"},
+    "experiment": {"errors", "values", "invariance", "identity"},
     "invariance": {"errors", "values"},
     "values": {"errors"},
     "rng": set(),

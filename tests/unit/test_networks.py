@@ -194,6 +194,11 @@ def test_the_doctor_says_what_a_network_is_and_what_was_switched_off():
     assert facts == {
         "network": (True, "timm/convnext_atto, 3,377,730 parameters with 3 channels and 10 classes"),
         "stages": (True, "stages.0, stages.1, stages.2, stages.3"),
+        "last layer": (True, "head.fc, Linear"),
+        "surgery finds": (
+            True,
+            "40 convolutions, 1 linear layers; no ReLUs, no max pools, no batch norms, no residual blocks",
+        ),
         "switched off": (True, "layer scale 1e-06 (12x)"),
         "still on": (True, "nothing that is known"),
         "training pass": (True, "draws no random numbers (images of 224 x 224 pixels)"),

@@ -4,10 +4,11 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
+from harness import sources
 from harness.errors import UserError
 from harness.identity import source_digest
 from harness.study.asked import request_of
-from harness.tricks import registry, sources
+from harness.tricks import registry
 
 PLUGIN = """
 from typing import ClassVar
@@ -47,7 +48,7 @@ def test_plugin_file_registers_its_tricks(tmp_path, clean_plugins):
     [
         (PLUGIN.format(name="mixup"), "'mixup' exists already"),
         ("import nothing_like_this", "cannot be imported: ModuleNotFoundError"),
-        ("x = 1", "defines no subclass"),
+        ("x = 1", "defines nothing"),
     ],
 )
 def test_a_bad_plugin_is_refused_with_its_path(tmp_path, clean_plugins, content, expected):
@@ -165,7 +166,7 @@ def test_a_stale_entry_point_is_no_error_of_requests_that_do_not_use_it(folder, 
     for package in ("no_such_package", "left_over_test"):
         entry_points(EntryPoint("broken", f"{package}:X", registry.GROUP))
         assert request_of({}, "", "") is None
-        with pytest.raises(UserError, match=f"'{package}', which has tricks, cannot be found"):
+        with pytest.raises(UserError, match=f"'{package}', which a part comes from, cannot be found"):
             registry.source("broken")
 
 

@@ -1,4 +1,4 @@
-"""The source files that a trick of somebody else comes from, found without running them."""
+"""The source files that code of somebody else comes from, found without running them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Folder = tuple[Path, Sequence[Path]]
 """A folder of a package, or of a module that is one file, and the source files there that belong to it."""
 
 PACKAGES = {"site-packages", "dist-packages"}
-OURS = Path(__file__).resolve().parents[1]
+OURS = Path(__file__).resolve().parent
 
 
 def folders_of(name: str) -> list[Folder]:
@@ -49,7 +49,7 @@ def package_digest(package: str) -> str:
     """
     folders = folders_of(package)
     if not folders:
-        raise UserError(f"package '{package}', which has tricks, cannot be found; install it again")
+        raise UserError(f"package '{package}', which a part comes from, cannot be found; install it again")
     return _joined([_digest(folder) for folder in folders])
 
 
@@ -87,7 +87,7 @@ def _digest(folder: Folder) -> str:
     try:
         return source_digest(files, root)
     except OSError as error:
-        raise UserError(f"{error.filename}, which tricks come from, cannot be read ({error.strerror})") from None
+        raise UserError(f"{error.filename}, which a part comes from, cannot be read ({error.strerror})") from None
 
 
 def _is_authors(folder: Folder) -> bool:
