@@ -108,7 +108,12 @@ By `class`, which is their label; by `bin`, which is the run's confidence in `CO
 by how the run compares with its baseline: `fixed` images, which the baseline had wrong and the run has right; `broken`
 ones, the reverse; `changed` ones, which both have wrong with different answers; and `same`, all others. A published
 study has these rows in place of its predictions, which are a hundred times as large.
+
+A fourth time by `answer`, label and answer together: the key is `ANSWERS_APART` times the label plus the answer, and
+pairs without images have no row. Studies of earlier versions have none of these rows.
 """
+
+ANSWER, ANSWERS_APART = "answer", 1 << 15
 
 CONFIDENCE_BINS = 15
 """The bins of the stored ECE: bin k holds the confidences in [k/15, (k+1)/15), and the last one also holds 1."""
