@@ -17,14 +17,14 @@ class KnownName(BaseModel):
 
     name: str
     family: str = Field(min_length=1)
-    kind: Literal["protocol", "not in one run", "not applicable"]
+    kind: Literal["design", "condition", "metric", "detector", "not in one run", "not available", "not applicable"]
     reason: str = Field(pattern=r"\.$")
     command: str = ""
 
     @model_validator(mode="after")
     def _check(self) -> KnownName:
-        if self.command and (self.kind != "protocol" or not self.command.startswith("harness ")):
-            raise ValueError(f"{self.name}: a command is one of harness, and only a protocol has one")
+        if self.command.startswith("harness ") == self.kind.startswith("not "):
+            raise ValueError(f"{self.name}: what is here has a command of harness that shows it, and nothing else has")
         return self
 
 

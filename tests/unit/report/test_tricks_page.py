@@ -37,7 +37,7 @@ def other(name, **changed):
         "trick": False,
         "name": name,
         "family": "text",
-        "kind": "protocol",
+        "kind": "design",
         "reason": "Because.",
         "command": "",
     } | changed
@@ -81,7 +81,7 @@ def test_families_and_tricks_have_anchors_in_order():
 def test_other_names_stand_in_a_section_of_their_own():
     page = read([other("adv", reason="See `pgd`, not `gone`.", command="harness ablate pgd"), trick("pgd")])
 
-    assert page.text_of("adv") == "adv protocol See pgd , not gone. harness ablate pgd"
+    assert page.text_of("adv") == "adv design See pgd , not gone. harness ablate pgd"
     assert page.links == ["#family-losses", "#other-names", "#pgd"]
     assert page.ids.index("other-names") > page.ids.index("pgd")
 

@@ -104,7 +104,7 @@ def test_a_card_and_the_list_say_the_kind():
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["--kind", "remval"], "--kind remval: no such kind. Known: addition, control, fault"),
+        (["--kind", "remval"], "--kind remval: no such kind. Known: addition, condition, control, d"),
         (["--kind", "fault", "--family", "augment"], "--kind fault: no such kind in the family augment. Known: add"),
     ],
 )
