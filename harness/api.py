@@ -126,7 +126,7 @@ def load(study: str | Path, results: str | Path = "results", metric: str | None 
     Args:
         study: its name, or its folder.
         results: the folder of all studies.
-        metric: another stored metric, for example "test_nll".
+        metric: another stored one, for example "test_nll", or one of predictions, such as "macro_f1".
 
     Raises:
         UserError: there is no such study, or it cannot be read.

@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 from harness.analysis.inference import holm, t_interval, t_test
 from harness.analysis.rows import Floats, own_rows
 from harness.store.reader import Answers, StudyData
-from harness.store.schema import CONFIDENCE_BINS, OUTCOMES, SCHEMA_VERSION, Manifest
+from harness.store.schema import ANSWER, ANSWERS_APART, CONFIDENCE_BINS, OUTCOMES, SCHEMA_VERSION, Manifest
 
 RELATIONS = ("same", "fixed", "broken", "changed")
 """How a run's answer to an image compares with that of the baseline of the same seed (see `OUTCOMES`)."""
@@ -141,6 +141,9 @@ def tabulate(data: StudyData, manifests: Iterable[Manifest]) -> pa.Table:
             ("bin", _bin_of(answers), CONFIDENCE_BINS),
         ):
             _count(columns, (*run, ""), [group] * size, range(size), answers, member)
+        pair = ANSWERS_APART * answers.label.astype(np.int64) + answers.predicted
+        keys, member = np.unique(pair, return_inverse=True)
+        _count(columns, (*run, ""), [ANSWER] * len(keys), keys.tolist(), answers, member)
         for other in sorted(others[run]):
             base_answers = data.answers.get((other, run[1]))
             if base_answers is not None and np.array_equal(base_answers.index, answers.index):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness.analysis.scores import SCORES
 from harness.errors import UserError, did_you_mean
 from harness.metrics import COLUMNS, Metric
 from harness.store.reader import counting
@@ -35,8 +36,8 @@ def metric_of(manifest: Manifest, name: str | None = None) -> Metric:
     name = name or manifest.metric
     known = {**{label: spec.metric(label) for label, spec in manifest.metrics.items()}, **COLUMNS}
     if name not in known:
-        hint = did_you_mean(name, known)
-        raise UserError(f"metric '{name}' cannot be analysed{hint} Known: {', '.join(known)}")
+        names = [*known, *SCORES]
+        raise UserError(f"metric '{name}' cannot be analysed{did_you_mean(name, names)} Known: {', '.join(names)}")
     return known[name]
 
 

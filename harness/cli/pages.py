@@ -33,7 +33,9 @@ def report(
     ] = None,
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
-    metric: Annotated[str | None, typer.Option(help="Another stored metric, for example test_nll.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Another metric: a stored one, as test_nll, or one of predictions, as macro_f1.")
+    ] = None,
 ) -> None:
     """Write the report of finished studies again. Needs no torch and trains nothing."""
     from harness.report.export import FIGURES, FORMATS, PICTURES, table

@@ -17,6 +17,7 @@ from harness.analysis.outcomes import Outcomes, summarise, tabulate
 from harness.analysis.probe import Probed, at_this_rate, collapsed_arms, probes_of
 from harness.analysis.replication import Replication, replication
 from harness.analysis.rows import metric_of, own_rows, points_of
+from harness.analysis.scores import with_score
 from harness.analysis.sequential import looked
 from harness.analysis.sweep import Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
@@ -73,6 +74,8 @@ class Loaded:
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
+        if self.manifest.source:  # they look at curves and at a recipe that only runs of this program have
+            return []
         context, runs = context_of(self.data, self.manifest), self.runs.assign(arm=self.runs["label"])
         stored = set(runs["arm"])
         arms = [arm.label for arm in self.manifest.arms if arm.label in stored]
@@ -117,10 +120,12 @@ def analysed(
 ) -> Loaded:
     """Analyse what was read of a study, and `before`, of the one that it replicates.
 
-    The other arguments are those of `harness.analysis.effects.analyse`.
+    The other arguments are those of `harness.analysis.effects.analyse`; the metric may be one of
+    `harness.analysis.scores.SCORES`, too.
     """
+    manifest, data, metric = with_score(manifest, data, metric)
     effects = analyse(data.runs, manifest, metric=metric, correct=correct)
-    collapsed = collapsed_arms(data.runs, manifest, data.classes)
+    collapsed = () if manifest.source else collapsed_arms(data.runs, manifest, data.classes)
     probes = probes_of(data.runs, manifest, data.classes)
     own, what = own_rows(data.runs, manifest), metric_of(manifest, metric)
     # Stacks share tricks, and costs no luck of a baseline.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -77,8 +77,26 @@ class StudyData:
     @cached_property
     def answers(self) -> dict[tuple[str, str], Answers]:
         """What each run's predictions say, by run id and fingerprint."""
+        out = {}
+        for key, index, label, z in self._logits():
+            # exp(z - max z) sums to 1 / confidence.
+            confidence = 1 / np.exp(z - z.max(1, keepdims=True)).sum(1)
+            out[key] = Answers(index, label, z.argmax(1), confidence)
+        return out
+
+    def probabilities(self) -> Iterator[tuple[tuple[str, str], NDArray[np.int64], NDArray[np.float64]]]:
+        """Of each run, by run id and fingerprint: labels (images,) and softmax probabilities (images, classes).
+
+        From the float16 logits that are stored, ordered by position in the data set.
+        """
+        for key, _, label, z in self._logits():
+            p = np.exp(z.astype(np.float64) - z.max(1, keepdims=True))
+            yield key, label.astype(np.int64), p / p.sum(1, keepdims=True)
+
+    def _logits(self) -> Iterator[tuple[tuple[str, str], NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]]:
+        """Of each run: position and label (images,) and logits (images, classes), ordered by position."""
         if self.predictions is None or not self.predictions.num_rows:
-            return {}
+            return
         names = ("run_id", "fingerprint", "index", "label", "logits")
         columns = {name: self.predictions[name].combine_chunks() for name in names}
         logits = columns["logits"].flatten().to_numpy(zero_copy_only=False).reshape(len(columns["index"]), -1)
@@ -86,15 +104,11 @@ class StudyData:
         ids, fingerprints = (columns[name].dictionary_encode() for name in names[:2])
         code = ids.indices.to_numpy().astype(np.int64) * len(fingerprints.dictionary) + fingerprints.indices.to_numpy()
         order = np.argsort(code, kind="stable")
-        out = {}
         for group in np.split(order, np.flatnonzero(np.diff(code[order])) + 1):
             rows = group[np.argsort(index[group])]
-            # What has overflown float16 counts as its largest value. exp(z - max z) sums to 1 / confidence.
-            z = np.clip(logits[rows].astype(np.float32), -HALF_MAX, HALF_MAX)
-            confidence = 1 / np.exp(z - z.max(1, keepdims=True)).sum(1)
             key = ids[int(rows[0])].as_py(), fingerprints[int(rows[0])].as_py()
-            out[key] = Answers(index[rows], label[rows], z.argmax(1), confidence)
-        return out
+            # What has overflown float16 counts as its largest value.
+            yield key, index[rows], label[rows], np.clip(logits[rows].astype(np.float32), -HALF_MAX, HALF_MAX)
 
     def correct(self, fingerprint: str) -> dict[str, NDArray[np.bool_]]:
         """For each run of that fingerprint, whether each test image was classified right, ordered by position."""

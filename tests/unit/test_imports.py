@@ -25,6 +25,8 @@ ALLOWED = {
     "analysis": {"analysis", "store", "metrics", "errors"},
     "store": {"store", "metrics", "identity", "errors"},
     "report": {"report", "analysis", "store", "metrics", "errors", "experiment", "identity", "values", *CARDS},
+    "readers": {"readers", "errors"},
+    "judging": {"judging", "readers", "report", "analysis", "store", "metrics", "errors", "version", "experiment"},
     "models": {"models", "data.types", "rng", "errors", "experiment", "identity", "plugins"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values", "plugins"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},

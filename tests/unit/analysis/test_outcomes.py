@@ -94,7 +94,7 @@ def test_runs_on_other_images_are_not_compared(tmp_path):
     store(tmp_path, "mixup-0", [0, 1], [0, 0], index=[3, 5])
     rows = rows_of(tmp_path, make_manifest(["baseline", "mixup"], seeds=(0,)))
 
-    assert set(rows["group"]) == {"class", "bin"}
+    assert set(rows["group"]) == {"class", "bin", "answer"}
     assert set(rows["run_id"]) == {"baseline-0", "mixup-0"}
 
 
