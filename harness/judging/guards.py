@@ -41,6 +41,15 @@ def one_data_set(runs: Sequence[Run], columns: Sequence[str], taken: Collection[
             )
 
 
+def no_search(columns: Sequence[str], runs: int) -> None:
+    """Refuse a table of Optuna's trials, which its sampler chose one after the other by their scores."""
+    if {"number", "state"} <= set(columns) and any(c.startswith("params_") for c in columns):
+        raise UserError(
+            f"these {runs} runs are trials of a search: a best trial flatters itself. Train the winner and the "
+            "baseline again with fresh seeds, and judge those"
+        )
+
+
 def once(cells: Sequence[Cell], duplicates: Literal["first", "last"] | None) -> tuple[list[Cell], list[str]]:
     """The runs, each method and seed once.
 

@@ -71,6 +71,7 @@ def understand(runs: Sequence[Run], options: Options, unit: Unit | None = None) 
     """
     runs = _chosen([replace(run, values={**run.values, **_row(run, options.row)}) for run in runs], options.where)
     columns = list(dict.fromkeys(name for run in runs for name in run.values))
+    guards.no_search(columns, len(runs))
     by = _named(options.by, columns, "--by") if options.by else None
     seed = _seed(options.seed, columns)
     metric = _metric(options.metric, columns, runs, {seed, by, options.cost})

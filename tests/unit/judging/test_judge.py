@@ -132,6 +132,7 @@ REFUSED = {
     "baseline": (table().replace("base", "plain"), {}, "which method is the baseline"),
     "no baseline": (table(), {"baseline": "bse"}, "did you mean 'base'"),
     "seed": (table().astype({"seed": float}).assign(seed=0.5), {}, "no whole number"),
+    "trials": (table().assign(number=range(12), state="COMPLETE", params_lr=0.1), {}, "12 runs are trials of a search"),
     "folds": (table().rename(columns={"seed": "fold"}), {}, "folds share training data"),
 }
 
