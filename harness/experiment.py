@@ -36,6 +36,7 @@ from harness.values import (
     Strict,
     canonical,
     explain,
+    merged,
     plain,
     read_seeds,
     read_toml,
@@ -70,14 +71,16 @@ class Question(Strict):
 class Data(Declared):
     """`[data]`: which images, how many, and in what condition.
 
-    `root` is the folder inside the data root that holds a `folder` data set. `classes` keeps the first n
-    classes, or the named ones. `window` is the grey values that are black and white in 16- and 32-bit images
-    of a folder, which do not say it themselves; values beyond are clipped. `label_noise` is the exact fraction
-    of training labels replaced by a wrong class drawn uniformly. `imbalance` is the size of the smallest class
-    over the largest (exponential profile, Cui et al. 2019). Both touch the training split only.
+    `root` is the folder in the data root of a `folder` data set, or the table of a `csv` one, with columns path, label
+    and perhaps split. `group` is its column of what several images share, such as a patient, whose images go to one
+    split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the named ones. `window`
+    is the grey values that are black and white in 16- and 32-bit files, which do not say it themselves; values beyond
+    are clipped. `label_noise` is the exact fraction of training labels replaced by a wrong class drawn uniformly.
+    `imbalance` is the size of the smallest class over the largest (exponential profile, Cui et al. 2019). Both touch
+    the training split only.
     """
 
-    name: Literal["digits", "cifar10", "cifar100", "folder"]
+    name: Literal["digits", "cifar10", "cifar100", "folder", "csv"]
     root: str | None = None
     train_size: Count | None = None
     val_size: Count
@@ -88,27 +91,35 @@ class Data(Declared):
     ] = None
     image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
     window: Annotated[tuple[float, float] | None, Field(strict=False), Added(None)] = None
+    group: Annotated[str | None, Added(None)] = None
+    channels: Annotated[Literal[1, 3] | None, Added(None)] = None
     label_noise: Fraction = 0.0
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _check(self) -> Data:
-        if self.name == "folder" and not (self.root and self.image_size):
-            raise ValueError("a folder data set needs root (the folder's name) and image_size (pixels)")
-        for option in ("root", "window", *Declared.model_fields):
-            if self.name != "folder" and getattr(self, option) is not None:
-                raise ValueError(f"{option} belongs to folder data sets, and this is {self.name}")
+        if self.from_files and not (self.root and self.image_size):
+            raise ValueError(f"a {self.name} data set needs root (its name) and image_size (pixels)")
+        for option in ("root", "window", "channels", *Declared.model_fields):
+            if not self.from_files and getattr(self, option) is not None:
+                raise ValueError(f"{option} belongs to folder and csv data sets, and this is {self.name}")
+        if self.group is not None and self.name != "csv":
+            raise ValueError(f"group belongs to csv data sets, and this is {self.name}")
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
         return self
+
+    @property
+    def from_files(self) -> bool:
+        """Whether the images are files of the user's, which are decoded once."""
+        return self.name in ("folder", "csv")
 
 
 class Model(Strict):
     """`[model]`: one of ours (`width` in channels of the first stage), or another one with its `args`.
 
-    Others are "timm/<name>", "torchvision/<name>", "mine.py:Net" (a class or function of a file) and the name of an
-    entry point in the group `harness.models`. `pretrained` starts from the weights that timm or torchvision offer, with
-    a new last layer.
+    Others are "timm/<name>", "torchvision/<name>", "mine.py:Net" and an entry point in the group `harness.models`.
+    `pretrained` starts from the weights that timm or torchvision offer, with a new last layer.
     """
 
     name: Annotated[str, StringConstraints(pattern=rf"^(timm/|torchvision/)?[A-Za-z0-9_.-]+$|{OWN}")]
@@ -364,19 +375,12 @@ def load_experiment(
     tables = read_toml(text, str(path))
     other = [] if "question" in (overrides or {}).get("experiment", {}) else _premises(tables, overrides or {})
     for section, values in (overrides or {}).items():
-        tables[section] = _merged(tables.get(section), values)
+        tables[section] = merged(tables.get(section), values)
     made = Experiment.read(tables, Origins(str(path), options or {}))
     if other and made.experiment.question:
         question = f"{made.experiment.question} (with {', '.join(other)})"
         made = made.model_copy(update={"experiment": made.experiment.model_copy(update={"question": question})})
     return made
-
-
-def _merged(old: Any, new: Any) -> Any:
-    """Tables over tables, key by key; any other value replaces what was there."""
-    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
-        return new
-    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
 def _premises(old: Any, new: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -319,3 +319,10 @@ def seeds_word(seeds: Sequence[int]) -> int | str | None:
 def parted(text: str) -> list[str]:
     """Labels of arms that commas part; commas inside parentheses belong to the label of one arm."""
     return [label.strip() for label in re.split(r",(?![^(]*\))", text) if label.strip()]
+
+
+def merged(old: Any, new: Any) -> Any:
+    """Tables over tables, key by key; any other value replaces what was there."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    return {**old, **{key: merged(old.get(key), value) for key, value in new.items()}}

@@ -42,7 +42,7 @@ def pillow() -> str:
 
 @dataclass(frozen=True)
 class About:
-    """What a decoded copy was made from and by. folder: the path of the data set."""
+    """What a decoded copy was made from and by. folder: the path of the data set, or of its table."""
 
     folder: str
     classes: tuple[str, ...]
@@ -51,11 +51,14 @@ class About:
     window: tuple[float, float] | None
     decoder: str = DECODER
     pillow: str = ""
+    channels: int = 3
+    group: str | None = None
 
     @property
     def key(self) -> str:
         """Names the copy: equal images in two folders share one."""
-        parts = (self.digest, self.size, self.window, self.decoder, self.pillow)
+        parts: tuple[object, ...] = (self.digest, self.size, self.window, self.decoder, self.pillow)
+        parts += (self.channels,) if self.channels != 3 else ()
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -39,19 +39,17 @@ LOST_SHARE = 0.25
 """The largest share of a class's files in a split that may be left out. Damaged files of a downloaded data set are
 fewer than one in a hundred; where a quarter of a class is gone, it is no longer the class that was meant."""
 
-CHANNELS = 3
-
 Window = tuple[float, float] | None
 
 
 def load_folder(data: Data, data_root: Path) -> Source:
-    """A folder of images as RGB rows of side `data.image_size`; `val` is the official test split.
+    """A folder or table of images as rows of side `data.image_size`; `val`, or test in a table, is the test split.
 
     Each image is kept with its aspect and a shorter side of at most `decoded.KEPT` times that. What is evaluated is its
     central square, resized. Files that cannot be decoded are left out and named in `Source.unreadable`.
 
     Args:
-        data: the `[data]` table; root, image_size, classes and window matter here.
+        data: the `[data]` table; root, image_size, classes, window, group and channels matter here.
         data_root: the folder that holds data sets, or the data set itself.
 
     Raises:
@@ -63,28 +61,36 @@ def load_folder(data: Data, data_root: Path) -> Source:
     cache = place(folder.about(data), data_root)
     arrays: list[tuple[Rows, Labels]] = []
     failures = []
+    groups: list[str] = []
     for i, split in enumerate(SPLITS):
-        rows, failed = _decoded(folder, i, data.image_size, data.window, cache / split)
+        rows, failed = _decoded(folder, i, data, cache / split)
         _check_losses(folder, i, failed)
         gone = {position for position, *_ in failed}
         labels = [file.label for position, file in enumerate(folder.splits[i]) if position not in gone]
         arrays.append((rows, np.array(labels, dtype=np.int64)))
+        if i == 0 and data.group:
+            groups = [file.group for position, file in enumerate(folder.splits[i]) if position not in gone]
         failures.append(failed)
+    tested = folder.splits[1] or folder.listing.lost
     return Source(
         *arrays[0],
-        *arrays[1],
+        arrays[1][0] if tested else None,
+        arrays[1][1] if tested else None,
         classes=folder.listing.classes,
         peak=255,
-        invariances=PHOTOS,
+        invariances=PHOTOS._replace(color=data.channels != 1),
         digest=folder.digest,
         unreadable=folder.unreadable(failures),
         notes=folder.notes,
+        groups=np.unique(groups, return_inverse=True)[1] if groups else None,
     )
 
 
 def _check_losses(folder: Folder, split: int, failed: Sequence[Failure]) -> None:
     """Refuse a class that has lost too many of its files in a split, or all, or never had one."""
     files = folder.splits[split]
+    if not files and not any(at == split for at, *_ in folder.lost):  # a table without a test split
+        return
     losses = [(label, f"{path}: {why}") for at, label, path, why in folder.lost if at == split]
     total = Counter(file.label for file in files) + Counter(label for label, _ in losses)
     losses += [(files[position].label, f"{path}: {why}") for position, path, why in failed]
@@ -101,56 +107,54 @@ def _check_losses(folder: Folder, split: int, failed: Sequence[Failure]) -> None
             )
 
 
-def _decoded(folder: Folder, split: int, size: int, window: Window, target: Path) -> tuple[Rows, list[Failure]]:
+def _decoded(folder: Folder, split: int, data: Data, target: Path) -> tuple[Rows, list[Failure]]:
     """The readable files in order, read from the disk when they are needed, and the files that failed."""
     pixels, index, report = (target.with_suffix(suffix) for suffix in (".npy", ".index.npy", ".json"))
-    count = len(folder.splits[split])
+    count, size, channels = len(folder.splits[split]), data.image_size or 0, data.channels or 3
     with contextlib.suppress(OSError, EOFError, ValueError, TypeError):  # missing, or damaged
-        return _read(pixels, index, report, count, size)
+        return _read(pixels, index, report, count, size, channels)
     failed: list[Failure] = []
     try:
         with atomic(pixels) as stream:
-            table = _write(stream, folder, split, size, window, failed)
+            table = _write(stream, folder, split, data, failed)
             # Index and report come before the pixels, whose presence says that all are complete.
             with atomic(index) as numbers:
                 np.save(numbers, table)
             with atomic(report) as text:
                 text.write(json.dumps(failed).encode())
     except OSError as error:
-        need = count * (KEPT * size) ** 2 * 4 / 1e9  # three channels of four thirds of a square
+        need = count * (KEPT * size) ** 2 * channels * 4 / 3 / 1e9  # four thirds of a square
         raise UserError(
             f"{shown(pixels)} cannot be written ({error.strerror}); the decoded images need up to {need:.1f} GB there"
         ) from None
-    return _read(pixels, index, report, count, size)
+    return _read(pixels, index, report, count, size, channels)
 
 
-def _read(pixels: Path, index: Path, report: Path, count: int, size: int) -> tuple[Rows, list[Failure]]:
+def _read(pixels: Path, index: Path, report: Path, count: int, size: int, channels: int) -> tuple[Rows, list[Failure]]:
     """What `_decoded` gives, of what lies on the disk.
 
     Raises:
         OSError, EOFError, ValueError, TypeError: it is missing or damaged.
     """
     table, failed, mapped = np.load(index), read_report(report), np.load(pixels, mmap_mode="r")
-    sizes, sums = table[:, :2], table[:, 2:].reshape(-1, 2, CHANNELS)
-    if len(table) != count - len(failed) or mapped.shape != (sizes.prod(1).sum() * CHANNELS,):
+    sizes, sums = table[:, :2], table[:, 2:].reshape(-1, 2, channels)
+    if len(table) != count - len(failed) or mapped.shape != (sizes.prod(1).sum() * channels,):
         raise ValueError(f"{pixels} does not hold what {index} says")
     return PhotoRows(pixels, torch.from_numpy(sizes), torch.from_numpy(sums), size, mapped.offset), failed
 
 
-def _write(
-    stream: IO[bytes], folder: Folder, split: int, size: int, window: Window, failed: list[Failure]
-) -> NDArray[np.int64]:
+def _write(stream: IO[bytes], folder: Folder, split: int, data: Data, failed: list[Failure]) -> NDArray[np.int64]:
     """Write the pixels of the readable images as one flat .npy; files that fail are added to `failed` with the reason.
 
-    Returns (N, 8), for each image its height and width, and over its square the sums of values and of their squares.
+    Returns (N, 2 + 2 C), for each image height and width, and over its square the sums of values and of their squares.
     """
     top, files, sha256 = folder.listing.folder, folder.splits[split], folder.sha256[split]
-    table, total = [], 0
+    table, total, size, channels = [], 0, data.image_size or 0, data.channels or 3
     _header(stream, total)
     with ThreadPoolExecutor(available().count) as pool:
         for start in range(0, len(files), BLOCK_FILES):
             block = range(start, min(start + BLOCK_FILES, len(files)))
-            images = pool.map(lambda i: _decode(top / files[i].name, sha256[i], size, window), block)
+            images = pool.map(lambda i: _decode(top / files[i].name, sha256[i], size, data.window, channels), block)
             for position, image in zip(block, images, strict=True):
                 if isinstance(image, str):
                     failed.append((position, shown(files[position].name), image))
@@ -161,7 +165,7 @@ def _write(
     # NumPy pads the header so that the first axis can be rewritten in place.
     stream.seek(0)
     _header(stream, total)
-    return np.array(table, dtype=np.int64).reshape(-1, 2 + 2 * CHANNELS)
+    return np.array(table, dtype=np.int64).reshape(-1, 2 + 2 * channels)
 
 
 def _header(stream: IO[bytes], count: int) -> None:
@@ -170,15 +174,15 @@ def _header(stream: IO[bytes], count: int) -> None:
 
 def _sums(image: Pixels, size: int) -> list[int]:
     """Over the square that is evaluated, the sums of each channel's values and of their squares."""
-    square = torch.empty(size, size, CHANNELS, dtype=torch.uint8)
+    square = torch.empty(size, size, image.shape[2], dtype=torch.uint8)
     (box,) = squares(torch.tensor([image.shape[:2]])).tolist()
     resize(torch.from_numpy(image), box, square)
     values = square.long()
     return [*values.sum((0, 1)).tolist(), *values.square().sum((0, 1)).tolist()]
 
 
-def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
-    """The image as RGB (H, W, 3), or the reason why it cannot be read.
+def _decode(path: Path, sha256: str, size: int, window: Window, channels: int) -> Pixels | str:
+    """The image (H, W, C), RGB or grey, or the reason why it cannot be read.
 
     Raises:
         UserError: the file's bytes are not those that were hashed, or the machine fails. Since the reason is kept under
@@ -194,7 +198,8 @@ def _decode(path: Path, sha256: str, size: int, window: Window) -> Pixels | str:
         raise changed(path)
     try:
         with Image.open(BytesIO(data)) as image:
-            return np.array(_shrunk(_to_rgb(image, window), KEPT * size))
+            shrunk = _shrunk(_to_rgb(image, window, "L" if channels == 1 else "RGB"), KEPT * size)
+            return np.array(shrunk).reshape(shrunk.height, shrunk.width, channels)
     except UnidentifiedImageError:
         return "cannot identify the image file"
     except Exception as error:  # a broken file can make a decoder raise anything
@@ -220,7 +225,7 @@ def _machine_failed(path: Path, error: OSError | MemoryError) -> UserError:
     )
 
 
-def _to_rgb(file: ImageFile.ImageFile, window: Window) -> Image.Image:
+def _to_rgb(file: ImageFile.ImageFile, window: Window, mode: str) -> Image.Image:
     """The image upright and in 8 bits a channel.
 
     Raises:
@@ -236,7 +241,7 @@ def _to_rgb(file: ImageFile.ImageFile, window: Window) -> Image.Image:
         image = Image.fromarray(_windowed(np.asarray(image, dtype=np.float64), window))
     if "transparency" in image.info:  # Pillow warns when a palette with transparency goes straight to RGB
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image.convert(mode)
 
 
 def _is_deep(file: ImageFile.ImageFile) -> bool:

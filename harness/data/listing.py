@@ -38,11 +38,15 @@ class Facts(NamedTuple):
 
 
 class File(NamedTuple):
-    """One file: its path relative to the data set with "/" between the parts, its facts and its class position."""
+    """One file: its path relative to the data set with "/" between the parts, its facts and its class position.
+
+    `group` is what it shares with other images, such as a patient; empty where nothing is known.
+    """
 
     name: str
     facts: Facts
     label: int
+    group: str = ""
 
 
 Lost = tuple[int, int, str, str]

@@ -35,7 +35,7 @@ def load_source(data: Data, data_root: Path) -> Source:
     It is loaded again when its content has changed since.
 
     Args:
-        data: the `[data]` table; only name, root, classes, image_size and window matter here.
+        data: the `[data]` table; only what `images_of` keeps matters here.
         data_root: the folder that holds data sets.
 
     Raises:
@@ -47,14 +47,13 @@ def load_source(data: Data, data_root: Path) -> Source:
 
 def images_of(data: Data) -> Data:
     """The table with what does not decide the images set to its default, so that studies on them share the arrays."""
-    return Data(
-        name=data.name, root=data.root, classes=data.classes, image_size=data.image_size, window=data.window, val_size=1
-    )
+    decides = ("name", "root", "classes", "image_size", "window", "group", "channels")
+    return Data(val_size=1, **{name: getattr(data, name) for name in decides})
 
 
 @lru_cache(maxsize=4)
 def _load(data: Data, digest: str, data_root: Path) -> Source:
-    if data.name == "folder":
+    if data.from_files:
         source = load_folder(data, data_root)
     else:
         whole = _digits() if data.name == "digits" else load_cifar(data.name, data_root)

@@ -62,14 +62,15 @@ def split(source: Source, data: Data, seed: int) -> Splits:
     All splits are stratified. Training is a prefix of one random order, and validation and test are taken
     from its end, so a smaller `train_size` is a subset of a larger one and moves neither of them. The test
     split is the official one (or a stratified part of it) where the data set has one. Every class has an image in
-    training, however few it has.
+    training, however few it has. Where images have groups, all of a group go to one split, so that validation and test
+    have at most as many images as asked.
 
     Raises:
         UserError: the sizes do not fit the data set or its number of classes, or `test_size` is needed and missing.
     """
     draw = rng.numpy_stream(seed, rng.SPLIT)
-    order = stratified_order(source.train_labels, draw)
-    available = len(order)
+    available = len(source.train_labels)
+    order = stratified_order(source.train_labels, draw) if source.groups is None else None
     if source.test_images is None or source.test_labels is None:
         if data.test_size is None:
             raise UserError(f"data.test_size is missing: {data.name} has no official test split; give a size")
@@ -94,11 +95,14 @@ def split(source: Source, data: Data, seed: int) -> Splits:
             f"data: {train_size} images to train on are fewer than the {len(source.classes)} classes, and each class "
             "needs one; make data.train_size larger, or choose some data.classes"
         )
-    # First for the largest training split, so that validation and test are the same for every smaller one.
-    for front in (available - reserved, train_size):
-        order = _with_every_class(order, source.train_labels, front)
-    kept = order[:train_size]
-    val, rest = order[available - reserved :][: data.val_size], order[available - reserved :][data.val_size :]
+    if order is None:
+        kept, val, rest = _by_group(source, draw, data.train_size, data.val_size, reserved - data.val_size)
+    else:
+        # First for the largest training split, so that validation and test are the same for every smaller one.
+        for front in (available - reserved, train_size):
+            order = _with_every_class(order, source.train_labels, front)
+        kept, held = order[:train_size], order[available - reserved :]
+        val, rest = held[: data.val_size], held[data.val_size :]
     rows = rows_of(source.train_images)
     if source.test_images is None or source.test_labels is None:
         images, labels, test = rows, source.train_labels, rest
@@ -137,6 +141,47 @@ def stratified_order(labels: Labels, draw: np.random.Generator) -> Positions:
         members = draw.permutation(np.flatnonzero(labels == label))
         place[members] = (np.arange(len(members)) + draw.random()) / len(members)
     return np.argsort(place, kind="stable")
+
+
+def _by_group(
+    source: Source, draw: np.random.Generator, train_size: int | None, *held: int
+) -> tuple[Positions, Positions, Positions]:
+    """Training, validation and test positions of which no two splits share a group.
+
+    Groups are in a random order, stratified by the class that most of a group's images have. The held splits take from
+    its end, each as many groups as fit into its size; the others are for training.
+
+    Raises:
+        UserError: not one group fits into a held split, or a class has no image left to train on.
+    """
+    assert source.groups is not None
+    sizes = np.bincount(source.groups)
+    classes = np.zeros((len(sizes), len(source.classes)), dtype=np.int64)
+    np.add.at(classes, (source.groups, source.train_labels), 1)
+    left = list(stratified_order(classes.argmax(1), draw)[::-1])
+    parts = []
+    for size in held:
+        chosen: list[int] = []
+        for group in left:
+            if sizes[chosen].sum() + sizes[group] <= size:
+                chosen.append(group)
+        if size and not chosen:
+            raise UserError(
+                f"data.group: the smallest group left has {sizes[left].min()} images, and a held split of {size} is "
+                "asked for; make data.val_size or data.test_size larger"
+            )
+        left = [group for group in left if group not in chosen]
+        parts.append(np.flatnonzero(np.isin(source.groups, chosen)))
+    train = np.concatenate([np.flatnonzero(source.groups == group) for group in left[::-1] or [-1]])
+    front = len(train) if train_size is None else min(train_size, len(train))
+    kept = _with_every_class(train, source.train_labels, front)[:front] if front else train
+    missing = set(range(len(source.classes))) - set(source.train_labels[kept].tolist())
+    if missing:
+        raise UserError(
+            f"data.group: no group with class '{source.classes[min(missing)]}' is left to train on; make data.val_size "
+            "and data.test_size smaller"
+        )
+    return kept, parts[0], parts[1]
 
 
 def _with_every_class(order: Positions, labels: Labels, front: int) -> Positions:

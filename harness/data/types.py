@@ -44,6 +44,7 @@ class Source:
     train_labels, test_labels: (N,), positions in `classes`. The test arrays are None when the data set has
     no official test split. digest: 16 hex digits that identify the data (`harness.data.content`). unreadable: the
     files that were left out, each with the reason. notes: lines about what was passed over.
+    groups: (N,), of each training image the number of its group, whose images stay in one split; None without groups.
     """
 
     train_images: Pixels | Rows
@@ -56,6 +57,7 @@ class Source:
     digest: str
     unreadable: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    groups: Labels | None = None
 
 
 class DataInfo(NamedTuple):

@@ -120,7 +120,7 @@ def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) 
 
     def fits(arm: str, data: str | None, identity: str | None, facts: str | None) -> bool:
         if identity is None or facts is None:
-            return data == manifest.data or experiment.data.name != "folder"
+            return data == manifest.data or not experiment.data.from_files
         if arm in identities:
             return identity == identities[arm]
         return data == manifest.data and json.loads(facts)["numbers"] == NUMBERS

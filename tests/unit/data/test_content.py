@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -284,3 +285,22 @@ print([m for m in {heavy} if m in sys.modules])
 """
     out, err = run(code, asked.model_dump_json(), tmp_path).communicate()
     assert out.strip() == "[]", err
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_not_searched_for_while_files_are_listed_and_hashed(
+    enabled: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is afterwards if it was before, also when the folder cannot be read."""
+    seen, real = [], hashes.hashes
+    monkeypatch.setattr("harness.data.content.hashes", lambda *args: seen.append(gc.isenabled()) or real(*args))
+    (gc.enable if enabled else gc.disable)()
+    try:
+        read_folder(data(), tree(tmp_path))
+        assert seen == [False]
+        assert gc.isenabled() == enabled
+        with pytest.raises(UserError):
+            read_folder(data(root="none"), tmp_path)
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
