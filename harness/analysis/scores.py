@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.store.reader import StudyData
@@ -134,17 +135,51 @@ SCORES: Mapping[str, Score] = {
 """By the name that `--metric` takes."""
 
 
-def with_score(manifest: Manifest, data: StudyData, name: str | None) -> tuple[Manifest, StudyData, str | None]:
+def own_score(name: str, function: Callable[[Integers, Floats], float]) -> Score:
+    """Somebody's own metric of labels (N,) and probabilities (N, K).
+
+    What else is known of it are attributes of the function, each as in `MetricSpec`: `better`, "higher" by default,
+    `unit`, "none" by default, and `margin`.
+
+    Raises:
+        UserError: it is no function, or an attribute has another value.
+    """
+    if not callable(function):
+        raise UserError(f"metric '{name}' is no function; write one of labels (N,) and probabilities (N, K)")
+    said = {key: getattr(function, key) for key in ("better", "unit", "margin") if hasattr(function, key)}
+    try:
+        spec = MetricSpec(**said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(
+            f"metric '{name}': its {first['loc'][0]} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+
+    def of(label: Integers, probability: Floats) -> float:
+        try:
+            return float(function(label, probability))
+        except Exception as error:
+            raise UserError(
+                f"metric '{name}' of {len(label)} labels and probabilities {probability.shape} raises "
+                f"{type(error).__name__}: {error}; it must return a number"
+            ) from error
+
+    return Score(spec, "probabilities", of)
+
+
+def with_score(
+    manifest: Manifest, data: StudyData, name: str | None, own: Score | None = None
+) -> tuple[Manifest, StudyData, str | None]:
     """A study with a metric among its scores, worked out for each run of which enough is stored.
 
     Returns what it was given where the metric is a column, or a score that the study declares, and the name of the
-    column where `COLUMNS` knows it.
+    column where `COLUMNS` knows it. `own` is the metric of this name where somebody else wrote it.
 
     Raises:
         UserError: no run has what the metric needs.
     """
     name = name or manifest.metric
-    score = SCORES.get(name)
+    score = own or SCORES.get(name)
     if name in manifest.metrics or score is None:
         return manifest, data, name if name in manifest.metrics else COLUMNS.get(name, name)
     found = _values(score, data)

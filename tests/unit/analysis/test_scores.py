@@ -122,3 +122,48 @@ def test_short_names_mean_the_columns_and_unknown_ones_are_told_all(stored):
     assert with_score(*stored, "ece")[2] == "test_ece"
     with pytest.raises(UserError, match="did you mean 'macro_f1'"):
         analysed(*stored, "macrof1")
+
+
+COST = """
+import numpy as np
+
+def cost(label, probability):
+    return float(np.where(label == 0, 5.0, 1.0)[probability.argmax(1) != label].sum())
+
+cost.better = "lower"
+
+def broken(label, probability):
+    return "much"
+
+def odd(label, probability):
+    return 0.0
+
+odd.better = "faster"
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(COST)
+    return str(tmp_path / "mine.py")
+
+
+def test_a_metric_of_ones_own_is_judged_in_the_direction_that_it_says(stored, mine):
+    manifest, data = stored
+    analysis = analysed(manifest, data, f"{mine}:cost").analysis
+    answers = data.answers[manifest.baseline.run_ids[0], manifest.fingerprint]
+    assert analysis.effects[0].base[0] == np.where(answers.label == 0, 5, 1)[~answers.right].sum()
+    assert analysis.higher_is_better is False
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("broken", "'much'; it must return a number"),
+        ("odd", "its better is 'faster'"),
+        ("costs", "did you mean 'cost'"),
+    ],
+)
+def test_a_metric_of_ones_own_that_does_not_work_is_refused(stored, mine, name, why):
+    with pytest.raises(UserError, match=why):
+        analysed(*stored, f"{mine}:{name}")
