@@ -1,4 +1,4 @@
-"""Metrics of stored predictions and curves that no run computed: worked out afterwards, from what is stored of each run.
+"""Metrics of stored predictions and curves that no run computed: worked out afterwards, from what is stored of runs.
 
 The numbers are scikit-learn's. What the classes by themselves say needs only how many images of each class a run got
 right, which published studies keep, too; what a run answered instead needs its counts by label and answer; the others
