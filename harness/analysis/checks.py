@@ -91,6 +91,8 @@ def _digests(side: Side) -> list[str]:
 
 def _looks(manifest: Manifest) -> tuple[State, str]:
     """Whether the seeds were judged once, or as often as planned; each further look is a chance of a false alarm."""
+    if manifest.source:
+        return "not known", "runs that were made elsewhere"
     looks = [n for n in manifest.looks if n >= MIN_SEEDS]
     if not manifest.looks:
         return "not known", "a study of an earlier version, which did not record it"
@@ -102,6 +104,8 @@ def _looks(manifest: Manifest) -> tuple[State, str]:
 
 def _one_machine(rows: pd.DataFrame, elsewhere: pd.DataFrame, manifest: Manifest) -> tuple[State, str]:
     """Whether every stored run was made on the study's machine, and which were not."""
+    if manifest.source:
+        return "not known", "runs that were made elsewhere"
     said = f"{len(rows)} runs of {manifest.fingerprint}; {len(elsewhere)} rows of other fingerprints left out"
     only = elsewhere[~elsewhere["run_id"].isin(rows["run_id"])]
     if only.empty:

@@ -72,7 +72,9 @@ def analyse(
     table = Table(own)
     base = Side.of(baseline, table, what)
     pairs = [
-        Pairs(arm, base, Side.of(arm, table, what), manifest.seeds) for arm in manifest.arms if arm is not baseline
+        Pairs(arm, base, Side.of(arm, table, what), manifest.planned(arm))
+        for arm in manifest.arms
+        if arm is not baseline
     ]
     margin = margin_of(manifest, what)
     family = sum(len(p.seeds) + len(p.lost) >= 2 for p in pairs)

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from harness.cli import comparing, complaints, machine, options, pages, searching, studies
+from harness.cli import comparing, complaints, judging, machine, options, pages, searching, studies
 from harness.ending import orderly
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("plan", cls=options.Renamed)(studies.plan)
 app.command("run", cls=options.Renamed)(studies.run)
 app.command("replicate")(studies.replicate)
 app.command("search")(searching.search)
+app.command("judge")(judging.judge)
 app.command("compare")(comparing.compare)
 app.command("site")(pages.site)
 app.command("report")(pages.report)

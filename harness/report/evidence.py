@@ -59,9 +59,9 @@ class TrickEvidence:
 
 
 def gather(origins: Sequence[Origin]) -> dict[str, TrickEvidence]:
-    """The evidence by trick, in the order of the studies."""
+    """The evidence by trick, in the order of the studies; methods of scores made elsewhere are no tricks."""
     found: dict[str, dict[str, list[Any]]] = {}
-    for origin in origins:
+    for origin in (o for o in origins if not o.loaded.manifest.source):
         effects = {e.arm: e for e in origin.loaded.analysis.effects}
         version = _versions(origin.loaded)
         for plan in origin.loaded.manifest.arms:

@@ -76,6 +76,8 @@ class Loaded:
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
+        if self.manifest.source:  # they look at curves and at a recipe that only runs of this program have
+            return []
         context, runs = context_of(self.data, self.manifest), self.runs.assign(arm=self.runs["label"])
         stored = set(runs["arm"])
         arms = [arm.label for arm in self.manifest.arms if arm.label in stored]
@@ -125,7 +127,7 @@ def analysed(
     """
     manifest, data, metric = with_score(manifest, data, metric, _own(metric))
     effects = analyse(data.runs, manifest, metric=metric, correct=correct)
-    collapsed = collapsed_arms(data.runs, manifest, data.classes)
+    collapsed = () if manifest.source else collapsed_arms(data.runs, manifest, data.classes)
     probes = probes_of(data.runs, manifest, data.classes)
     own, what = own_rows(data.runs, manifest), metric_of(manifest, metric)
     # Stacks share tricks, and costs no luck of a baseline.

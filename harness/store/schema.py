@@ -192,14 +192,14 @@ class MetricSpec(_Record):
 
     unit: Literal["percent", "fraction", "none"] = "none"
     better: Literal["higher", "lower"] = "higher"
-    split: Literal["test", "val", "train"] = "test"
+    split: Literal["test", "val", "train", "unknown"] = "test"
     margin: PositiveFloat | None = None
 
     def metric(self, name: str) -> Metric:
         """The record of the metric under this name."""
         return Metric(
             name=name,
-            split=self.split,
+            split="" if self.split == "unknown" else self.split,
             unit="" if self.unit == "none" else "%",
             factor=100.0 if self.unit == "fraction" else 1.0,
             higher_is_better=self.better == "higher",
@@ -250,6 +250,8 @@ class Manifest(_Record):
     """The study whose arms this one trains again on fresh seeds; empty for others."""
     metrics: dict[str, MetricSpec] = {}
     """By name: what its runs have among their `scores`. A name that is a column of the runs table means that column."""
+    source: str = ""
+    """Where the scores come from, if not from runs of this program: then its claims about its own runs do not hold."""
     probes: tuple[Probe, ...] = ()
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
 
@@ -262,6 +264,13 @@ class Manifest(_Record):
     def baseline(self) -> ArmPlan | None:
         """The first arm without tricks; a second one is a baseline of another recipe."""
         return next((arm for arm in self.arms if not arm.tricks), None)
+
+    def planned(self, arm: ArmPlan) -> tuple[int, ...]:
+        """The seeds that an arm is judged on; rows that a foreign table lacks were never planned."""
+        base = self.baseline
+        if not self.source or base is None:
+            return self.seeds
+        return tuple(s for s in self.seeds if s in arm.run_ids and s in base.run_ids)
 
     @property
     def family(self) -> tuple[str, ...]:

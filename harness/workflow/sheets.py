@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError
-from harness.report.sheets import FOLDER, place
+from harness.report.pages.sheets import FOLDER, place
 from harness.tricks.index import indexed
 from harness.workflow.pictures import contact_sheet
 

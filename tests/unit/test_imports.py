@@ -36,6 +36,8 @@ ALLOWED = {
         "plugins",
         *CARDS,
     },
+    "readers": {"readers", "errors"},
+    "judging": {"judging", "readers", "report", "analysis", "store", "metrics", "errors", "version", "experiment"},
     "models": {"models", "data.types", "rng", "errors", "experiment", "identity", "plugins"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values", "plugins"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},

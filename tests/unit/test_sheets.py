@@ -8,7 +8,7 @@ from PIL import Image
 
 from harness.report.evidence import TrickEvidence
 from harness.report.pages import tricks as pages
-from harness.report.sheets import FOLDER, embedded, place
+from harness.report.pages.sheets import FOLDER, embedded, place
 from harness.tricks.index import indexed
 from harness.workflow import sheets
 from webpage import Page

@@ -31,6 +31,7 @@ from harness.report.pages.outcomes import OutcomesSection, class_names, outcomes
 from harness.report.pages.provenance import LostRuns, lost_runs, provenance
 from harness.report.pages.writing import write_page
 from harness.report.text.commands import arm_commands
+from harness.report.text.foreign import claims
 from harness.report.text.kinds import Headline, headline, kinds_of
 from harness.report.text.numbers import clear_of_zero, confidence, decimals, margin_of, metric_name
 from harness.report.text.references import ArmCheck, Direction, check, count
@@ -169,6 +170,7 @@ class StudyPage:
     lost: Sequence[LostRuns]
     problems: Sequence[str]
     provenance: Sequence[tuple[str, str]]
+    claims: str
     commands: Mapping[str, str]
     shown_pairs: int = SHOWN_PAIRS
     shrunk_from: int = SHRUNK_FROM
@@ -240,6 +242,7 @@ def render_study(
         lost=lost_runs(manifest, runs),
         problems=problems,
         provenance=provenance(manifest, runs),
+        claims=claims(manifest, analysis.metric),
         commands=commands,
     )
     return render("study.html.j2", page)

@@ -15,8 +15,8 @@ from harness.analysis.compare import ArmComparison, compare
 from harness.report.drawings.lanes import declared_margin, drawable, effect_span, head, lane, mark, tone_of
 from harness.report.evidence import Measured, TrickEvidence
 from harness.report.pages.frame import render
+from harness.report.pages.sheets import embedded
 from harness.report.pages.writing import write_page
-from harness.report.sheets import embedded
 from harness.report.text.comparison import agreement
 from harness.report.text.numbers import decimals, interval, metric_name, number, signed, typed
 from harness.report.text.references import Published, direction, published

@@ -105,8 +105,11 @@ def direction(figure: Published, effect: Effect) -> Direction:
 
 
 def check(manifest: Manifest, analysis: Analysis) -> tuple[ArmCheck, ...]:
-    """The arms of one trick that something was published about; none unless the study's metric is an accuracy."""
-    if not analysis.metric.endswith("accuracy"):
+    """The arms of one trick that something was published about; none unless the study's metric is an accuracy.
+
+    Nor for scores made elsewhere, whose methods may have the name of a trick and be something else.
+    """
+    if manifest.source or not analysis.metric.endswith("accuracy"):
         return ()
     effects = {e.arm: e for e in analysis.effects}
     found = []

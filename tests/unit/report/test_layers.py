@@ -8,7 +8,7 @@ import pytest
 import harness.report
 
 ROOT = Path(harness.report.__file__).parent
-LAYERS = {"text": 0, "drawings": 1, "load": 1, "evidence": 2, "pages": 3, "export": 4, "site": 4}
+LAYERS = {"text": 0, "drawings": 1, "load": 1, "evidence": 2, "sheets": 2, "pages": 3, "export": 4, "site": 4}
 FILES = sorted(ROOT.rglob("*.py"))
 
 

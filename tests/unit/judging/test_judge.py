@@ -1,0 +1,200 @@
+"""`harness judge`: from a table to a study whose effects are those of the paired t test."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.errors import UserError
+from harness.judging.judge import judge, source_of, source_of_frame
+from harness.judging.options import Options
+from harness.judging.understand import understand
+from harness.report.load import load
+from harness.report.text.references import check
+
+BASE = [75.1, 74.0, 76.2, 75.5, 74.8, 75.9]
+MIXUP = [76.3, 75.4, 76.9, 76.9, 75.7, 77.4]
+COLUMNS = "method,seed,val_acc,train_loss"
+
+
+def table(base=BASE, mixup=MIXUP, **columns):
+    """Rows of two methods, six seeds each by default."""
+    rows = [
+        {"method": method, "seed": seed, "val_acc": score, "train_loss": 1 + score / 1000} | columns
+        for method, scores in (("base", base), ("mixup", mixup))
+        for seed, score in enumerate(scores)
+    ]
+    return pd.DataFrame(rows)
+
+
+def judged(frame, tmp_path, **options):
+    """The study of a data frame."""
+    places = {"results": tmp_path / "results", "reports": tmp_path / "reports"}
+    return judge(source_of_frame(frame), Options(metric="val_acc", **options), **places)
+
+
+def test_effect_interval_and_p_are_those_of_the_paired_t_test(tmp_path):
+    (study,) = judged(table(), tmp_path)
+    (effect,) = study.loaded.analysis.effects
+    d = np.subtract(MIXUP, BASE)
+    low, high = stats.t.interval(0.95, 5, d.mean(), stats.sem(d))
+
+    assert (effect.arm, effect.n) == ("mixup", 6)
+    assert effect.mean == pytest.approx(d.mean())
+    assert (effect.low, effect.high) == pytest.approx((low, high))
+    assert effect.p == pytest.approx(stats.ttest_rel(MIXUP, BASE).pvalue)
+    assert effect.verdict.kind == "helps"
+
+
+def test_a_fraction_is_judged_in_points(tmp_path):
+    frame = table([v / 100 for v in BASE], [v / 100 for v in MIXUP])
+    (study,) = judged(frame, tmp_path)
+
+    assert study.loaded.analysis.unit == "points"
+    assert study.loaded.analysis.effects[0].mean == pytest.approx(np.subtract(MIXUP, BASE).mean())
+
+
+def test_the_stored_study_is_read_like_any_other(tmp_path):
+    (study,) = judged(table(), tmp_path)
+
+    assert repr(load(study.folder).analysis) == repr(study.loaded.analysis)
+
+
+def test_what_a_table_does_not_tell_is_not_claimed(tmp_path):
+    (study,) = judged(table(), tmp_path)
+    states = {what: state for what, state, _ in study.loaded.analysis.checks}
+
+    assert states.pop("paired seeds complete") == "holds"
+    assert set(states.values()) == {"not known"}
+    assert study.loaded.findings() == []
+    assert "they were made elsewhere" in study.page.read_text()
+
+
+def test_a_method_with_the_name_of_a_trick_is_not_held_against_figures_of_it(tmp_path):
+    frame = table().rename(columns={"val_acc": "test_accuracy"})
+    places = {"results": tmp_path / "results", "reports": tmp_path / "reports"}
+    (study,) = judge(source_of_frame(frame), Options(metric="test_accuracy"), **places)
+    loaded = study.loaded
+
+    assert check(loaded.manifest.model_copy(update={"source": ""}), loaded.analysis)
+    assert check(loaded.manifest, loaded.analysis) == ()
+
+
+def test_absent_rows_lower_n_and_are_told(tmp_path):
+    (study,) = judged(table(mixup=MIXUP[:5]), tmp_path)
+    (effect,) = study.loaded.analysis.effects
+
+    assert (effect.n, effect.n_planned, effect.verdict.kind) == (5, 5, "helps")
+    assert "Unbalanced: base 6, mixup 5; 5 pairs." in study.page.read_text()
+
+
+def test_empty_cells_are_failed_runs(tmp_path):
+    frame = table()
+    frame.loc[8, "val_acc"] = np.nan
+    (study,) = judged(frame, tmp_path)
+    (effect,) = study.loaded.analysis.effects
+
+    assert (effect.n, effect.n_planned, effect.n_failed) == (5, 6, 1)
+
+
+def test_common_seeds_are_those_of_all_methods(tmp_path):
+    third = table(mixup=MIXUP[:5]).iloc[6:].assign(method="cutout", val_acc=[75.0, 75.2, 75.1, 75.9, 74.1])
+    frame = pd.concat([table(), third])
+
+    assert [e.n for e in judged(frame, tmp_path)[0].loaded.analysis.effects] == [6, 5]
+    assert [e.n for e in judged(frame, tmp_path, pairs="common")[0].loaded.analysis.effects] == [5, 5]
+
+
+def test_each_data_set_is_judged_on_its_own(tmp_path):
+    frame = pd.concat([table(dataset="a"), table(mixup=[v - 3 for v in MIXUP], dataset="b")])
+    a, b = judged(frame, tmp_path, by="dataset")
+
+    assert (a.folder.name, b.folder.name) == ("judged-a", "judged-b")
+    assert a.loaded.analysis.effects[0].mean == pytest.approx(b.loaded.analysis.effects[0].mean + 3)
+
+
+def test_a_method_called_baseline_that_is_none_keeps_its_place(tmp_path):
+    frame = table().replace({"method": {"mixup": "baseline"}})
+    (study,) = judged(frame, tmp_path, baseline="base")
+
+    assert [e.arm for e in study.loaded.analysis.effects] == ["baseline (method)"]
+
+
+REFUSED = {
+    "fraction as percent": (table([0.71] * 3 + [0.72] * 3, [0.73] * 5 + [0.74]), {"unit": "percent"}, "is it a fract"),
+    "percent as fraction": (table(), {"unit": "fraction"}, "is it in percent?"),
+    "twice": (pd.concat([table(), table().iloc[[8]]]), {}, r"mixup, seed 2 appears twice \(row 9 and row 13\)"),
+    "one run": (table(base=[76.5] * 5), {}, "base has 76.5 in all 5 seeds.*ignores the seed"),
+    "disjoint": (pd.concat([table().iloc[:6], table().iloc[6:].assign(seed=range(100, 106))]), {}, "no seed in common"),
+    "data sets": (table().assign(dataset=["a", "b"] * 6), {}, "dataset has 2 values: add --by dataset or --where"),
+    "baseline": (table().replace("base", "plain"), {}, "which method is the baseline"),
+    "no baseline": (table(), {"baseline": "bse"}, "did you mean 'base'"),
+    "seed": (table().astype({"seed": float}).assign(seed=0.5), {}, "no whole number"),
+    "folds": (table().rename(columns={"seed": "fold"}), {}, "folds share training data"),
+}
+
+
+@pytest.mark.parametrize(("frame", "options", "why"), REFUSED.values(), ids=REFUSED)
+def test_what_would_be_a_wrong_verdict_is_refused(tmp_path, frame, options, why):
+    with pytest.raises(UserError, match=why):
+        judged(frame, tmp_path, **options)
+
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unknown_direction_is_asked_for():
+    frame = table().rename(columns={"val_acc": "val_score"})
+
+    with pytest.raises(UserError, match="is higher or lower val_score better"):
+        understand(source_of_frame(frame).runs, Options(metric="val_score"))
+
+
+def test_a_pickle_is_refused(tmp_path):
+    (tmp_path / "runs.pkl").write_bytes(b"cos\nsystem\n")
+
+    with pytest.raises(UserError, match=r"reading a \.pkl file can run code"):
+        source_of([tmp_path / "runs.pkl"])
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "jsonl", "json", "parquet"])
+def test_tables_of_all_forms_say_the_same(tmp_path, ending):
+    path = tmp_path / f"runs.{ending}"
+    write = {
+        "csv": lambda f: f.to_csv(path, index=False),
+        "tsv": lambda f: f.to_csv(path, index=False, sep="\t"),
+        "jsonl": lambda f: f.to_json(path, orient="records", lines=True),
+        "json": lambda f: f.to_json(path, orient="records"),
+        "parquet": lambda f: f.to_parquet(path),
+    }
+    write[ending](table())
+
+    assert list(source_of([path]).runs) == list(source_of_frame(table()).runs)
+
+
+def test_a_header_in_the_middle_is_no_run(tmp_path):
+    path = tmp_path / "runs.csv"
+    path.write_text(f"{COLUMNS}\nbase,0,75.1,1.2\n{COLUMNS}\nbase,1,74.0,1.3\n")
+
+    assert [run.values["val_acc"] for run in source_of([path]).runs] == [75.1, 74.0]
+
+
+def test_the_command_explains_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().to_csv("runs.csv", index=False)
+    result = CliRunner().invoke(app, ["judge", "runs.csv", "--explain"])
+
+    assert result.exit_code == 0
+    assert "method: base (6 runs), mixup (6 runs)" in result.output
+    assert [p.name for p in tmp_path.iterdir()] == ["runs.csv"]
+
+
+def test_the_command_prints_the_verdict(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table().to_csv("runs.csv", index=False)
+    result = CliRunner().invoke(app, ["judge", "runs.csv"])
+
+    assert result.exit_code == 0, result.output
+    assert "mixup helps on 12 runs of runs.csv with baseline base" in result.output
+    assert (tmp_path / "reports" / "runs.html").exists()
