@@ -71,16 +71,16 @@ class Question(Strict):
 class Data(Declared):
     """`[data]`: which images, how many, and in what condition.
 
-    `root` is the folder in the data root of a `folder` data set, or the table of a `csv` one, with columns path, label
-    and perhaps split. `group` is its column of what several images share, such as a patient, whose images go to one
-    split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the named ones. `window`
-    is the grey values that are black and white in 16- and 32-bit files, which do not say it themselves; values beyond
-    are clipped. `label_noise` is the exact fraction of training labels replaced by a wrong class drawn uniformly.
-    `imbalance` is the size of the smallest class over the largest (exponential profile, Cui et al. 2019). Both touch
-    the training split only.
+    `root` is the folder in the data root of a `folder` data set, the table of a `csv` one (columns path, label and
+    perhaps split), or the file of an `npz` one. `group` is its column of what several images share, such as a patient,
+    whose images go to one split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the
+    named ones. `window` is the grey values that are black and white in 16- and 32-bit files, which do not say it
+    themselves; values beyond are clipped. `label_noise` is the exact fraction of training labels replaced by a wrong
+    class drawn uniformly. `imbalance` is the size of the smallest class over the largest (exponential profile, Cui et
+    al. 2019). Both touch the training split only.
     """
 
-    name: Literal["digits", "cifar10", "cifar100", "folder", "csv"]
+    name: Literal["digits", "cifar10", "cifar100", "folder", "csv", "npz"]
     root: str | None = None
     train_size: Count | None = None
     val_size: Count
@@ -100,8 +100,11 @@ class Data(Declared):
     def _check(self) -> Data:
         if self.from_files and not (self.root and self.image_size):
             raise ValueError(f"a {self.name} data set needs root (its name) and image_size (pixels)")
-        for option in ("root", "window", "channels", *Declared.model_fields):
-            if not self.from_files and getattr(self, option) is not None:
+        if self.name == "npz" and not self.root:
+            raise ValueError("an npz data set needs root (the file)")
+        for option in ("window", "channels", "root", *Declared.model_fields):
+            npz = self.name == "npz" and option not in ("window", "channels")
+            if not (self.from_files or npz) and getattr(self, option) is not None:
                 raise ValueError(f"{option} belongs to folder and csv data sets, and this is {self.name}")
         if self.group is not None and self.name != "csv":
             raise ValueError(f"group belongs to csv data sets, and this is {self.name}")

@@ -83,6 +83,12 @@ def content(data: Data, data_root: Path) -> Content:
             notes=folder.notes,
             unreadable=None if failed is None else folder.unreadable(failed),
         )
+    if data.name == "npz":
+        from harness.data.arrays import npz_digest, read_npz  # the one that needs NumPy
+
+        (_, labels), test = read_npz(data, data_root)
+        images = len(labels) + (0 if test is None else len(test[1]))
+        return Content(npz_digest(data, data_root), images, classes=int(labels.max()) + 1)
     if data.name == "digits":
         return Content(digits_digest(read_digits()), images=1797, classes=10)
     return Content(cifar_digest(data.name), images=60_000, classes=10 if data.name == "cifar10" else 100)

@@ -66,8 +66,8 @@ def _describe(folder: Path) -> str:
     tables = [name for name in files if name.lower().endswith(TABLES)]
     if tables:
         return (
-            f"; {folder} has a table, {tables[0]}: labels are not read from tables, so put each image into "
-            "train/<class>/ or val/<class>/"
+            f"; {folder} has a table, {tables[0]}: if it lists the images (columns path and label), say "
+            f"data.name = csv and data.root = {folder.name}/{tables[0]}"
         )
     return ""
 

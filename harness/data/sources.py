@@ -16,12 +16,14 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from harness.data.arrays import npz_digest, read_npz
 from harness.data.cifar import load_cifar
 from harness.data.content import content, digits_digest, read_digits
 from harness.data.folders import load_folder
+from harness.data.hashes import changed
 from harness.data.listing import choose_classes
 from harness.data.rows import rows_of
-from harness.data.types import DIGITS, Labels, Pixels, Source
+from harness.data.types import DIGITS, PHOTOS, Labels, Pixels, Source
 from harness.errors import UserError
 from harness.experiment import Data
 
@@ -56,7 +58,10 @@ def _load(data: Data, digest: str, data_root: Path) -> Source:
     if data.from_files:
         source = load_folder(data, data_root)
     else:
-        whole = _digits() if data.name == "digits" else load_cifar(data.name, data_root)
+        if data.name == "npz":
+            whole = _arrays(data, digest, data_root)
+        else:
+            whole = _digits() if data.name == "digits" else load_cifar(data.name, data_root)
         source = _resize(_keep(whole, choose_classes(data.classes, whole.classes)), data.image_size)
     if source.digest != digest:
         raise UserError(
@@ -77,6 +82,22 @@ def _digits() -> Source:
         peak=16,
         invariances=DIGITS,
         digest=digits_digest(table),
+    )
+
+
+def _arrays(data: Data, digest: str, data_root: Path) -> Source:
+    (images, labels), test = read_npz(data, data_root)
+    if npz_digest(data, data_root) != digest:
+        raise changed(data_root / (data.root or ""))
+    return Source(
+        train_images=images,
+        train_labels=labels,
+        test_images=None if test is None else test[0],
+        test_labels=None if test is None else test[1],
+        classes=tuple(map(str, range(int(labels.max()) + 1))),
+        peak=255,
+        invariances=PHOTOS._replace(color=images.shape[3] == 3),
+        digest=digest,
     )
 
 

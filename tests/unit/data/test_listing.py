@@ -186,7 +186,10 @@ def test_classes_are_chosen_before_train_and_val_are_compared(tmp_path: Path) ->
             {"train/cat": "cat", "train/dog": "dog", "val": ".val", "train": ".t"},
             r"pets holds 'cat', 'dog' directly",
         ),
-        ({"train/cat/0.png": "0.png", "val": ".val", "train": ".t"}, r"has a table, labels\.csv: labels are not read"),
+        (
+            {"train/cat/0.png": "0.png", "val": ".val", "train": ".t"},
+            r"has a table, labels\.csv: if it lists",
+        ),
         ({"val": "elsewhere"}, r"pets/val does not exist; expected val/ with one folder of images for each class"),
         ({"val/cat": ".cat", "val/dog": ".dog"}, r"pets/val has no class folders; expected val/<class>/<image files>"),
     ],

@@ -1,0 +1,75 @@
+"""Data sets of one .npz file, with the keys of MedMNIST."""
+
+import numpy as np
+import pytest
+
+from harness.data.content import content
+from harness.data.sources import load_source
+from harness.data.splits import split
+from harness.errors import UserError
+from harness.experiment import Data
+
+DATA = Data(name="npz", root="med.npz", val_size=6)
+
+
+def arrays(**changed):
+    host = np.random.default_rng(0)
+    made = {}
+    for name, count in (("train", 20), ("val", 10), ("test", 8)):
+        made[f"{name}_images"] = host.integers(0, 256, (count, 6, 6), dtype=np.uint8)
+        made[f"{name}_labels"] = (np.arange(count) % 2)[:, None]
+    return {name: value for name, value in (made | changed).items() if value is not None}
+
+
+def test_grey_images_keep_one_channel_and_test_stays_apart(tmp_path):
+    made = arrays()
+    np.savez(tmp_path / "med.npz", **made)
+    source = load_source(DATA, tmp_path)
+
+    assert source.train_images.shape == (30, 6, 6, 1)
+    assert (source.train_images[20:, ..., 0] == made["val_images"]).all()
+    assert (source.test_images[..., 0] == made["test_images"]).all()
+    assert not source.invariances.color
+    parts = split(source, DATA, 0)
+    assert [len(part.label) for part in (parts.train, parts.val, parts.test)] == [24, 6, 8]
+    assert (content(DATA, tmp_path).images, content(DATA, tmp_path).classes) == (38, 2)
+    first = content(DATA, tmp_path).digest
+    np.savez(tmp_path / "med.npz", **arrays(train_labels=np.ones(20, int)))
+    assert content(DATA, tmp_path).digest != first
+
+
+def test_without_test_images_a_size_is_asked_for(tmp_path):
+    np.savez(tmp_path / "med.npz", **arrays(test_images=None, test_labels=None))
+    source = load_source(DATA, tmp_path)
+
+    assert source.test_images is None
+    with pytest.raises(UserError, match=r"data\.test_size is missing"):
+        split(source, DATA, 0)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"train_images": None}, "no array train_images"),
+        ({"val_labels": None}, "val_images and no val_labels"),
+        ({"train_images": np.zeros((20, 6, 5), np.uint8)}, r"uint8 of shape \(20, 6, 5, 1\)"),
+        ({"train_images": np.zeros((20, 6, 6))}, "float64 of shape"),
+        ({"train_labels": np.zeros(19, int)}, r"train_labels is int64 of shape \(19,\)"),
+        ({"train_labels": np.arange(20) % 2 - 1}, "train_labels has -1"),
+        ({"train_labels": np.arange(20) % 2 * 2, "val_labels": np.zeros(10, int)}, r"\[1\] have none"),
+        ({"test_labels": np.full(8, 2)}, "test_labels has 2"),
+        ({"test_images": np.zeros((8, 7, 7), np.uint8)}, "different shapes"),
+        ({"train_labels": np.array([{}] * 20)}, "without pickle"),
+    ],
+)
+def test_wrong_arrays_are_refused(tmp_path, changed, said):
+    np.savez(tmp_path / "med.npz", **arrays(**changed))
+    with pytest.raises(UserError, match=said):
+        load_source(DATA, tmp_path)
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"med\.npz cannot be read"):
+        load_source(DATA, tmp_path)
+    with pytest.raises(ValueError, match="needs root"):
+        Data(name="npz", val_size=6)
