@@ -159,8 +159,8 @@ odd.better = "faster"
 
 @pytest.fixture
 def mine(tmp_path):
-    (tmp_path / "mine.py").write_text(COST)
-    return str(tmp_path / "mine.py")
+    (tmp_path / "scores_of_mine.py").write_text(COST)
+    return str(tmp_path / "scores_of_mine.py")
 
 
 def test_a_metric_of_ones_own_is_judged_in_the_direction_that_it_says(stored, mine):
