@@ -18,10 +18,10 @@ from harness.errors import UserError
 from harness.version import __version__
 
 if TYPE_CHECKING:
-    from harness.api import Study, ablate, conditions, load, replicate, search
+    from harness.api import Study, ablate, conditions, judge, load, replicate, search
 
-LAZY = ("Study", "ablate", "conditions", "load", "replicate", "search")
-__all__ = ["Study", "UserError", "__version__", "ablate", "conditions", "load", "replicate", "search"]
+LAZY = ("Study", "ablate", "conditions", "judge", "load", "replicate", "search")
+__all__ = ["Study", "UserError", "__version__", "ablate", "conditions", "judge", "load", "replicate", "search"]
 
 
 def __getattr__(name: str) -> Any:

@@ -120,6 +120,38 @@ def search(
     return event
 
 
+def judge(
+    runs: pd.DataFrame | str | Path,
+    *,
+    name: str | None = None,
+    results: str | Path = "results",
+    reports: str | Path = "reports",
+    **options: Any,
+) -> list[Study]:
+    """Judge runs that were made elsewhere; `harness judge` in Python. Needs no torch.
+
+    Args:
+        runs: a data frame with a row for each run, or the path of a table or of logs.
+        name: of the study.
+        results: the folder of studies.
+        reports: the folder of pages.
+        options: those of `harness.judging.options.Options`: `metric="acc", baseline="base", unit="percent"`.
+
+    Returns:
+        A study for each value of the column `by`; one without it.
+
+    Raises:
+        UserError: the runs cannot be judged; says what to do.
+        TypeError: an option is unknown.
+    """
+    from harness.judging.judge import judge, source_of, source_of_frame
+    from harness.judging.options import Options
+
+    source = source_of([Path(runs)]) if isinstance(runs, str | Path) else source_of_frame(runs)
+    found = judge(source, Options(**options), name, Path(results), Path(reports))
+    return [Study(each.folder, each.loaded) for each in found]
+
+
 def load(study: str | Path, results: str | Path = "results", metric: str | None = None) -> Study:
     """A stored study.
 

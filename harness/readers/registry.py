@@ -8,9 +8,12 @@ from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
 from harness.readers.record import Reader
+from harness.readers.sacred import SACRED
 from harness.readers.table import TABLE
+from harness.readers.timm import TIMM
+from harness.readers.ultralytics import ULTRALYTICS
 
-BUILT_IN = (TABLE,)
+BUILT_IN = (TIMM, ULTRALYTICS, SACRED, TABLE)
 """The more special ones first: the first that fits a path reads it."""
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".bin")
