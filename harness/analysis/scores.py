@@ -1,4 +1,4 @@
-"""Metrics of stored test predictions that no run computed: worked out after the fact, from what is stored of each run.
+"""Metrics of stored predictions and curves that no run computed: worked out afterwards, from what is stored of runs.
 
 The numbers are scikit-learn's. What the classes by themselves say needs only how many images of each class a run got
 right, which published studies keep, too; what a run answered instead needs its counts by label and answer; the others
@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from harness.errors import UserError
 from harness.store.reader import StudyData
@@ -40,13 +41,13 @@ COLUMNS = {"ece": "test_ece", "nll": "test_nll", "brier": "test_brier", "accurac
 class Score:
     """A metric of predictions.
 
-    `needs` says what of a run it takes: which images it got right (`classes`), what it answered (`answers`), or how
-    sure it was of each class (`probabilities`). `of` gets labels (N,) and, for the first two, answers (N,), or else
-    probabilities (N, K).
+    `needs` says what of a run it takes: which images it got right (`classes`), what it answered (`answers`), how sure
+    it was of each class (`probabilities`), or its validation accuracy by epoch (`curves`). `of` gets labels (N,) and,
+    for the first two, answers (N,), or probabilities (N, K); of curves, epochs (E,) and accuracies (E,).
     """
 
     spec: MetricSpec
-    needs: Literal["classes", "answers", "probabilities"]
+    needs: Literal["classes", "answers", "probabilities", "curves"]
     of: Callable[[Integers, Any], float]
 
 
@@ -119,6 +120,14 @@ def accuracy_at_coverage(label: Integers, probability: Floats) -> float:
     return float((probability.argmax(1) == label)[kept].mean())
 
 
+def best_minus_last(epoch: Integers, accuracy: Floats) -> float:
+    """The largest validation accuracy of a run minus its last: what a stop at the best epoch would have gained there.
+
+    It is never negative, and above 0 by the noise of the split alone.
+    """
+    return float(accuracy.max() - accuracy[epoch.argmax()])
+
+
 _SHARE, _NUMBER = MetricSpec(unit="fraction"), MetricSpec()
 
 SCORES: Mapping[str, Score] = {
@@ -129,22 +138,57 @@ SCORES: Mapping[str, Score] = {
     "quadratic_kappa": Score(_NUMBER, "answers", quadratic_kappa),
     "auroc": Score(_NUMBER, "probabilities", auroc),
     "pr_auc": Score(_NUMBER, "probabilities", pr_auc),
+    "val_best_minus_last": Score(MetricSpec(unit="fraction", better="lower", split="val"), "curves", best_minus_last),
     "accuracy_at_coverage_80": Score(_SHARE, "probabilities", accuracy_at_coverage),
 }
 """By the name that `--metric` takes."""
 
 
-def with_score(manifest: Manifest, data: StudyData, name: str | None) -> tuple[Manifest, StudyData, str | None]:
+def own_score(name: str, function: Callable[[Integers, Floats], float]) -> Score:
+    """Somebody's own metric of labels (N,) and probabilities (N, K).
+
+    What else is known of it are attributes of the function, each as in `MetricSpec`: `better`, "higher" by default,
+    `unit`, "none" by default, and `margin`.
+
+    Raises:
+        UserError: it is no function, or an attribute has another value.
+    """
+    if not callable(function):
+        raise UserError(f"metric '{name}' is no function; write one of labels (N,) and probabilities (N, K)")
+    said = {key: getattr(function, key) for key in ("better", "unit", "margin") if hasattr(function, key)}
+    try:
+        spec = MetricSpec(**said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(
+            f"metric '{name}': its {first['loc'][0]} is {first['input']!r}; {first['msg'][0].lower()}{first['msg'][1:]}"
+        ) from None
+
+    def of(label: Integers, probability: Floats) -> float:
+        try:
+            return float(function(label, probability))
+        except Exception as error:
+            raise UserError(
+                f"metric '{name}' of {len(label)} labels and probabilities {probability.shape} raises "
+                f"{type(error).__name__}: {error}; it must return a number"
+            ) from error
+
+    return Score(spec, "probabilities", of)
+
+
+def with_score(
+    manifest: Manifest, data: StudyData, name: str | None, own: Score | None = None
+) -> tuple[Manifest, StudyData, str | None]:
     """A study with a metric among its scores, worked out for each run of which enough is stored.
 
     Returns what it was given where the metric is a column, or a score that the study declares, and the name of the
-    column where `COLUMNS` knows it.
+    column where `COLUMNS` knows it. `own` is the metric of this name where somebody else wrote it.
 
     Raises:
         UserError: no run has what the metric needs.
     """
     name = name or manifest.metric
-    score = SCORES.get(name)
+    score = own or SCORES.get(name)
     if name in manifest.metrics or score is None:
         return manifest, data, name if name in manifest.metrics else COLUMNS.get(name, name)
     found = _values(score, data)
@@ -165,6 +209,7 @@ _NEEDED = {
     "classes": "the counts of right images by class",
     "answers": "the counts by label and answer",
     "probabilities": "the probabilities of all classes",
+    "curves": "the validation accuracy by epoch",
 }
 
 
@@ -177,6 +222,13 @@ def _values(score: Score, data: StudyData) -> dict[RunKey, float]:
     """The metric of each run that has what it needs; from logits where these are stored."""
     if score.needs == "probabilities":
         return {key: score.of(label, p) for key, label, p in data.probabilities()}
+    if score.needs == "curves":
+        points = data.curves[(data.curves["split"] == "val") & (data.curves["metric"] == "accuracy")]
+        by_run = points.groupby(["run_id", "fingerprint"])
+        return {
+            (str(i), str(mark)): score.of(own["epoch"].to_numpy(np.int64), own["value"].to_numpy(float))
+            for (i, mark), own in by_run
+        }
     if data.answers:
         return {key: score.of(a.label.astype(np.int64), a.predicted) for key, a in data.answers.items()}
     group = {"classes": "class", "answers": ANSWER}[score.needs]

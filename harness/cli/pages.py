@@ -34,7 +34,10 @@ def report(
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     metric: Annotated[
-        str | None, typer.Option(help="Another metric: a stored one, as test_nll, or one of predictions, as macro_f1.")
+        str | None,
+        typer.Option(
+            help="Another metric: a stored one, as test_nll, or one of predictions, as macro_f1 or mine.py:f."
+        ),
     ] = None,
 ) -> None:
     """Write the report of finished studies again. Needs no torch and trains nothing."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from harness import plugins
 from harness.analysis.diagnosis import context_of, diagnose_arms
 from harness.analysis.effects import analyse
 from harness.analysis.interactions import analyse_design
@@ -17,11 +18,12 @@ from harness.analysis.outcomes import Outcomes, summarise, tabulate
 from harness.analysis.probe import Probed, at_this_rate, collapsed_arms, probes_of
 from harness.analysis.replication import Replication, replication
 from harness.analysis.rows import metric_of, own_rows, points_of
-from harness.analysis.scores import with_score
+from harness.analysis.scores import SCORES, Score, own_score, with_score
 from harness.analysis.sequential import looked
 from harness.analysis.sweep import Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
+from harness.metrics import COLUMNS
 from harness.report.text.kinds import headline, kinds_of
 from harness.store.reader import StudyData, read_manifest, read_replicated, read_study
 from harness.store.schema import Manifest
@@ -123,7 +125,7 @@ def analysed(
     The other arguments are those of `harness.analysis.effects.analyse`; the metric may be one of
     `harness.analysis.scores.SCORES`, too.
     """
-    manifest, data, metric = with_score(manifest, data, metric)
+    manifest, data, metric = with_score(manifest, data, metric, _own(metric))
     effects = analyse(data.runs, manifest, metric=metric, correct=correct)
     collapsed = () if manifest.source else collapsed_arms(data.runs, manifest, data.classes)
     probes = probes_of(data.runs, manifest, data.classes)
@@ -144,6 +146,14 @@ def analysed(
         collapsed=collapsed,
         probes=probes,
     )
+
+
+def _own(metric: str | None) -> Score | None:
+    """The metric "FILE.py:NAME", or that of an installed package; None for what is the harness's own."""
+    if metric is None or metric in SCORES or metric in COLUMNS:
+        return None
+    part = plugins.part(plugins.METRICS, metric, "--metric")
+    return own_score(metric, part.value) if part else None
 
 
 def preface(study_dir: Path) -> str:

@@ -173,7 +173,7 @@ def make_plan(
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         factors=tuple("+".join(factor) for factor in made.factors),
-        notes=(*made.notes, *filter(None, [note])),
+        notes=(*made.notes, *filter(None, [note, _of_classes(experiment)])),
         network=built_in(experiment.model).sentence,
         level=level,
         replicates=replicates,
@@ -284,6 +284,16 @@ def study_name(experiment: str, design: str, asked: Sequence[str], first: int = 
         tail = f"{tail[:50]}-{mark}"
     start = f"seeds-from-{first}" if first else ""
     return "-".join(part for part in (experiment, *prefix, tail, start) if part)
+
+
+def _of_classes(experiment: Experiment) -> str:
+    """What to read where classes differ in size on purpose; empty where they do not."""
+    if experiment.data.imbalance == 1:
+        return ""
+    return (
+        f"Training classes differ in size (data.imbalance = {experiment.data.imbalance:g}); what a trick does to the "
+        "rare ones stands in harness report --metric balanced_accuracy and worst_class_recall."
+    )
 
 
 def scope_of(experiment: Experiment) -> str:

@@ -11,6 +11,7 @@ from harness.analysis.scores import (
     accuracy_at_coverage,
     auroc,
     balanced_accuracy,
+    best_minus_last,
     macro_f1,
     mcc,
     pr_auc,
@@ -21,7 +22,7 @@ from harness.analysis.scores import (
 from harness.errors import UserError
 from harness.report.load import analysed
 from harness.store.reader import read_study
-from harness.testing import make_manifest, make_row, make_study
+from harness.testing import make_curve, make_manifest, make_row, make_study
 from harness.testing.records import StoredRun
 
 LABEL, ANSWER = np.array([0, 0, 0, 1, 1, 2]), np.array([0, 0, 1, 1, 0, 2])
@@ -66,6 +67,20 @@ def test_coverage_counts_the_surest_four_of_five():
     assert accuracy_at_coverage(label, p) == pytest.approx(3 / 4)
 
 
+def test_the_best_epoch_is_compared_with_the_last_one():
+    assert best_minus_last(np.array([2, 1, 3]), np.array([0.9, 0.5, 0.7])) == pytest.approx(0.2)
+
+
+def test_the_best_epoch_is_read_from_stored_curves(tmp_path):
+    def run(arm, seed):
+        row = make_row(arm, seed)
+        return StoredRun(row, make_curve(row, {"val.accuracy": [0.5, 0.9, 0.8], "train.accuracy": [0.1, 1.0, 0.2]}))
+
+    manifest = make_study(tmp_path / "s", make_manifest(["baseline", "mixup"], seeds=2), run)
+    values = scores_of(manifest, read_study(tmp_path / "s"), "val_best_minus_last")
+    assert list(values.values()) == pytest.approx([0.1] * 4)
+
+
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """A study of two arms and three seeds with random logits of three classes, and its manifest."""
@@ -89,7 +104,7 @@ def scores_of(manifest, data, name):
     return {row.run_id: json.loads(row.scores)[name] for row in scored.runs.itertuples()}
 
 
-@pytest.mark.parametrize("name", [n for n, s in SCORES.items() if s.needs != "probabilities"])
+@pytest.mark.parametrize("name", [n for n, s in SCORES.items() if s.needs in ("classes", "answers")])
 def test_counts_say_what_the_predictions_say(stored, name):
     manifest, data = stored
     assert scores_of(manifest, without_predictions(manifest, data), name) == pytest.approx(
@@ -122,3 +137,48 @@ def test_short_names_mean_the_columns_and_unknown_ones_are_told_all(stored):
     assert with_score(*stored, "ece")[2] == "test_ece"
     with pytest.raises(UserError, match="did you mean 'macro_f1'"):
         analysed(*stored, "macrof1")
+
+
+COST = """
+import numpy as np
+
+def cost(label, probability):
+    return float(np.where(label == 0, 5.0, 1.0)[probability.argmax(1) != label].sum())
+
+cost.better = "lower"
+
+def broken(label, probability):
+    return "much"
+
+def odd(label, probability):
+    return 0.0
+
+odd.better = "faster"
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "scores_of_mine.py").write_text(COST)
+    return str(tmp_path / "scores_of_mine.py")
+
+
+def test_a_metric_of_ones_own_is_judged_in_the_direction_that_it_says(stored, mine):
+    manifest, data = stored
+    analysis = analysed(manifest, data, f"{mine}:cost").analysis
+    answers = data.answers[manifest.baseline.run_ids[0], manifest.fingerprint]
+    assert analysis.effects[0].base[0] == np.where(answers.label == 0, 5, 1)[~answers.right].sum()
+    assert analysis.higher_is_better is False
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("broken", "'much'; it must return a number"),
+        ("odd", "its better is 'faster'"),
+        ("costs", "did you mean 'cost'"),
+    ],
+)
+def test_a_metric_of_ones_own_that_does_not_work_is_refused(stored, mine, name, why):
+    with pytest.raises(UserError, match=why):
+        analysed(*stored, f"{mine}:{name}")

@@ -304,3 +304,9 @@ def test_a_plan_says_what_the_library_builds_into_the_network(plan):
     assert plan("mixup").manifest.network == ""
     with pytest.raises(UserError, match="unknown timm model 'ghostnet_05'"):
         plan("mixup", overrides={"model": {"name": "timm/ghostnet_05", "width": None}})
+
+
+def test_a_study_of_classes_of_different_size_proposes_metrics_that_weigh_them_alike(plan):
+    (note,) = plan("mixup", overrides={"data": {"imbalance": 0.1}}).manifest.notes
+    assert "harness report --metric balanced_accuracy" in note
+    assert plan("mixup").manifest.notes == ()
