@@ -41,5 +41,6 @@ class Nesterov(Trick):
     def optimizer(self, groups: Groups, run: Run) -> torch.optim.Optimizer:
         """The recipe's SGD with it; an arm with an optimizer of its own is refused, which would ignore the recipe."""
         r = run.recipe
-        common = {"lr": r.lr, "momentum": r.momentum, "weight_decay": r.weight_decay}
-        return torch.optim.SGD(groups, nesterov=True, fused=True, **common)
+        return torch.optim.SGD(
+            groups, lr=r.lr, momentum=r.momentum, nesterov=True, weight_decay=r.weight_decay, fused=True
+        )
