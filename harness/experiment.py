@@ -27,6 +27,7 @@ from pydantic import (
 from harness.errors import UserError, did_you_mean
 from harness.identity import LIBRARIES
 from harness.invariance import Declared
+from harness.names import Slug
 from harness.values import (
     Added,
     Keys,
@@ -41,12 +42,6 @@ from harness.values import (
     read_seeds,
     read_toml,
 )
-
-Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
-"""A name that becomes part of a path: no separators, no leading dot."""
-
-RESERVED = ("index", "tricks", "published", "bench")
-"""Names that no study can have, because pages of the site or folders of the results do."""
 
 Plain = Annotated[Any, BeforeValidator(plain)]
 """A value of any type that is finite and can be printed."""

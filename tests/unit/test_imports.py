@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LONGEST = 400
 
-VALUES = {"errors", "values", "invariance", "experiment", "identity", "plugins", "sources", "version"}
+VALUES = {"errors", "values", "invariance", "names", "experiment", "identity", "plugins", "sources", "version"}
 MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
@@ -33,11 +33,12 @@ ALLOWED = {
         "experiment",
         "identity",
         "values",
+        "names",
         "plugins",
         *CARDS,
     },
     "readers": {"readers", "errors"},
-    "judging": {"judging", "readers", "report", "analysis", "store", "metrics", "errors", "version", "experiment"},
+    "judging": {"judging", "readers", "report", "analysis", "store", "metrics", *VALUES},
     "models": {"models", "data.types", "rng", "errors", "experiment", "identity", "plugins"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values", "plugins"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
@@ -62,8 +63,9 @@ ALLOWED = {
     "identity": set(),
     "plugins": {"errors", "identity", "sources"},
     "sources": {"errors", "identity"},
-    "experiment": {"errors", "values", "invariance", "identity"},
+    "experiment": {"errors", "values", "invariance", "identity", "names"},
     "invariance": {"errors", "values"},
+    "names": {"errors", "values"},
     "values": {"errors"},
     "rng": set(),
     "errors": set(),
