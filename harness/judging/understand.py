@@ -217,7 +217,7 @@ def _label(run: Run, methods: Sequence[str]) -> str:
 def _cell(run: Run, methods: Sequence[str], seed: str, metric: str, cost: str | None) -> Cell:
     label, given = _label(run, methods), run.values.get(seed)
     number = _number(given)
-    if number is None or number != int(number):
+    if number is None or not number.is_integer():
         raise UserError(f"{run.where}: seed '{given}' is no whole number; number the repetitions")
     value = run.values.get(metric)
     if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+ ?%", value):

@@ -235,3 +235,11 @@ def test_the_same_source_is_judged_again_with_its_new_rows(tmp_path):
 def test_numbers_of_any_length_are_read(cell, value):
     assert plain(cell) == value
     assert type(plain(cell)) is type(value)
+
+
+@pytest.mark.parametrize("seed", ["0.5", "1" * 400, "first"])
+def test_a_seed_is_a_whole_number(seed):
+    frame = table().astype({"seed": object})
+    frame.loc[3, "seed"] = seed
+    with pytest.raises(UserError, match=r"row 4: seed '.*' is no whole number"):
+        understand(list(source_of_frame(frame).runs), Options(metric="val_acc"))
