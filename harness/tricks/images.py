@@ -134,6 +134,19 @@ def check_allowed(what: str, value: float, limit: float, force: bool) -> None:
         )
 
 
+def check_colour(what: str, run: Run, force: bool) -> None:
+    """Refuse to change the hues of images whose colours must stay.
+
+    Raises:
+        NotApplicable: the images have colours, their data set declares so, and `force` is false.
+    """
+    if run.data.channels == 3 and not run.data.invariances.color and not force:
+        raise NotApplicable(
+            f"{run.spec.data.name} declares invariances.color = False, so {what} may be of another class; "
+            "force = true does it anyway"
+        )
+
+
 def random_view(x: Tensor, shift: float, noise: float, generator: torch.Generator) -> Tensor:
     """Each image moved by up to `shift` of its side, black moving in, plus Gaussian pixel noise of std `noise`."""
     side = x.shape[-1]
