@@ -20,7 +20,7 @@ from harness import rng
 from harness.data.batches import Loader
 from harness.training import session as session_module
 from harness.training.execute import execute
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tricks import registry
 
 AWAY = torch.device("meta")

@@ -7,7 +7,8 @@ from timm.utils import freeze
 
 from harness.experiment import Arm
 from harness.testing import TrickConformance, tiny_batch, tiny_run, tiny_spec
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import NotApplicable
 from harness.tricks.functional import soft_cross_entropy

@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LONGEST = 400
 
-VALUES = {"errors", "values", "invariance", "experiment", "identity", "plugins", "sources", "version"}
+VALUES = {"errors", "values", "invariance", "sections", "experiment", "identity", "plugins", "sources", "version"}
 MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
@@ -62,7 +62,8 @@ ALLOWED = {
     "identity": set(),
     "plugins": {"errors", "identity", "sources"},
     "sources": {"errors", "identity"},
-    "experiment": {"errors", "values", "invariance", "identity"},
+    "experiment": {"errors", "values", "sections", "identity"},
+    "sections": {"errors", "values", "invariance", "identity"},
     "invariance": {"errors", "values"},
     "values": {"errors"},
     "rng": set(),
@@ -146,7 +147,7 @@ def test_no_file_is_too_long_to_read():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tricks").glob("*/*.py")), ids=lambda p: p.stem)
 def test_a_trick_imports_the_contract_and_never_another_trick(path):
-    shared = {"contract", "functional", "images", "modules", "optimizers", "passes", "probes"}
+    shared = {"contract", "functional", "images", "modules", "optimizers", "passes", "probes", "stages"}
     allowed = {"harness.rng", "harness.experiment", *(f"harness.tricks.{name}" for name in shared)}
 
     assert set(imports_of(path)) <= allowed
