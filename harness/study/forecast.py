@@ -53,7 +53,6 @@ class Forecast:
     seeds: int
     runs: int
     missing: int
-    stages: int
     seconds: float
     seconds_per_block: float
     seconds_from: str
@@ -63,6 +62,7 @@ class Forecast:
     smallest: float
     margin: float
     for_margin: int | None
+    stages: int = 0
 
 
 def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, workers: int) -> Forecast:

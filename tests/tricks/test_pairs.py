@@ -202,7 +202,7 @@ def test_finds_a_prediction_that_is_lost_when_the_trained_network_is_rewritten(o
     """The live network rewritten, whatever networks are evaluated."""
     pair = (other, "snapshot_ensemble")
     assert trouble([pair], small_spec) == {}
-    monkeypatch.setattr(Session, "finalized", lambda s: (s.stack.fold("finalize", s.run.model, s.run),))
+    monkeypatch.setattr(Session, "finalized", lambda s, _: (s.stack.fold("finalize", s.run.model, s.run),))
 
     found = trouble([pair], small_spec)
     assert found == {"+".join(pair): ["the predictions are the network's own, as snapshot_ensemble's are not"]}
