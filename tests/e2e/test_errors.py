@@ -37,7 +37,7 @@ CASES = {
     "bad study name": (["ablate", "mixup", "--name", "../up"], "'../up'"),
     "no study": (["report"], "no study in results"),
     "unknown format": (["report", "--format", "docx"], "--format docx"),
-    "a protocol is no trick": (["ablate", "early_stopping"], "'early_stopping' is no trick here (protocol)"),
+    "a design is no trick": (["ablate", "early_stopping"], "'early_stopping' is no trick here (design)"),
     "unknown card": (["tricks", "mixpu"], "did you mean 'mixup'"),
     "unknown family": (["tricks", "--family", "none"], "no such family"),
     "run without tricks": (["run", "digits"], "names no tricks"),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
+import torch
 from pydantic import Field
 
 from harness.experiment import Recipe
-from harness.tricks.contract import DataInfo, Info, NoEffect, NotApplicable, RecipeStage, Search, Trick, at
+from harness.tricks.contract import DataInfo, Groups, Info, NoEffect, NotApplicable, RecipeStage, Run, Search, Trick, at
 
 
 class Nesterov(Trick):
@@ -36,3 +37,10 @@ class Nesterov(Trick):
         if changed == recipe:
             raise NoEffect(f"the recipe has Nesterov's momentum of {self.momentum:g} already")
         return changed
+
+    def optimizer(self, groups: Groups, run: Run) -> torch.optim.Optimizer:
+        """The recipe's SGD with it; an arm with an optimizer of its own is refused, which would ignore the recipe."""
+        r = run.recipe
+        return torch.optim.SGD(
+            groups, lr=r.lr, momentum=r.momentum, nesterov=True, weight_decay=r.weight_decay, fused=True
+        )
