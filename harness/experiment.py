@@ -18,13 +18,13 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from harness.errors import UserError, did_you_mean
+from harness.names import Slug
 from harness.sections import Augment as Augment
 from harness.sections import Data as Data
 from harness.sections import Model as Model
@@ -42,12 +42,6 @@ from harness.values import (
     read_seeds,
     read_toml,
 )
-
-Slug = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=100)]
-"""A name that becomes part of a path: no separators, no leading dot."""
-
-RESERVED = ("index", "tricks", "published", "bench")
-"""Names that no study can have, because pages of the site or folders of the results do."""
 
 Plain = Annotated[Any, BeforeValidator(plain)]
 """A value of any type that is finite and can be printed."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from harness.errors import UserError
+from harness.judging.cells import Cell
 from harness.judging.names import CLOCK, FOLDS, words
 from harness.readers.record import Run, Unit
-
-if TYPE_CHECKING:
-    from harness.judging.understand import Cell
 
 ENOUGH = 3
 """Seeds from which equal scores are no chance: with fewer, a coarse score may tie."""

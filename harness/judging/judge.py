@@ -15,11 +15,13 @@ from harness.errors import UserError
 from harness.judging.options import Options
 from harness.judging.storing import store
 from harness.judging.understand import Understood, understand
+from harness.names import check_free, checked_name
 from harness.readers.record import Run, Unit
 from harness.readers.registry import reader_for
 from harness.readers.table import runs_of
 from harness.report.load import Loaded
 from harness.report.pages.study import write_report
+from harness.store.locks import alone
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,19 @@ def judge(
         words: the command line that judges them again.
 
     Raises:
-        UserError: the runs cannot be judged; says what to do.
+        UserError: the runs cannot be judged, or the name is that of something else; says what to do.
     """
     found = understand(source.runs, options, source.unit)
-    base = slug(name or source.name)
+    base = checked_name(slug(source.name) if name is None else name)
     names = [f"{base}-{slug(what.block)}" if what.block else base for what in found]
     if len(set(names)) < len(names):
         raise UserError(f"--by {options.by}: two values make one folder's name ({', '.join(names)}); rename one")
     judged = []
     for study, what in zip(names, found, strict=True):
-        store(results / study, what, source.said, shlex.join(words), options)
-        page, loaded = write_report(results / study, reports)
+        with alone(results / study):
+            check_free(results, study, "study")
+            store(results / study, what, source.said, shlex.join(words), options)
+            page, loaded = write_report(results / study, reports)
         judged.append(Judged(results / study, page, loaded))
     return judged
 

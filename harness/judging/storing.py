@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ import pyarrow as pa
 
 from harness.errors import UserError
 from harness.experiment import BASELINE
+from harness.judging.cells import Cell
 from harness.judging.options import Options
-from harness.judging.understand import Cell, Understood
+from harness.judging.understand import Understood
 from harness.metrics import COLUMNS
 from harness.store.reader import read_manifest
 from harness.store.schema import RUNS, SCHEMA_VERSION, ArmPlan, Manifest, MetricSpec
@@ -26,7 +26,7 @@ FILE = "judged.parquet"
 
 
 def store(folder: Path, what: Understood, source: str, command: str, options: Options) -> Manifest:
-    """Write the study of judged runs, in place of an earlier one of the same name.
+    """Write the study of judged runs, in place of an earlier one of the same source.
 
     Args:
         folder: of the study.
@@ -36,12 +36,11 @@ def store(folder: Path, what: Understood, source: str, command: str, options: Op
         options: of the user.
 
     Raises:
-        UserError: the folder holds a study that was trained here, or cannot be written.
+        UserError: the folder holds another study, or cannot be written.
     """
-    if (folder / "study.json").exists():
-        if not read_manifest(folder).source:
-            raise UserError(f"{folder} holds a study that was trained here; give this one another --name")
-        shutil.rmtree(folder)
+    if (folder / "study.json").exists() and (before := read_manifest(folder).source) != source:
+        held = f"the scores of {before}" if before else "a study that was trained here"
+        raise UserError(f"{folder} holds {held}; choose another name with --name")
     manifest = manifest_of(folder.name, what, source, command, options)
     prepare(folder)
     rows = [_row(cell, what, manifest) for cell in what.cells]

@@ -10,27 +10,10 @@ from typing import Any, Literal
 
 from harness.errors import UserError, did_you_mean
 from harness.judging import guards
+from harness.judging.cells import Cell
 from harness.judging.names import BASELINES, DATASETS, METHODS, SEEDS, called, direction, is_share, split_of
 from harness.judging.options import MARGIN, Options
 from harness.readers.record import Run, Unit
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One run of a method with a seed, its score, and its training time in seconds; NaN where there is none."""
-
-    arm: str
-    seed: int
-    run: Run
-    value: float
-    cost: float
-
-    @property
-    def reason(self) -> str:
-        """Why there is no score; empty where there is one."""
-        if self.run.reason or not math.isnan(self.value):
-            return self.run.reason
-        return "no score in the table"
 
 
 @dataclass(frozen=True)
@@ -234,7 +217,7 @@ def _label(run: Run, methods: Sequence[str]) -> str:
 def _cell(run: Run, methods: Sequence[str], seed: str, metric: str, cost: str | None) -> Cell:
     label, given = _label(run, methods), run.values.get(seed)
     number = _number(given)
-    if number is None or number != int(number):
+    if number is None or not number.is_integer():
         raise UserError(f"{run.where}: seed '{given}' is no whole number; number the repetitions")
     value = run.values.get(metric)
     if isinstance(value, str) and re.fullmatch(r"[-+]?[\d.]+ ?%", value):

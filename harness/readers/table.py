@@ -14,6 +14,9 @@ from harness.errors import UserError
 from harness.readers.record import Reader, Run
 
 ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+LARGEST = 2**63
+"""Whole numbers from here on are no seeds, and are read as real ones."""
+
 EMPTY = frozenset({"", "nan", "na", "n/a", "none", "null", "-", "<na>"})
 
 
@@ -80,14 +83,15 @@ def plain(cell: Any) -> str | int | float | bool | None:
     if text.lower() in EMPTY:
         return None
     try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
         number = float(text)
     except ValueError:
         return text
-    return number if not math.isnan(number) else None
+    if math.isnan(number):
+        return None
+    try:
+        return int(text) if abs(number) < LARGEST else number
+    except ValueError:
+        return number
 
 
 TABLE = Reader(

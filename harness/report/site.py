@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from harness.errors import UserError, did_you_mean
-from harness.experiment import RESERVED
+from harness.names import RESERVED
 from harness.report.evidence import Origin, TrickEvidence, gather
 from harness.report.load import Loaded, analysed
 from harness.report.pages.compare import write_comparison

@@ -6,7 +6,9 @@ A lock is a file that the system unlocks when its process dies, so a killed comm
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,6 +20,9 @@ from harness.store.writer import file_name
 LOCKS = ".locks"
 POLL = 0.1
 """Seconds between tries to get what another process has."""
+
+PATIENCE = 60.0
+"""Seconds that a command waits for a folder which others have for moments: peers of a search while they merge files."""
 
 
 class StudyLock:
@@ -44,6 +49,24 @@ class StudyLock:
     def release(self) -> None:
         """Let others have it."""
         self._lock.release()
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Have the folder for oneself, among all commands; processes of one search share it but for this.
+
+    Raises:
+        UserError: another command has it for long.
+    """
+    lock, began = StudyLock(folder), time.monotonic()
+    while not lock.take():
+        if time.monotonic() - began > PATIENCE:
+            raise UserError(f"{folder}: another command works on it; wait until it ends, or choose another --name")
+        time.sleep(POLL)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Claims:

@@ -12,12 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from harness.errors import UserError
-from harness.experiment import RESERVED, Arm, Experiment, RunSpec, Slug, spec_of
+from harness.experiment import Arm, Experiment, RunSpec, spec_of
 from harness.identity import Identity
 from harness.models.build import built_in
+from harness.names import checked_name
 from harness.store.folders import FinishedRuns
 from harness.store.reader import Key
 from harness.store.schema import ArmPlan, Manifest
@@ -29,7 +27,7 @@ from harness.tricks import registry
 from harness.tricks.contract import Trick
 from harness.tricks.kinds import joint_kind
 from harness.tricks.stack import Stack, conflicts
-from harness.values import canonical, shown
+from harness.values import canonical
 from harness.version import __version__
 
 
@@ -270,44 +268,6 @@ def _cost(names: ArmNames, tricks: Mapping[str, Trick]) -> float:
     for n in names:
         cost *= tricks[n].info.cost
     return cost
-
-
-def checked_name(name: str) -> str:
-    """A study's name, which must be able to become a folder's.
-
-    Raises:
-        UserError: it cannot.
-    """
-    if name.lower() in RESERVED:
-        raise UserError(f"study name '{name}': a page or a folder of ours has it; choose another with --name")
-    try:
-        return TypeAdapter(Slug).validate_python(name)
-    except ValidationError:
-        raise UserError(
-            f"study name {shown(name)}: a name is letters, digits, '-', '_', '+' and '.', at most 100, because it "
-            "becomes a folder; choose another with --name"
-        ) from None
-
-
-SEARCHING = ".search"
-"""A file in the folder of a search from its beginning: its record comes at the end."""
-
-
-def check_free(results: Path, name: str, kind: str) -> None:
-    """Refuse a name that a study and a search would share, because each has its folder and its page by it.
-
-    Args:
-        results: the folder of all studies and searches.
-        name: of what is to be done.
-        kind: "study" or "search", which is what that is.
-
-    Raises:
-        UserError: the other kind has the name, here or among those published.
-    """
-    other, files = ("search", ("search.json", SEARCHING)) if kind == "study" else ("study", ("study.json",))
-    for folder in (results / name, results / "published" / name):
-        if any((folder / file).exists() for file in files):
-            raise UserError(f"{folder} holds a {other}, so a {kind} cannot have its name; choose another with --name")
 
 
 def study_name(experiment: str, design: str, asked: Sequence[str], first: int = 0) -> str:

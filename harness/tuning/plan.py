@@ -12,8 +12,9 @@ from harness.errors import UserError, did_you_mean
 from harness.experiment import BASELINE, Experiment, spec_of
 from harness.identity import Identity
 from harness.metrics import OBJECTIVES
+from harness.names import checked_name
 from harness.study.designs import ArmNames, parse_arm
-from harness.study.plan import checked_name, study_name
+from harness.study.plan import study_name
 from harness.tricks import needs, registry
 from harness.tricks.contract import DataInfo
 from harness.tricks.kinds import joint_kind

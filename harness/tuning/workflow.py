@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from harness.errors import UserError
 from harness.experiment import BASELINE, RunSpec, spec_of
-from harness.store.locks import POLL, StudyLock
+from harness.names import SEARCHING, check_free
+from harness.store.locks import alone
 from harness.store.merge import consolidate
 from harness.store.schema import Manifest
 from harness.store.writer import prepare
 from harness.study.forecast import stored_runs
-from harness.study.plan import SEARCHING, check_free
 from harness.study.preflight import Rehearsal, look, unseen_line
 from harness.study.stages import FOLDER
 from harness.study.workers.local import open_pool
@@ -32,9 +31,6 @@ from harness.tuning.record import make_record, params_of, searched_arm, winner, 
 from harness.tuning.space import settle
 from harness.tuning.storage import first_line, is_server, lock_folder, open_storage
 from harness.tuning.trials import Done, Tuner, repeatedly
-
-PATIENCE = 60.0
-"""Seconds that a search waits for its folder: peers have it while they merge files, a study for as long as it runs."""
 
 
 class SearchWorkflow:
@@ -84,7 +80,7 @@ class SearchWorkflow:
 
             yield from repeatedly(step, self._workers, self._stop)
             self._write(made.manifests)
-            with _alone(self._runs.folder):
+            with alone(self._runs.folder):
                 consolidate(self._runs.folder)
 
     def leave(self, note: str) -> None:
@@ -119,7 +115,7 @@ def open_search(
     """
     folder = results / plan.search
     prepare(folder)
-    with _alone(folder):  # a study of that name may be at work, without a declaration yet
+    with alone(folder):  # a study of that name may be at work, without a declaration yet
         check_free(results, plan.search, "search")
         (folder / SEARCHING).touch()
     plan, rehearsal = _rehearsed(plan, place, folder, workers, plugins)
@@ -144,24 +140,6 @@ def open_search(
         ) from None
     finally:
         peers.close()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Have the folder for oneself, among all commands; processes of one search share it but for this.
-
-    Raises:
-        UserError: another command has it for long.
-    """
-    lock, began = StudyLock(folder), time.monotonic()
-    while not lock.take():
-        if time.monotonic() - began > PATIENCE:
-            raise UserError(f"{folder}: another command works on it; wait until it ends, or choose another --name")
-        time.sleep(POLL)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _rehearsed(

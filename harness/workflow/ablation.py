@@ -160,7 +160,8 @@ class _Study:
     budget: float
 
     def __post_init__(self) -> None:
-        from harness.study.plan import checked_name, study_name
+        from harness.names import checked_name
+        from harness.study.plan import study_name
 
         r = self.r
         self.workers = parse_workers(r.workers, self.place)
@@ -174,7 +175,7 @@ class _Study:
     def events(self, plan_only: bool) -> Generator[Event, None, Written | None]:
         """From plan to page; returns the last look, or None when only the plan was asked for."""
         from harness.analysis.sequential import calibrate, looks_until
-        from harness.study.plan import check_free
+        from harness.names import check_free
 
         r, most = self.r, self.r.max_seeds or MAX_SEEDS
         looks = looks_until(most) if r.until_decided else ()

@@ -62,9 +62,10 @@ def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]
     r = replace(r, plugins=add_parts(source.experiment, r.plugins))
 
     # Everything below imports torch, so it comes when the input is known to be good.
+    from harness.names import check_free
     from harness.study.designs import Design, PlannedArm
     from harness.study.forecast import forecast
-    from harness.study.plan import check_free, make_plan
+    from harness.study.plan import make_plan
 
     place = make_place(r.device, r.threads, r.data_root, r.cuda_graphs)
     workers = parse_workers(r.workers, place)

@@ -56,7 +56,7 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
 
     # Everything below imports torch, so it comes when the input is known to be good.
     from harness.data.cifar import not_here, unseen
-    from harness.study.plan import check_free
+    from harness.names import check_free
     from harness.training.session import data_info
     from harness.tuning.plan import plan_search
     from harness.tuning.workflow import expected_seconds

@@ -47,7 +47,7 @@ def opened(held: ExitStack, plan: Plan, results: Path, named: bool) -> Generator
     Raises:
         UserError: the chosen name is that of another study, or the folder cannot be written.
     """
-    from harness.study.plan import check_free
+    from harness.names import check_free
     from harness.study.runner import other_question, taken
 
     for candidate in [plan] if named else [plan, plan.renamed(f"{plan.manifest.study}-{plan.mark}")]:

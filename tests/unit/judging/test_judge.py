@@ -11,6 +11,7 @@ from harness.errors import UserError
 from harness.judging.judge import judge, source_of, source_of_frame
 from harness.judging.options import Options
 from harness.judging.understand import understand
+from harness.readers.table import plain
 from harness.report.load import load
 from harness.report.text.references import check
 
@@ -199,3 +200,46 @@ def test_the_command_prints_the_verdict(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "mixup helps on 12 runs of runs.csv with baseline base" in result.output
     assert (tmp_path / "reports" / "runs.html").exists()
+
+
+@pytest.mark.parametrize("name", ["index", "Tricks", "../up", "a b", ""])
+def test_a_name_that_is_a_page_of_ours_or_no_folder_is_refused(tmp_path, name):
+    places = {"results": tmp_path / "results", "reports": tmp_path / "reports"}
+    with pytest.raises(UserError, match="choose another with --name"):
+        judge(source_of_frame(table()), Options(metric="val_acc"), name, **places)
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_what_lies_under_the_name_stays_when_it_is_something_else(tmp_path):
+    (study,) = judged(table(), tmp_path)
+    table(base=[70.0] * 5 + [71.0]).to_csv(tmp_path / "judged.csv", index=False)
+    places = {"results": tmp_path / "results", "reports": tmp_path / "reports"}
+    with pytest.raises(UserError, match="holds the scores of a data frame; choose another name with --name"):
+        judge(source_of([tmp_path / "judged.csv"]), Options(metric="val_acc"), **places)
+    assert load(study.folder).analysis.effects[0].base == study.loaded.analysis.effects[0].base
+
+    (tmp_path / "results" / "tuned").mkdir()
+    (tmp_path / "results" / "tuned" / "search.json").write_text("{}")
+    with pytest.raises(UserError, match="holds a search"):
+        judge(source_of_frame(table()), Options(metric="val_acc"), "tuned", **places)
+
+
+def test_the_same_source_is_judged_again_with_its_new_rows(tmp_path):
+    judged(table(), tmp_path)
+    (study,) = judged(table([*BASE, 75.0], [*MIXUP, 76.5]), tmp_path)
+
+    assert study.loaded.analysis.effects[0].n == 7
+
+
+@pytest.mark.parametrize(("cell", "value"), [("7", 7), ("7.5", 7.5), ("1" * 400, float("inf")), (str(2**63), 2.0**63)])
+def test_numbers_of_any_length_are_read(cell, value):
+    assert plain(cell) == value
+    assert type(plain(cell)) is type(value)
+
+
+@pytest.mark.parametrize("seed", ["0.5", "1" * 400, "first"])
+def test_a_seed_is_a_whole_number(seed):
+    frame = table().astype({"seed": object})
+    frame.loc[3, "seed"] = seed
+    with pytest.raises(UserError, match=r"row 4: seed '.*' is no whole number"):
+        understand(list(source_of_frame(frame).runs), Options(metric="val_acc"))

@@ -6,11 +6,12 @@ import pytest
 
 from harness.errors import UserError
 from harness.experiment import load_experiment
+from harness.names import check_free
 from harness.store.reader import read_manifest
 from harness.store.schema import Manifest, Probe
 from harness.store.writer import prepare, write_manifest
 from harness.study.designs import Design, PlannedArm
-from harness.study.plan import check_free, make_plan, scope_of, study_name
+from harness.study.plan import make_plan, scope_of, study_name
 from harness.study.runner import other_question, record_look
 from harness.study.runner import taken as carried
 from harness.training.place import Place
