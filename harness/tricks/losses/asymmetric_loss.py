@@ -41,7 +41,8 @@ class AsymmetricLoss(Trick):
         paper="Ridnik, Ben-Baruch, Zamir, Noy, Friedman, Protter, Zelnik-Manor 2020, arXiv:2009.14119, section 2",
         formula=(
             "softmax: -sum_k s_k w_k log p_k, w = (1 - p)^gamma_pos at the target and p^gamma_neg elsewhere, s "
-            "smoothed by eps; sigmoid: -[y (1 - p)^gamma_pos log p + (1 - y) m^gamma_neg log(1 - m)], m = max(p - margin, 0)"
+            "smoothed by eps; sigmoid: -[y (1 - p)^gamma_pos log p + (1 - y) m^gamma_neg log(1 - m)], m = max(0, "
+            "p - margin)"
         ),
         expect=(
             "Made for many labels per image, nearly all negative, where easy negatives drown the rest. With one label "
