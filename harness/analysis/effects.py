@@ -87,6 +87,7 @@ def analyse(
         manifest.scope,
         family,
         _grain(what, own, correct),
+        "logged number" if manifest.source else "prediction",
     )
     # Predictions are stored for the test split.
     answers = correct if (what.split, what.needs) == ("test", "answers") else None

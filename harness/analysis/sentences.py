@@ -56,7 +56,8 @@ def _no_verdict(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
 
 def _inactive(effect: Effect, evidence: Evidence, setting: Setting) -> Words:
     found, seeds = _found(effect, evidence, setting), _seeds(effect.n)
-    sentence = f"{effect.arm} is inactive on {setting.scope}: it changed no prediction in any of {seeds} ({found})."
+    changed = f"it changed no {setting.compared} in any of {seeds}"
+    sentence = f"{effect.arm} is inactive on {setting.scope}: {changed} ({found})."
     return "inactive - changed nothing", sentence
 
 

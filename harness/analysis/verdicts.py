@@ -1,7 +1,7 @@
 """The rules: from one arm's numbers to the kind of its verdict, first match wins. `sentences` puts it into words.
 
 1. Below five judged pairs, or with pairs missing for another reason than divergence: no verdict.
-2. Every difference exactly zero and the predictions identical: inactive.
+2. Every difference exactly zero and the predictions, or all that foreign runs logged, identical: inactive.
 3. Arm and baseline each with one number for all seeds: no verdict, because the metric or the seed does nothing.
 4. The corrected p of the test that decides is below alpha: helps or hurts; slightly, where it is equivalent, too.
 5. Among many arms, q is below alpha: likely helps or likely hurts.
@@ -53,6 +53,7 @@ class Setting:
     `unit` is empty for dimensionless metrics. `margin` is NaN for metrics that it was not declared for, and
     then nothing is called equivalent. `family` is the number of arms whose p values are corrected together. `grain` is
     the smallest difference that two runs can have (one image of the test split), or 0 where it is not known.
+    `compared` is what tells two runs apart, as a singular noun.
     """
 
     metric: str
@@ -63,6 +64,7 @@ class Setting:
     scope: str
     family: int
     grain: float = 0.0
+    compared: str = "prediction"
 
     @property
     def level(self) -> float:
@@ -74,12 +76,12 @@ class Setting:
 class Evidence:
     """What the rules need to know of one arm besides its `Effect`.
 
-    `skipped` is the reason why the arm was never run. `n_ok` counts the arm's finished runs. `identical`:
-    every pair has the same test predictions. `constant`: arm and baseline each have one number for all seeds.
-    `n_diverged_base` counts seeds that the baseline lost, and `n_outlying` wildly outlying differences. `missing` says
-    why other pairs are missing, with counts. `typical` is the Hodges-Lehmann estimate of the finished pairs and
-    `direction` the sign of the sum of signed ranks of all judged ones: the size and the direction that belong to
-    Wilcoxon's test.
+    `skipped` is the reason why the arm was never run. `n_ok` counts the arm's finished runs. `identical`: every
+    pair has the same test predictions, or logged the same where runs are foreign. `constant`: arm and baseline each
+    have one number for all seeds. `n_diverged_base` counts seeds that the baseline lost, and `n_outlying` wildly
+    outlying differences. `missing` says why other pairs are missing, with counts. `typical` is the Hodges-Lehmann
+    estimate of the finished pairs and `direction` the sign of the sum of signed ranks of all judged ones: the size
+    and the direction that belong to Wilcoxon's test.
     """
 
     skipped: str | None = None

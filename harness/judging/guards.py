@@ -8,7 +8,8 @@ from typing import Literal
 
 from harness.errors import UserError
 from harness.judging.cells import Cell
-from harness.judging.names import CLOCK, FOLDS, words
+from harness.readers.logged import logged as numbers_of
+from harness.readers.names import FOLDS, words
 from harness.readers.record import Run, Unit
 
 ENOUGH = 3
@@ -75,7 +76,7 @@ def once(cells: Sequence[Cell], duplicates: Literal["first", "last"] | None) -> 
 
 def shared_seeds(cells: Sequence[Cell], baseline: str) -> None:
     """Refuse runs whose methods have no seed in common with the baseline: nothing is a pair."""
-    seeds = _by_arm(cells)
+    seeds = by_arm(cells)
     base = {c.seed for c in seeds[baseline]}
     others = {arm: {c.seed for c in own} for arm, own in seeds.items() if arm != baseline}
     if not any(base & own for own in others.values()):
@@ -88,7 +89,7 @@ def shared_seeds(cells: Sequence[Cell], baseline: str) -> None:
 
 def unbalanced(cells: Sequence[Cell], baseline: str) -> list[str]:
     """A note where methods have other seeds than the baseline: rows that are simply absent lower n."""
-    seeds = {arm: {c.seed for c in own} for arm, own in _by_arm(cells).items()}
+    seeds = {arm: {c.seed for c in own} for arm, own in by_arm(cells).items()}
     base = seeds[baseline]
     uneven = [
         f"{baseline} {len(base)}, {arm} {len(own)}; {len(base & own)} pairs"
@@ -109,9 +110,9 @@ def seeds_used(cells: Sequence[Cell], settings: Collection[str | None]) -> list[
         A note for each method whose scores are equal over fewer than `ENOUGH` seeds.
     """
     notes = []
-    for arm, own in _by_arm(cells).items():
+    for arm, own in by_arm(cells).items():
         scores = {c.value for c in own if not math.isnan(c.value)}
-        logged = {_logged(c.run, settings) for c in own if not math.isnan(c.value)}
+        logged = {numbers_of(c.run, settings) for c in own if not math.isnan(c.value)}
         n = sum(not math.isnan(c.value) for c in own)
         if n < 2 or len(logged) > 1:
             continue
@@ -132,18 +133,8 @@ def folds(columns: Sequence[str]) -> None:
         )
 
 
-def _logged(run: Run, settings: Collection[str | None]) -> tuple[object, ...]:
-    """All numbers that a run logged, but clocks and settings."""
-
-    def result(name: str) -> bool:
-        return name not in settings and not set(words(name)) & CLOCK
-
-    numbers = [(k, v) for k, v in sorted(run.values.items()) if result(k) and isinstance(v, int | float)]
-    curve = [tuple((k, v) for k, v in sorted(point.items()) if result(k)) for point in run.curve]
-    return tuple(numbers), tuple(curve)
-
-
-def _by_arm(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+def by_arm(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """The runs of each method."""
     found: dict[str, list[Cell]] = {}
     for cell in cells:
         found.setdefault(cell.arm, []).append(cell)

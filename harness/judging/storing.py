@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import pyarrow as pa
 from harness.errors import UserError
 from harness.experiment import BASELINE
 from harness.judging.cells import Cell
+from harness.judging.guards import by_arm
 from harness.judging.options import Options
 from harness.judging.understand import Understood
 from harness.metrics import COLUMNS
+from harness.readers.logged import digest, logged
 from harness.store.reader import read_manifest
 from harness.store.schema import RUNS, SCHEMA_VERSION, ArmPlan, Manifest, MetricSpec
 from harness.store.writer import prepare, write_manifest, write_table
@@ -43,7 +46,8 @@ def store(folder: Path, what: Understood, source: str, command: str, options: Op
         raise UserError(f"{folder} holds {held}; choose another name with --name")
     manifest = manifest_of(folder.name, what, source, command, options)
     prepare(folder)
-    rows = [_row(cell, what, manifest) for cell in what.cells]
+    settings = _settings(what)
+    rows = [_row(cell, what, manifest, settings) for cell in what.cells]
     write_table(pa.Table.from_pylist(rows, RUNS), folder / "runs" / FILE)
     write_manifest(folder, manifest)
     return manifest
@@ -105,7 +109,15 @@ def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
-def _row(cell: Cell, what: Understood, manifest: Manifest) -> dict[str, Any]:
+def _settings(what: Understood) -> set[str]:
+    """Names of values that are no results: each method has one of them, whatever the seed; the score is a result."""
+    names = {name for cell in what.cells for name in cell.run.values}
+    arms = by_arm([cell for cell in what.cells if not cell.reason]).values()
+    same = {n for n in names if all(len({repr(c.run.values.get(n)) for c in own}) == 1 for own in arms)}
+    return ({*same, *what.columns}) - {what.metric}
+
+
+def _row(cell: Cell, what: Understood, manifest: Manifest, settings: Collection[str]) -> dict[str, Any]:
     """The row of a run: what was not given is null, so that no check takes it for known."""
     known = COLUMNS.get(what.metric)
     lost = bool(cell.reason)
@@ -122,6 +134,7 @@ def _row(cell: Cell, what: Understood, manifest: Manifest) -> dict[str, Any]:
         "hyperparameters": "{}",
         "seed": cell.seed,
         "status": status,
+        "test_digest": digest(logged(cell.run, settings)) if status == "ok" else None,
         "reason": cell.reason or ("" if status == "ok" else f"{what.metric} is {cell.value}"),
         "seconds_train": None if math.isnan(cell.cost) else cell.cost,
     } | score

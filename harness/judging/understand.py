@@ -11,8 +11,8 @@ from typing import Any, Literal
 from harness.errors import UserError, did_you_mean
 from harness.judging import guards
 from harness.judging.cells import Cell
-from harness.judging.names import BASELINES, DATASETS, METHODS, SEEDS, called, direction, is_share, split_of
 from harness.judging.options import MARGIN, Options
+from harness.readers.names import BASELINES, DATASETS, METHODS, SEEDS, called, direction, is_share, split_of
 from harness.readers.record import Run, Unit
 
 
@@ -34,6 +34,8 @@ class Understood:
     margin: float
     said: Mapping[str, str]
     notes: tuple[str, ...]
+    columns: frozenset[str] = frozenset()
+    """Those of the seed, the block and the method."""
 
     @property
     def arms(self) -> list[str]:
@@ -100,9 +102,9 @@ def understand(runs: Sequence[Run], options: Options, unit: Unit | None = None) 
             "data sets": f"{by}: {block}" if by else "one",
         }
         cells.sort(key=lambda c: (c.arm != baseline, list(counts).index(c.arm), c.seed))
-        split = split_of(metric)
+        split, named = split_of(metric), frozenset({seed, *([by] if by else []), *methods})
         found.append(
-            Understood(block, tuple(cells), baseline, metric, scale, better, split, margin, said, tuple(notes))
+            Understood(block, tuple(cells), baseline, metric, scale, better, split, margin, said, tuple(notes), named)
         )
     return found
 

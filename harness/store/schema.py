@@ -34,7 +34,8 @@ RUNS = pa.schema(
         ("status", _string),
         ("reason", _string),  # empty when ok
         *((f"{split}_{metric}", _float) for split in ("val", "test") for metric in METRICS),
-        ("test_digest", _string),  # sha256 of the test logits: equal digests are identical predictions
+        # sha256 of the test logits, or of all that a foreign run logged: runs with equal digests are the same
+        ("test_digest", _string),
         ("train_loss", _float),  # mean over the last epoch, of what was minimised
         ("train_accuracy", _float),  # training split without augmentation or tricks, at the end
         ("train_nll", _float),

@@ -116,6 +116,34 @@ def test_each_data_set_is_judged_on_its_own(tmp_path):
     assert a.loaded.analysis.effects[0].mean == pytest.approx(b.loaded.analysis.effects[0].mean + 3)
 
 
+def test_a_method_that_logs_what_the_baseline_logs_is_inactive(tmp_path):
+    frame = table(mixup=BASE).assign(alpha=[0.0] * 6 + [0.2] * 6, seconds=range(12))
+    (study,) = judged(frame, tmp_path)
+    verdict = study.loaded.analysis.effects[0].verdict
+
+    assert verdict.kind == "inactive"
+    assert "it changed no logged number in any of 6 seeds" in verdict.sentence
+
+
+def test_a_method_that_logs_another_loss_is_not_inactive(tmp_path):
+    frame = table(mixup=BASE)
+    frame.loc[8, "train_loss"] += 1e-6
+    (study,) = judged(frame, tmp_path)
+
+    assert study.loaded.analysis.effects[0].verdict.kind == "equivalent"
+
+
+def test_scores_that_tie_by_chance_do_not_say_that_seeds_are_ignored(tmp_path):
+    def state(base):
+        (study,) = judged(table(base, [v + 1.5 for v in BASE]).drop(columns="train_loss"), tmp_path)
+        return {what: (state, said) for what, state, said in study.loaded.analysis.checks}[
+            "every seed gives runs of its own"
+        ]
+
+    assert state(BASE) == ("holds", "6 different of 6 runs of the baseline")
+    assert state([75.0, 75.0, *BASE[2:]]) == ("not known", "5 different of 6 runs of the baseline")
+
+
 def test_a_method_called_baseline_that_is_none_keeps_its_place(tmp_path):
     frame = table().replace({"method": {"mixup": "baseline"}})
     (study,) = judged(frame, tmp_path, baseline="base")
