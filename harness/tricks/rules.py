@@ -53,9 +53,9 @@ class Passes(IntEnum):
 
 
 class GradientStage(IntEnum):
-    """Order of `on_gradients` hooks."""
+    """Order of `on_gradients` hooks; at DECAY acts what an optimizer would do after adding coupled weight decay."""
 
-    TRANSFORM, CLIP = range(2)
+    TRANSFORM, CLIP, DECAY = range(3)
 
 
 Rule = Literal["slot", "pipeline", "sum", "product", "union", "notify"]
