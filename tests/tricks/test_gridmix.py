@@ -6,8 +6,9 @@ import torch
 from draws import assert_independent, assert_share, assert_uniform, recorded
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.contract import NotApplicable
+from harness.tricks.images import cells
 from harness.tricks.mixing import gridmix as module
-from harness.tricks.mixing.gridmix import GridMix, cells
+from harness.tricks.mixing.gridmix import GridMix, smallest
 
 
 class TestGridMix(TrickConformance):
@@ -16,7 +17,7 @@ class TestGridMix(TrickConformance):
 
 def test_cells_by_hand():
     scores = torch.tensor([[[0.1, 0.9], [0.8, 0.2]]])
-    mask = cells(scores, 2, (4, 6))[0]
+    mask = cells(smallest(scores, 2), (4, 6))[0]
     assert torch.equal(mask[:2, :3], torch.ones(2, 3).bool())
     assert torch.equal(mask[2:, 3:], torch.ones(2, 3).bool())
     assert int(mask.sum()) == 12
@@ -24,9 +25,9 @@ def test_cells_by_hand():
 
 def test_sides_that_the_grid_does_not_divide_are_covered():
     scores = torch.rand(20, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert bool(cells(scores, 16, (10, 7)).all())
-    assert not bool(cells(scores, 0, (10, 7)).any())
-    first = cells(scores, 1, (10, 7))
+    assert bool(cells(smallest(scores, 16), (10, 7)).all())
+    assert not bool(cells(smallest(scores, 0), (10, 7)).any())
+    first = cells(smallest(scores, 1), (10, 7))
     assert set(first.sum((1, 2)).tolist()) <= {2 * 1, 2 * 2, 3 * 1, 3 * 2}
 
 
@@ -45,10 +46,10 @@ def test_each_image_has_cells_of_its_own_and_targets_follow():
 
 @pytest.mark.parametrize(("params", "grid", "prob"), [({}, 4, 1.0), ({"grid": 8, "prob": 0.4}, 8, 0.4)])
 def test_areas_and_cells_are_drawn_as_asked(params, grid, prob, monkeypatch):
-    calls, run, batch = recorded(monkeypatch, module, "cells"), tiny_run(), tiny_batch(2)
+    calls, run, batch = recorded(monkeypatch, module, "smallest"), tiny_run(), tiny_batch(2)
     acted = [GridMix(**params).batch(batch, run) is not batch for _ in range(2000)]
-    counts = torch.tensor([count for _, count, _ in calls])
-    scores = torch.cat([s for s, _, _ in calls])
+    counts = torch.tensor([count for _, count in calls])
+    scores = torch.cat([s for s, _ in calls])
 
     assert_share(acted, prob)
     assert set(counts.tolist()) == set(range(grid**2 + 1))

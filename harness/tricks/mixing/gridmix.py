@@ -9,15 +9,13 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoOp, NotApplicable, Run, Search, Trick, at
+from harness.tricks.images import cells
 from harness.tricks.mixtures import masked
 
 
-def cells(scores: Tensor, count: int, size: tuple[int, int]) -> Tensor:
-    """True in the `count` cells with the smallest scores (N, g, g) of each image, as (N, H, W)."""
-    n, g, _ = scores.shape
-    chosen = (scores.flatten(1).argsort(1).argsort(1) < count).view(n, g, g)
-    rows, columns = (torch.arange(side, device=scores.device) * g // side for side in size)
-    return chosen.index_select(1, rows).index_select(2, columns)
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """True at the `count` smallest scores (N, g, g) of each image."""
+    return (scores.flatten(1).argsort(1).argsort(1) < count).view(scores.shape)
 
 
 class GridMix(Trick):
@@ -61,4 +59,4 @@ class GridMix(Trick):
         if skip:
             return batch
         size = (batch.x.shape[-2], batch.x.shape[-1])
-        return masked(batch, partner, cells(scores, round((1 - keep) * self.grid**2), size))
+        return masked(batch, partner, cells(smallest(scores, round((1 - keep) * self.grid**2)), size))
