@@ -22,9 +22,9 @@ class RecipeStage(IntEnum):
 
 
 class ModelStage(IntEnum):
-    """Order of `model` hooks, from the input to the whole."""
+    """Order of `model` hooks, from the input to the whole; gates come behind branches as they then are."""
 
-    STEM, BLOCK, NORM, ACT, HEAD, WRAP = range(6)
+    STEM, BLOCK, NORM, ACT, GATE, HEAD, WRAP = range(7)
 
 
 class InitStage(IntEnum):

@@ -13,6 +13,8 @@ SMALL = {
     "flooding": {"b": 100.0},
     "gradient_clipping": {"limit": 0.02},
     "gradual_unfreezing": {"groups_per_epoch": 2},
+    "ghost_batch_norm": {"size": 10},
+    "layer_freezing": {"start": 0.0},
     "lookahead": {"k": 2},
     "lr_range_test": {"steps": 20},
     "lr_warmup": {"epochs": 1.0},
