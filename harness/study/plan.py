@@ -309,7 +309,12 @@ def scope_of(experiment: Experiment) -> str:
     if d.classes:
         parts.append(f"{d.classes if isinstance(d.classes, int) else len(d.classes)} classes")
     if d.label_noise:
-        parts.append(f"{d.label_noise:.0%} label noise")
+        kind = "" if d.label_noise_kind == "uniform" else f" by {d.label_noise_kind}"
+        parts.append(f"{d.label_noise:.0%} label noise{kind}")
+    if d.labels:
+        parts.append(f"labels of {d.labels}")
+    if d.labelled < 1:
+        parts.append(f"{d.labelled:.0%} labelled")
     if d.imbalance < 1:
         parts.append(f"imbalance {d.imbalance:g}")
     width = f" width {experiment.model.width}" if experiment.model.width else ""
