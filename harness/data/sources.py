@@ -37,20 +37,14 @@ def load_source(data: Data, data_root: Path) -> Source:
     It is loaded again when its content has changed since.
 
     Args:
-        data: the `[data]` table; only what `images_of` keeps matters here.
+        data: the `[data]` table; only what `Data.images` keeps matters here.
         data_root: the folder that holds data sets.
 
     Raises:
         UserError: files are missing or damaged or change while they are read, or a class does not exist.
     """
-    asked = images_of(data)
+    asked = data.images
     return _load(asked, content(asked, data_root).digest, data_root)
-
-
-def images_of(data: Data) -> Data:
-    """The table with what does not decide the images set to its default, so that studies on them share the arrays."""
-    decides = ("name", "root", "classes", "image_size", "window", "group", "channels")
-    return Data(val_size=1, **{name: getattr(data, name) for name in decides})
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness import rng
 from harness.data.rows import Rows, rows_of
-from harness.data.types import DataInfo, Labels, Source, TrainingSet
+from harness.data.types import DataInfo, Labels, Part, Source, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Data
 
@@ -40,7 +40,7 @@ class Held:
         return rows_of(self.images)
 
 
-def first(part: TrainingSet | Held, count: int) -> Held:
+def first(part: Part, count: int) -> Held:
     """The first images of a split, with their integer labels; all if it has fewer."""
     few = torch.arange(min(count, len(part.label)))
     return Held(part.rows.select(few), part.label[few], part.index[few], part.peak)

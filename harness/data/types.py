@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,26 @@ class DataInfo(NamedTuple):
     std: tuple[float, ...]
     invariances: Invariances
     train_counts: tuple[int, ...]
+
+
+class Part(Protocol):
+    """Images with their labels: a split, or a part of one."""
+
+    @property
+    def rows(self) -> Rows:
+        """The images."""
+
+    @property
+    def label(self) -> Tensor:
+        """Labels (N,)."""
+
+    @property
+    def index(self) -> Tensor:
+        """Positions (N,) in the array of the source that the images come from."""
+
+    @property
+    def peak(self) -> int:
+        """The value of white."""
 
 
 @dataclass(frozen=True)
