@@ -69,8 +69,8 @@ def execute(
     declared, code = place.experiment, place.code()
     if place.identity(spec, planned.data, code) != planned:
         raise UserError(
-            f"the code in {declared.cwd} changed while the study ran: runs before are of the old code. The same command "
-            "plans anew; leave the code alone until the study ends"
+            f"the code in {declared.cwd} changed while the study ran: runs before are of the old code. The same "
+            "command plans anew; leave the code alone until the study ends"
         )
     started, wall = datetime.now(UTC), time.perf_counter()
     ready = prepared(spec, place, name, cards)

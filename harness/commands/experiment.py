@@ -7,16 +7,26 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from harness.commands.sections import NAMES, Command, Cost, Curve, Score
-from harness.commands.words import AT_RUN, FLAGS, fill, fill_value, flag_words, hidden, hidden_values, names_in
+from harness.commands.words import (
+    AT_RUN,
+    FLAGS,
+    fill,
+    fill_value,
+    flag_words,
+    hidden,
+    hidden_values,
+    is_secret,
+    names_in,
+)
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Arm, Asked, Plain, Study, TrickSpec, flat_ranges
+from harness.metrics import COLUMNS
 from harness.store.schema import MetricSpec
 from harness.tricks.kinds import KINDS, TrickKind
 from harness.values import Origins, SearchRange, Strict, canonical, explain, merged
@@ -106,6 +116,7 @@ class CommandExperiment(Strict):
     tricks: dict[str, dict[str, Plain]] = Field(default_factory=dict)
     search: dict[str, SearchRange] = Field(default_factory=dict)
     _origins: Origins = PrivateAttr(default_factory=Origins)
+    _folder: Path = PrivateAttr(default_factory=Path)
 
     @field_validator("search", mode="before")
     @classmethod
@@ -123,17 +134,21 @@ class CommandExperiment(Strict):
             made = cls.model_validate(tables)
         except ValidationError as error:
             raise UserError("\n".join(explain(error, cls, origins))) from None
-        made._origins = origins
+        made._origins, made._folder = origins, Path(origins.file).absolute().parent
         made._check()
         return made
 
     def _check(self) -> None:
         for name in self.tricks:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
-                raise UserError(f"{self.file}: tricks.{name}: a name is letters, digits and _, and begins with a letter")
+                raise UserError(
+                    f"{self.file}: tricks.{name}: a name is letters, digits and _, and begins with a letter"
+                )
             self.switch(name)
         if self.declared[self.metric_name].split == "train":
-            raise UserError(f"{self.file}: experiment.metric = {self.metric_name} is of training data; judge another one")
+            raise UserError(
+                f"{self.file}: experiment.metric = {self.metric_name} is of training data; judge another one"
+            )
         words = [*self.baseline.run, *self.baseline.env.values()]
         if not any("seed" in names_in(text, "command") for text in words):
             raise UserError(
@@ -142,7 +157,7 @@ class CommandExperiment(Strict):
                 "told its seed makes runs that do not pair, so add the option to it"
             )
         if any("data" in names_in(text, "command") for text in words) and self.command.data is None:
-            raise UserError(f"{self.file}: [command] uses {{data}} and has no data; add data = \"FOLDER\"")
+            raise UserError(f'{self.file}: [command] uses {{data}} and has no data; add data = "FOLDER"')
 
     @property
     def origins(self) -> Origins:
@@ -156,14 +171,14 @@ class CommandExperiment(Strict):
 
     def path(self, text: str) -> Path:
         """A path of the file: ~ is the home folder, and others are relative to the file."""
-        return (Path(self.file).absolute().parent / Path(text).expanduser()).resolve()
+        return (self._folder / Path(text).expanduser()).resolve()
 
     @property
     def cwd(self) -> Path:
         """Where the command runs."""
         return self.path(self.command.cwd)
 
-    @cached_property
+    @property
     def metric_name(self) -> str:
         """The metric that the question is about.
 
@@ -180,7 +195,7 @@ class CommandExperiment(Strict):
             raise UserError(f"{self.file}: {what} Known: {', '.join(known)}")
         return asked
 
-    @cached_property
+    @property
     def declared(self) -> dict[str, MetricSpec]:
         """What a study declares of each metric.
 
@@ -192,7 +207,29 @@ class CommandExperiment(Strict):
         except UserError as error:
             raise UserError(f"{self.file}: {error}") from None
 
-    @cached_property
+    @property
+    def scores(self) -> dict[str, MetricSpec]:
+        """Those that no column of the runs table holds."""
+        return {name: spec for name, spec in self.declared.items() if name not in COLUMNS}
+
+    @property
+    def scope(self) -> str:
+        """The workload in a few words: the program and its data."""
+        words = self.command.run
+        program = next((word for word in words if word.endswith((".py", ".sh"))), words[0])
+        data = f" on {Path(self.command.data).name}" if self.command.data is not None else ""
+        return f"{Path(program).name}{data}"
+
+    @property
+    def secrets(self) -> list[str]:
+        """Values that must not be stored, the longest first."""
+        c = self.command
+        tables = [c.env, c.flags, *(t.get(part, {}) for t in self.tricks.values() for part in ("env", "flags"))]
+        found = {str(v) for table in tables for k, v in table.items() if is_secret(k)}
+        found |= {a.partition("=")[2] or a for a, b in zip(c.run, hidden(c.run), strict=True) if a != b}
+        return sorted(filter(None, found), key=len, reverse=True)
+
+    @property
     def baseline(self) -> CommandSpec:
         """The baseline's run with the first seed."""
         return self.spec(Arm(), 0)
@@ -268,9 +305,7 @@ class CommandExperiment(Strict):
             "command": self.command.model_copy(update={"flags": flags}),
             "curve": self.curve and self.curve.model_copy(update={"last": None}),
         }
-        made = self.model_copy(update=changes)
-        made._origins = self._origins
-        return made
+        return self.model_copy(update=changes)
 
 
 def _texts(flags: Mapping[str, Any]) -> list[str]:

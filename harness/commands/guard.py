@@ -18,7 +18,7 @@ import time
 def end(group: int, grace: float) -> None:
     """SIGTERM to a process group, and SIGKILL after so many seconds to what is left of it."""
     deadline = time.monotonic() + grace
-    number = signal.SIGTERM
+    number: int = signal.SIGTERM
     while True:
         try:
             os.killpg(group, number)
@@ -70,7 +70,7 @@ def main() -> None:
     })  # fmt: skip
 
 
-def answer(facts: dict) -> None:
+def answer(facts: dict[str, object]) -> None:
     """One line of JSON to whoever started this."""
     sys.stdout.write(json.dumps(facts) + "\n")
     sys.stdout.flush()

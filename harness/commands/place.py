@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from harness.commands.experiment import CommandExperiment, CommandSpec
 from harness.commands.surroundings import Code, card_names, code_of, data_digest, fingerprint, processor, versions
-from harness.errors import UserError
 from harness.identity import Identity, key_of
 
 CODE = "the command"
@@ -36,7 +35,7 @@ class CommandPlace:
 
     @property
     def device(self) -> str:
-        """"cuda" for runs that own cards, else "cpu"."""
+        """What runs train on: "cuda" for those that own cards, else "cpu"."""
         return "cuda" if self.experiment.command.gpus else "cpu"
 
     @property

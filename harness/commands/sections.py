@@ -1,5 +1,4 @@
-"""`[command]`, `[metrics]`, `[curve]` and `[cost]`: what is run, and where its numbers are. Strict TOML, as all sections.
-"""
+"""`[command]`, `[metrics]`, `[curve]` and `[cost]`: what is run, and where its numbers are; strict TOML."""
 
 from __future__ import annotations
 
@@ -196,4 +195,3 @@ class Cost(Strict):
 
 NAMES = (*AT_RUN, FLAGS)
 """What no hyperparameter may be called: placeholders of every command."""
-

@@ -80,7 +80,7 @@ def code_of(cwd: Path, patterns: Sequence[str], base: Path, beside: Iterable[Pat
         commit = _git(cwd, "rev-parse", "HEAD").decode().strip()
     except (OSError, subprocess.SubprocessError):
         raise UserError(
-            f"{cwd} is in no git checkout with a commit, so nothing says which code runs; add code = [\"*.py\"] to "
+            f'{cwd} is in no git checkout with a commit, so nothing says which code runs; add code = ["*.py"] to '
             "[command], with patterns of the program's files"
         ) from None
     diff = _git(cwd, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv")
@@ -157,7 +157,9 @@ def versions(python: str) -> dict[str, str]:
         )
         found: dict[str, str] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise UserError(f"{python} does not run as a Python ({type(error).__name__}); name another in [command] python") from None
+        raise UserError(
+            f"{python} does not run as a Python ({type(error).__name__}); name another in [command] python"
+        ) from None
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 from harness.errors import UserError, did_you_mean
@@ -124,7 +125,7 @@ def _negated(key: str) -> str:
 def is_secret(name: str) -> bool:
     """Whether the value of a variable or flag of this name must not be stored: tokens, passwords, API keys."""
     parts = [p for p in re.split(r"[^a-z0-9]+", name.lower()) if p]
-    keys = any(a in _KEYS and b in ("key", "keys") for a, b in zip(parts, parts[1:], strict=False))
+    keys = any(a in _KEYS and b in ("key", "keys") for a, b in pairwise(parts))
     return keys or bool(_SECRET & set(parts))
 
 

@@ -30,6 +30,11 @@ Device = Annotated[str, Field(description="auto, cpu or cuda.")]
 CudaGraphs = Annotated[
     bool, Field(description="On a GPU, capture training steps and replay them, where the tricks allow it.")
 ]
+Devices = Annotated[
+    str | None,
+    Field(description="Cards that runs which are commands may have, as 0,1,2; all visible ones by default."),
+    TOLD,
+]
 Threads = Annotated[int, Field(ge=1, le=1024, description="CPU threads of each run; part of the fingerprint.")]
 Workers = Annotated[
     str | int | None,
@@ -94,6 +99,7 @@ class Request:
     budget: Annotated[str | None, Field(description="Most time for --seeds auto, for example 20m.")] = None
     settings: Settings = ()
     device: Device = "auto"
+    devices: Devices = None
     cuda_graphs: CudaGraphs = False
     workers: Workers = None
     threads: Threads = 1
@@ -135,6 +141,7 @@ class ReplicationRequest:
         ),
     ] = None
     device: Device = "auto"
+    devices: Devices = None
     cuda_graphs: CudaGraphs = False
     workers: Workers = None
     threads: Threads = 1
@@ -204,6 +211,7 @@ class SearchRequest:
         TOLD,
     ] = None
     device: Device = "auto"
+    devices: Devices = None
     cuda_graphs: CudaGraphs = False
     threads: Threads = 1
     results: Results = Path("results")
