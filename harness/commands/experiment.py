@@ -248,10 +248,13 @@ class CommandExperiment(Strict):
             )
         table, where = self.tricks[name], f"{self.file}: tricks.{name}"
         own = {k: v for k, v in table.items() if k not in RESERVED}
-        for key in params or {}:
+        params = params or {}
+        for key in params:
             if key not in own:
                 raise UserError(f"{where}: unknown value {key}{did_you_mean(key, own)} Known: {', '.join(own)}")
-        values = {**own, **(params or {})}
+            if _sort(params[key]) != _sort(own[key]):
+                raise UserError(f"{where}.{key} = {params[key]!r}: it must be {_sort(own[key])}, as {own[key]!r} is")
+        values = {**own, **params}
         wrong = [k for k in values if k in NAMES or isinstance(values[k], dict)]
         if wrong:
             raise UserError(f"{where}.{wrong[0]}: a hyperparameter is a value, and no placeholder of every command")
@@ -306,6 +309,13 @@ class CommandExperiment(Strict):
             "curve": self.curve and self.curve.model_copy(update={"last": None}),
         }
         return self.model_copy(update=changes)
+
+
+def _sort(value: Any) -> str:
+    """What sort of value this is: a trick takes no other than the file has."""
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, int | float) else "a list" if isinstance(value, list | tuple) else "a text"
 
 
 def _texts(flags: Mapping[str, Any]) -> list[str]:

@@ -130,6 +130,11 @@ class ReplicationRequest:
     """A replication that is asked for; the fields are the options of `harness replicate`, with its words and limits."""
 
     study: Annotated[str, Field(description="Name of the study in the results folder."), TOLD]
+    experiment: Annotated[
+        str | None,
+        Field(description="The file of an experiment whose runs are commands: they come from no stored study."),
+        Flag(("--experiment", "-e")),
+    ] = None
     arms: Annotated[
         str | None, Field(description="Only these arms: mixup,cutmix. Those that help or hurt by default.")
     ] = None

@@ -224,3 +224,23 @@ def test_an_interrupt_ends_the_commands(program):
         assert process.wait() == 143
 
     assert not list((program.folder / "results" / "timm-like-mixup" / "runs").iterdir())
+
+
+def test_a_replication_takes_its_commands_from_the_file_that_is_named(program):
+    program.here("ablate", "mixup", "-e", "timm.toml", "--seeds", 5)
+    refused = program.here("replicate", "timm-like-mixup")
+    assert "no command is taken from a stored study: name the experiment file with" in refused.stderr.replace("\n", " ")
+
+    done = program.here("replicate", "timm-like-mixup", "-e", "timm.toml", "--json")
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    _, manifest, data = study(program, "timm-like-mixup-replication")
+    assert manifest.seeds == (5, 6, 7, 8, 9)
+    assert facts["replication"]["study"] == "timm-like-mixup"
+    assert set(data.runs["status"]) == {"ok"}
+
+
+def test_a_value_of_another_sort_fills_no_placeholder(program):
+    swept = program.here("ablate", "mixup.alpha=0.1,big", "-e", "timm.toml", "--design", "sweep")
+
+    assert "mixup.alpha = 'big': it must be a number, as 0.2 is" in swept.stderr

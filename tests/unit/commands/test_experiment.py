@@ -100,9 +100,7 @@ def test_a_text_is_split_as_a_shell_splits_it(read):
 
 def test_the_metric_must_be_named_where_there_are_several(read):
     more = ("[curve]", '[metrics.loss]\nfile = "run/summary.csv"\ncolumn = "eval_loss"\n[curve]')
-    with pytest.raises(
-        UserError, match=r"experiment\.metric is missing: several metrics are given\. Known: top1, loss"
-    ):
+    with pytest.raises(UserError, match=r"metric is missing: several metrics are given\. Known: top1, loss"):
         read(more)
 
     experiment = read(more, ("margin = 0.5", 'margin = 0.5\nmetric = "loss"'))
