@@ -18,7 +18,7 @@ from harness.workflow.request import MOST_WORKERS
 if TYPE_CHECKING:
     from harness.study.places import AnyPlace
     from harness.training.place import Place
-    from harness.workflow.request import ReplicationRequest, Request, SearchRequest
+    from harness.workflow.request import CheckRequest, ReplicationRequest, Request, SearchRequest
 
 
 def data_folder(data_root: Path | None) -> Path:
@@ -55,7 +55,7 @@ def make_place(
 
 
 def place_of(
-    r: Request | ReplicationRequest | SearchRequest, experiment: AnyExperiment, verify: bool = False
+    r: Request | ReplicationRequest | CheckRequest | SearchRequest, experiment: AnyExperiment, verify: bool = False
 ) -> AnyPlace:
     """Where the runs of an experiment are trained, as a request says it.
 

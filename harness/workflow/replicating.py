@@ -36,7 +36,6 @@ from harness.workflow.training import Trainer
 
 if TYPE_CHECKING:
     from harness.report.load import Loaded
-    from harness.study.places import AnyPlace
 
 
 def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]:
@@ -72,14 +71,14 @@ def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]
     from harness.study.plan import make_plan
 
     experiment = source.experiment
-    place = place_of(r, experiment)
+    place = source.place if isinstance(source, _CommandSource) else place_of(r, experiment)
     workers = parse_workers(r.workers, place)
     images = images_at(place, experiment)
     made = (PlannedArm(tuple(sorted(a.tricks)), params=a.tricks, called=a.label) for a in arms)
     plan = make_plan(
         experiment, [arm.label for arm in arms], design=Design("one_at_a_time", (PlannedArm(()), *made)), seeds=seeds,
         place=place, results=r.results, images=images, request=r.asked, command=command_of(r.asked),
-        toml=source.toml, name=name, note=" ".join(source.changes(images, place)),
+        toml=source.toml, name=name, note=" ".join(source.changes(images)),
         replicates=r.study,
     )  # fmt: skip
     check_free(r.results, plan.manifest.study, "study")
@@ -203,6 +202,7 @@ class _CommandSource:
 
     study: str
     experiment: CommandExperiment
+    place: CommandPlace
     arms: Sequence[ArmPlan]
     rows: Sequence[dict[str, str]]
     toml: str
@@ -223,11 +223,12 @@ class _CommandSource:
         study = experiment.study.model_copy(update={"alpha": m.alpha if m.level is None else m.level})
         experiment = experiment.model_copy(update={"experiment": question, "study": study})
         _ = experiment.metric_name
-        return _CommandSource(m.study, experiment, arms, _rows_of(loaded, arms), text_of(str(r.experiment)))
-
-    def changes(self, images: str, place: AnyPlace) -> list[str]:
-        """What is other now than in the stored runs, in sentences: words, variables, data and code."""
+        place = place_of(r, experiment)
         assert isinstance(place, CommandPlace)
+        return _CommandSource(m.study, experiment, place, arms, _rows_of(loaded, arms), text_of(str(r.experiment)))
+
+    def changes(self, images: str) -> list[str]:
+        """What is other now than in the stored runs, in sentences: words, variables, data and code."""
         said = []
         for arm, row in zip((None, *self.arms), self.rows, strict=True):
             tricks = () if arm is None else tuple(self.experiment.switch(n, p).spec() for n, p in arm.tricks.items())
@@ -235,7 +236,7 @@ class _CommandSource:
             now = self.experiment.spec(Arm(tricks=tricks), was["seed"])
             changed = differences(was, json.loads(now.canonical_json))
             said += [f"{arm.label if arm else BASELINE}: {change}." for change in changed]
-            why = difference(row["identity_json"], place.identity(now, images))
+            why = difference(row["identity_json"], self.place.identity(now, images))
             if why:
                 said.append(f"The runs of {self.study} are {why}.")
         return list(dict.fromkeys(said))
@@ -279,12 +280,11 @@ class _Source:
         )
         return _Source(m.study, experiment, rows, m.toml)
 
-    def changes(self, images: str, place: AnyPlace) -> list[str]:
+    def changes(self, images: str) -> list[str]:
         """What is other now than in the stored runs, in sentences: versions and settings of tricks, images, code.
 
         Args:
             images: content digest of the data set.
-            place: where the runs are trained.
         """
         said = []
         for row in self.rows:

@@ -168,6 +168,27 @@ class ReplicationRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckRequest:
+    """A check that is asked for; the fields are the options of `harness check`, with its words and limits."""
+
+    experiment: ExperimentName = DEFAULT
+    seeds: Annotated[int, Field(ge=2, le=20, description="Seeds of the baseline; the first one is run twice.")] = 2
+    settings: Settings = ()
+    device: Device = "auto"
+    devices: Devices = None
+    cuda_graphs: CudaGraphs = False
+    workers: Workers = None
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
+    plugins: Plugins = ()
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """A search that is asked for; the fields are the options of `harness search`, with its words and limits."""
 

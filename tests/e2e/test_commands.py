@@ -244,3 +244,92 @@ def test_a_value_of_another_sort_fills_no_placeholder(program):
     swept = program.here("ablate", "mixup.alpha=0.1,big", "-e", "timm.toml", "--design", "sweep")
 
     assert "mixup.alpha = 'big': it must be a number, as 0.2 is" in swept.stderr
+
+
+def checked(program, *arguments):
+    done = program.here("check", "timm.toml", "--json", *arguments)
+    facts = json.loads(done.stdout)
+    return done.returncode, {fact["about"]: (fact["state"], fact["said"]) for fact in facts["facts"]}
+
+
+def test_a_check_says_what_repeats_and_which_tricks_change_nothing(program):
+    edit(program, "[metrics.top1]", 'probe = { "--epochs" = 1 }\n[metrics.top1]')
+    code, facts = checked(program, "--workers", 2, "--seeds", 3)
+
+    assert code == 1
+    assert facts["repeatable"] == ("ok", "two runs with one seed logged the same numbers")
+    assert facts["seed used"] == ("ok", "3 different runs of 3 seeds")
+    assert facts["mixup"][0] == facts["smoothing"][0] == "ok"
+    assert facts["ema"] == ("problem", "inactive: it logged the baseline's numbers, so it changes nothing")
+    assert "with --epochs 1; in proportion a whole run takes" in facts["time"][1]
+    assert "seeds of the baseline with sd" in facts["seeds"][1]
+    assert not (program.folder / "results").exists()
+
+
+PLAIN = """
+import os, random
+random.seed(0)
+scores = [random.gauss(70, 1) for _ in range(5)]
+print(f"test acc: {scores[-1] + (1 if os.environ.get('CUTOUT') else 0):.3f}")
+"""
+
+
+@pytest.mark.parametrize("seeded", [False, True])
+def test_a_program_that_has_no_seed_is_refused_with_the_reason(program, seeded):
+    (program.folder / "train.py").write_text(PLAIN)
+    env = 'env = { SEED = "{seed}" }' if seeded else ""
+    (program.folder / "timm.toml").write_text(f"""
+experiment.name = "plain"
+[command]
+run = "{{python}} train.py"
+code = ["*.py"]
+{env}
+[metrics.acc]
+stdout = 'test acc: (?P<value>[0-9.]+)'
+unit = "percent"
+[tricks.cutout]
+env = {{ CUTOUT = "1" }}
+""")
+    if not seeded:
+        refused = program.here("check", "timm.toml")
+        assert refused.returncode == 2
+        assert "[command] never uses {seed}: all runs would be one run" in refused.stderr
+        return
+    code, facts = checked(program)
+    assert code == 1
+    assert facts["seed used"][0] == "problem"
+    assert "2 seeds logged the same numbers, so all runs of a study would be copies of one" in facts["seed used"][1]
+    assert facts["cutout"] == ("ok", "changes what is logged")
+
+
+def test_a_program_that_does_not_repeat_is_told_so(program):
+    (program.folder / "train.py").write_text("import random; print('acc:', random.random())")
+    (program.folder / "timm.toml").write_text("""
+experiment.name = "plain"
+[command]
+run = "{python} train.py {seed}"
+code = ["*.py"]
+[metrics.acc]
+stdout = 'acc: ([0-9.]+)'
+unit = "fraction"
+[tricks.none]
+env = { NOTHING = "1" }
+""")
+    code, facts = checked(program)
+
+    assert code == 0
+    assert facts["repeatable"][0] == "note"
+    assert facts["seed used"] == ("note", "not known, since runs with one seed differ, too")
+    assert "whether it changes anything is not known" in facts["none"][1]
+
+
+def test_an_experiment_of_the_loop_is_checked_by_the_same_verb(program, short):
+    (program.folder / "loop.toml").write_text(
+        (Path(__file__).parents[2] / "experiments" / "digits.toml").read_text().split("[study]")[0]
+        + '[study]\ntricks = ["mixup", "erm_baseline"]\n'
+    )
+    done = program.here("check", "loop.toml", "--json", *short, "--set", "recipe.epochs=1")
+    facts = {fact["about"]: (fact["state"], fact["said"]) for fact in json.loads(done.stdout)["facts"]}
+
+    assert facts["repeatable"][0] == facts["seed used"][0] == facts["mixup"][0] == "ok"
+    assert facts["erm_baseline"][1].startswith("inactive")

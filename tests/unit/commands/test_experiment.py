@@ -1,8 +1,11 @@
 """Experiments whose runs are commands: what is refused, what a run's id depends on, and which tricks clash."""
 
+from pathlib import Path
+
 import pytest
 
 from harness.commands.experiment import clashes
+from harness.commands.kinds import load_any
 from harness.errors import UserError
 from harness.experiment import Arm
 
@@ -37,6 +40,15 @@ REFUSED = {
 def test_what_could_not_be_judged_is_refused(read, old, new, why):
     with pytest.raises(UserError, match=why):
         read((old, new))
+
+
+def test_the_experiment_of_the_documentation_is_one(folder):
+    text = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
+    (folder / "docs.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    experiment = load_any("docs.toml")
+
+    assert experiment.metric_name == "top1"
+    assert experiment.spec(arm(experiment, "no_amp"), 0).run[-1] == "0.0"  # --amp was the last one
 
 
 def arm(experiment, *names):

@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 from harness.errors import UserError
-from harness.study.workers import local
+from harness.study.workers import pool
 from harness.study.workers.job import Finished
 from harness.study.workers.local import ProcessPool, fitting
 from harness.study.workers.processes import CannotStart, Died
@@ -40,7 +40,7 @@ def lost(monkeypatch):
         reasons.append(reason)
         return Finished("baseline", 0, "failed", reason, 0.0, None)
 
-    monkeypatch.setattr(local, "lost", note)
+    monkeypatch.setattr(pool, "lost", note)
     return reasons
 
 
