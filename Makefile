@@ -54,7 +54,7 @@ RUN := set -f; $(BIN)/python -c "$$WITH_ARGS" $(BIN)
 HARNESS := $(RUN)/harness
 
 .DEFAULT_GOAL := help
-.PHONY: help setup ablate replicate search plan report site publish tricks doctor bench test test-gpu test-slow test-oldest lint format new-trick cards clean
+.PHONY: help setup ablate replicate search plan report site publish tricks doctor bench test test-gpu test-slow test-mutants test-oldest lint format new-trick cards clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -106,6 +106,9 @@ test-gpu: $(STAMP)  ## the tests that need a CUDA device
 
 test-slow: $(STAMP)  ## the long tests: simulations, all pairs of tricks, kills
 	$(call takes,)$(RUN)/python -m pytest -n auto --dist worksteal -m slow
+
+test-mutants: $(STAMP)  ## whether tests see small changes of the code, most of an hour [ARGS="--package harness/analysis"]
+	$(call takes,)@export PYTHONPATH="$(CURDIR):$(CURDIR)/tests/shared"; $(RUN)/python -m mutants
 
 test-oldest:  ## the tests with the oldest packages that pyproject.toml allows; downloads 3 GB into .venv-oldest
 	$(call takes,)@test -x $(OLDEST)/bin/python || "$$PYTHON" -m venv $(OLDEST)

@@ -184,12 +184,14 @@ class TrickConformance:
     """Subclass it in a test file and set `trick` (a class) and, where defaults do not show an effect, `params`.
 
     `inert` is for tricks that must change nothing on digits (the control arm, for one), and `unfit` for
-    those that must refuse digits with a reason. `recipe` changes the tiny recipe where the trick needs it.
+    those that must refuse digits with a reason. `recipe` changes the tiny recipe where the trick needs it, and
+    `data` the data, such as `{"imbalance": 0.2}`.
     """
 
     trick: Any
     params: dict[str, Any] = {}  # noqa: RUF012 (overridden, never written)
     recipe: dict[str, Any] = {}  # noqa: RUF012
+    data: dict[str, Any] = {}  # noqa: RUF012
     inert = False
     unfit = False
 
@@ -202,9 +204,13 @@ class TrickConformance:
 
     def execute(self, trick: Trick | None, seed: int = 0) -> Result:
         """Train and evaluate the tiny spec, with every invariant checked at every step."""
-        spec = tiny_spec(trick, seed, **self.recipe)
+        spec = self._spec(trick, seed)
         train_stages(spec, self._place)
         return execute(spec, "conformance", replace(self._place, check=True))
+
+    def _spec(self, trick: Trick | None, seed: int = 0) -> RunSpec:
+        spec = tiny_spec(trick, seed, **self.recipe)
+        return spec.model_copy(update={"data": spec.data.model_copy(update=self.data)})
 
     def test_card_is_complete(self) -> None:
         """The card says what it is, where it comes from, what to expect and what it costs."""
@@ -268,7 +274,7 @@ class TrickConformance:
 
     def _rates(self, factor: float) -> list[float]:
         """The peak rate of each group of weights, at that multiple; what trains in set-up does one step."""
-        spec = at_rate(tiny_spec(self.trick(**self.params), **self.recipe), factor)
+        spec = at_rate(self._spec(self.trick(**self.params)), factor)
         session = set_up(spec, replace(self._place, rehearsal=True, contiguous=True))
         return [group["initial_lr"] for group in session.run.optimizer.param_groups]
 
@@ -298,7 +304,7 @@ class TrickConformance:
         assert replayed == plain
 
     def _session(self) -> Session:
-        spec = tiny_spec(self.trick(**self.params), **self.recipe)
+        spec = self._spec(self.trick(**self.params))
         train_stages(spec, self._place)
         return set_up(spec, self._place)
 

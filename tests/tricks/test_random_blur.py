@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.tricks.augment.random_blur import RandomBlur, blur, smoother
+from harness.tricks.augment.random_blur import RandomBlur
+from harness.tricks.operations import blur, smoother
 
 
 class TestRandomBlur(TrickConformance):

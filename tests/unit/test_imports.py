@@ -174,7 +174,20 @@ def test_no_file_is_too_long_to_read():
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tricks").glob("*/*.py")), ids=lambda p: p.stem)
 def test_a_trick_imports_the_contract_and_never_another_trick(path):
-    shared = {"contract", "functional", "images", "modules", "optimizers", "passes", "probes", "stages"}
+    shared = {
+        "blocks",
+        "contract",
+        "functional",
+        "images",
+        "mixtures",
+        "modules",
+        "operations",
+        "optimizers",
+        "passes",
+        "policies",
+        "probes",
+        "stages",
+    }
     allowed = {"harness.rng", "harness.experiment", *(f"harness.tricks.{name}" for name in shared)}
 
     assert set(imports_of(path)) <= allowed

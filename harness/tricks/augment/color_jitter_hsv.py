@@ -11,20 +11,7 @@ from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, Run, Search, Trick, at
 from harness.tricks.functional import table
-
-LUMA = (0.299, 0.587, 0.114)
-
-
-def gray(x: Tensor) -> Tensor:
-    """Brightness (N, 1, H, W): ITU-R BT.601 luma of RGB images, the mean of others."""
-    if x.shape[1] != 3:
-        return x.mean(1, keepdim=True)
-    return (x * table(LUMA, x).view(1, 3, 1, 1)).sum(1, keepdim=True)
-
-
-def stretch(x: Tensor, base: Tensor | float, factor: Tensor) -> Tensor:
-    """Move pixels away from `base` by each image's factor (N,), within [0, 1]."""
-    return (base + factor.view(-1, 1, 1, 1) * (x - base)).clamp(0, 1)
+from harness.tricks.operations import gray, stretch
 
 
 def turn_hue(x: Tensor, turns: Tensor) -> Tensor:

@@ -7,22 +7,9 @@ from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoOp, Run, Search, Trick, at
-
-
-def smoother(sigma: Tensor, side: int) -> Tensor:
-    """Matrices (N, side, side) whose rows are Gaussians of `sigma` (N,) pixels around the diagonal, summing to one."""
-    place = torch.arange(side, device=sigma.device, dtype=sigma.dtype)
-    distance = (place[:, None] - place) / sigma.clamp(min=1e-3)[:, None, None]
-    return torch.softmax(-0.5 * distance.square(), -1)
-
-
-def blur(x: Tensor, sigma: Tensor) -> Tensor:
-    """Blur each image (N, C, H, W) by its own sigma (N,) in pixels; zero leaves it as it is."""
-    rows, columns = (smoother(sigma, side)[:, None] for side in x.shape[-2:])
-    return rows @ x @ columns.mT
+from harness.tricks.operations import blur
 
 
 class RandomBlur(Trick):
