@@ -323,6 +323,7 @@ env = { NOTHING = "1" }
     assert "whether it changes anything is not known" in facts["none"][1]
 
 
+@pytest.mark.slow
 def test_an_experiment_of_the_loop_is_checked_by_the_same_verb(program, short):
     (program.folder / "loop.toml").write_text(
         (Path(__file__).parents[2] / "experiments" / "digits.toml").read_text().split("[study]")[0]
