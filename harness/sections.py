@@ -33,7 +33,9 @@ class Data(Declared):
     labels that are wrong: "uniform", of a wrong class drawn uniformly; "pair", of the next class; "class", in each
     class that `label_noise_to` names, such as {truck = "automobile"}. `imbalance` is the size of the smallest class
     over the largest (exponential profile, Cui et al. 2019). `labelled` is the share of the training images that
-    keep their labels, repeated to the old number; the others are for tricks that learn without labels.
+    keep their labels, repeated to the old number; the others are for tricks that learn without labels. `fold` is
+    [k, K]: of the training images in K stratified folds, drawn by the seed, the run trains on all but fold k, which
+    counts from 0; with `fold_alone`, on fold k alone. Labels are as without a fold.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "folder", "csv", "npz"]
@@ -55,6 +57,8 @@ class Data(Declared):
     label_noise_to: Annotated[dict[str, str] | None, Added(None)] = None
     labelled: Annotated[float, Field(gt=0, le=1), Added(1.0)] = 1.0
     labels: Annotated[str | None, Added(None)] = None
+    fold: Annotated[tuple[int, int] | None, Field(strict=False), Added(None)] = None
+    fold_alone: Annotated[bool, Added(False)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Data:
@@ -77,6 +81,10 @@ class Data(Declared):
             raise ValueError(f"label_noise_to: {same[0]} becomes itself, which is no noise; name another class")
         if self.labels is not None and self.classes is not None:
             raise ValueError("labels count all images of the data set, and classes leaves some out; set one of the two")
+        if self.fold is not None and not 0 <= self.fold[0] < self.fold[1] > 1:
+            raise ValueError(f"fold is [k, K] with 0 <= k < K and K > 1, and it is {list(self.fold)}")
+        if self.fold_alone and self.fold is None:
+            raise ValueError("fold_alone = true needs fold, which says which one")
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
         return self
@@ -85,6 +93,13 @@ class Data(Declared):
     def from_files(self) -> bool:
         """Whether the images are files of the user's, which are decoded once."""
         return self.name in ("folder", "csv")
+
+    @property
+    def fold_share(self) -> float:
+        """The part of the training images that a run with this fold trains on."""
+        if self.fold is None:
+            return 1.0
+        return 1 / self.fold[1] if self.fold_alone else 1 - 1 / self.fold[1]
 
     @property
     def images(self) -> Data:

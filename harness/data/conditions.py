@@ -13,9 +13,9 @@ from harness import rng
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Data
 
-LABEL_NOISE, LABELLED = "label_noise", "labelled"
-"""Purposes of the streams that draw label noise and the images that keep their labels, so that they never move the
-split itself."""
+LABEL_NOISE, LABELLED, FOLD = "label_noise", "labelled", "fold"
+"""Purposes of the streams that draw label noise, the images that keep their labels and folds, so that they never move
+the split itself."""
 
 
 def with_noise(label: Tensor, classes: tuple[str, ...], data: Data, seed: int) -> Tensor:
@@ -60,3 +60,32 @@ def labelled(order: NDArray[np.int64], share: float, classes: int) -> NDArray[np
         classes: how many there are.
     """
     return np.sort(order[: max(classes, round(share * len(order)))])
+
+
+def fold_of(labels: NDArray[np.int64], groups: NDArray[np.int64] | None, count: int, seed: int) -> NDArray[np.int64]:
+    """The fold (N,) of each image, from 0.
+
+    Images in a random order are sorted by class and dealt out in turn, so each fold has its share of every class to
+    within one image, and the folds differ in size by one at most. Where images have groups, groups are dealt out
+    instead, each as an image of the class that most of its images have.
+
+    Args:
+        labels: (N,), as they are trained on.
+        groups: (N,), or None.
+        count: how many folds.
+        seed: of the run.
+
+    Raises:
+        UserError: there are fewer images, or groups, than folds.
+    """
+    units, unit = np.unique(np.arange(len(labels)) if groups is None else groups, return_inverse=True)
+    if len(units) < count:
+        what = "images" if groups is None else "groups of images"
+        raise UserError(f"data.fold = [.., {count}]: training has {len(units)} {what}; ask for at most so many folds")
+    classes = np.zeros((len(units), labels.max() + 1), dtype=np.int64)
+    np.add.at(classes, (unit, labels), 1)
+    drawn = rng.numpy_stream(seed, FOLD).permutation(len(units))
+    dealt = drawn[np.argsort(classes.argmax(1)[drawn], kind="stable")]
+    fold = np.empty(len(units), dtype=np.int64)
+    fold[dealt] = np.arange(len(units)) % count
+    return fold[unit]

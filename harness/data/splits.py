@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness import rng
-from harness.data.conditions import LABELLED, labelled, with_noise
+from harness.data.conditions import LABELLED, fold_of, labelled, with_noise
 from harness.data.rows import Rows, rows_of
 from harness.data.types import DataInfo, Labels, Part, Source, TrainingSet
 from harness.errors import UserError
@@ -50,6 +50,7 @@ class Splits:
 
     given: of each training image the label that the data set has, before noise and other labels came; for scores alone.
     unlabelled: the training images whose labels are hidden, which are all -1; None where there are none.
+    rest: the training images that a fold leaves out, with the labels that they would be trained on; None without one.
     """
 
     train: TrainingSet
@@ -58,6 +59,7 @@ class Splits:
     info: DataInfo
     given: Tensor
     unlabelled: Held | None = None
+    rest: Held | None = None
 
 
 def split(source: Source, data: Data, seed: int) -> Splits:
@@ -121,10 +123,42 @@ def split(source: Source, data: Data, seed: int) -> Splits:
         index=torch.from_numpy(kept),
         peak=source.peak,
     )
+    rest = None
+    if data.fold is not None:
+        groups = None if source.groups is None else source.groups[kept]
+        inside = torch.from_numpy(_trained_on(train.label.numpy(), groups, data, source.classes, seed))
+        rest, train, given = _some(train, ~inside), _some(train, inside), given[inside]
+        rest = Held(rest.images, rest.label, rest.index, rest.peak)
     info = describe(train, source)
     info = info._replace(invariances=source.invariances._replace(**data.declared))
-    splits = Splits(train, _held(*held_val, source.peak), _held(*held_test, source.peak), info, given)
+    splits = Splits(train, _held(*held_val, source.peak), _held(*held_test, source.peak), info, given, rest=rest)
     return splits if data.labelled == 1 else _partly_labelled(splits, data.labelled, seed)
+
+
+def _trained_on(
+    label: Labels, groups: Labels | None, data: Data, classes: tuple[str, ...], seed: int
+) -> NDArray[np.bool_]:
+    """Which of the training images (N,) a fold is trained on.
+
+    Raises:
+        UserError: it has none of a class.
+    """
+    assert data.fold is not None
+    fold, count = data.fold
+    inside = (fold_of(label, groups, count, seed) == fold) == data.fold_alone
+    missing = np.setdiff1d(label, label[inside])
+    if len(missing):
+        raise UserError(
+            f"data.fold = [{fold}, {count}]: no image of class '{classes[missing[0]]}' is left to train on; "
+            f"ask for {'fewer' if data.fold_alone else 'other'} folds, or make data.train_size larger"
+        )
+    return inside
+
+
+def _some(train: TrainingSet, chosen: Tensor) -> TrainingSet:
+    """The training images where a mask (N,) holds."""
+    at = chosen.nonzero()[:, 0]
+    return TrainingSet(train.rows.select(at), train.label[at], train.index[at], train.peak)
 
 
 def _partly_labelled(splits: Splits, share: float, seed: int) -> Splits:
@@ -153,7 +187,7 @@ def _partly_labelled(splits: Splits, share: float, seed: int) -> Splits:
     few = TrainingSet(train.rows.select(repeated), train.label[repeated], train.index[repeated], train.peak)
     counts = torch.bincount(train.label[chosen], minlength=classes)
     info = splits.info._replace(train_counts=tuple(counts.tolist()))
-    return Splits(few, splits.val, splits.test, info, splits.given[repeated], unlabelled)
+    return Splits(few, splits.val, splits.test, info, splits.given[repeated], unlabelled, splits.rest)
 
 
 def _drawn(key: str, size: int | None, own: Labels | None, what: str) -> int:

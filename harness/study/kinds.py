@@ -171,6 +171,8 @@ def scope_of(experiment: AnyExperiment) -> str:
         parts.append(f"{d.labelled:.0%} labelled")
     if d.imbalance < 1:
         parts.append(f"imbalance {d.imbalance:g}")
+    if d.fold:
+        parts.append(f"{'fold' if d.fold_alone else 'all but fold'} {d.fold[0]} of {d.fold[1]}")
     width = f" width {experiment.model.width}" if experiment.model.width else ""
     start = " pretrained" if experiment.model.pretrained else ""
     return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])

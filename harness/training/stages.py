@@ -196,6 +196,7 @@ def _part(splits: Splits, name: str) -> Part:
         "val": splits.val,
         "test": splits.test,
         "unlabelled": splits.unlabelled,
+        "rest": splits.rest,
     }
     part = parts.get(name)
     if part is None:
