@@ -127,8 +127,8 @@ def split(source: Source, data: Data, seed: int) -> Splits:
     if data.fold is not None:
         groups = None if source.groups is None else source.groups[kept]
         inside = torch.from_numpy(_trained_on(train.label.numpy(), groups, data, source.classes, seed))
-        rest, train, given = _some(train, ~inside), _some(train, inside), given[inside]
-        rest = Held(rest.images, rest.label, rest.index, rest.peak)
+        rest = Held(*_some(train, ~inside))
+        train, given = TrainingSet(*_some(train, inside)), given[inside]
     info = describe(train, source)
     info = info._replace(invariances=source.invariances._replace(**data.declared))
     splits = Splits(train, _held(*held_val, source.peak), _held(*held_test, source.peak), info, given, rest=rest)
@@ -145,7 +145,7 @@ def _trained_on(
     """
     assert data.fold is not None
     fold, count = data.fold
-    inside = (fold_of(label, groups, count, seed) == fold) == data.fold_alone
+    inside: NDArray[np.bool_] = (fold_of(label, groups, count, seed) == fold) == data.fold_alone
     missing = np.setdiff1d(label, label[inside])
     if len(missing):
         raise UserError(
@@ -155,10 +155,10 @@ def _trained_on(
     return inside
 
 
-def _some(train: TrainingSet, chosen: Tensor) -> TrainingSet:
-    """The training images where a mask (N,) holds."""
+def _some(train: TrainingSet, chosen: Tensor) -> tuple[Rows, Tensor, Tensor, int]:
+    """What makes a split of the training images where a mask (N,) holds."""
     at = chosen.nonzero()[:, 0]
-    return TrainingSet(train.rows.select(at), train.label[at], train.index[at], train.peak)
+    return train.rows.select(at), train.label[at], train.index[at], train.peak
 
 
 def _partly_labelled(splits: Splits, share: float, seed: int) -> Splits:
