@@ -137,7 +137,8 @@ def _numbers(column: Any) -> NDArray[np.int64] | None:
     values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     if not np.isfinite(values).all() or (values != np.floor(values)).any():
         return None
-    return values.astype(np.int64)
+    whole: NDArray[np.int64] = values.astype(np.int64)
+    return whole
 
 
 def _checked(path: Path, labels: NDArray[np.int64], classes: tuple[str, ...]) -> NDArray[np.int64]:
