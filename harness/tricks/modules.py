@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness.experiment import RunSpec
 from harness.models.resnet import ARCHITECTURES
@@ -111,6 +112,32 @@ def drawn_linear(features: int, outputs: int, generator: torch.Generator) -> nn.
         draw = torch.rand(parameter.shape, generator=generator, device=generator.device)
         parameter.data.copy_((2 * draw - 1) / features**0.5)
     return layer
+
+
+class CosineHead(nn.Module):
+    """`scale` times the cosine between the features (N, D) and each class's weight: (N, K)."""
+
+    def __init__(self, linear: nn.Linear, scale: float) -> None:
+        super().__init__()
+        self.weight, self.scale = linear.weight, scale
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, in float32 since the angle near zero needs it."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.scale * F.linear(F.normalize(features.to(self.weight.dtype)), F.normalize(self.weight))
+
+
+def with_cosines(model: Classifier, scale: float) -> Classifier:
+    """The network with cosines in the place of its linear head.
+
+    Raises:
+        NotApplicable: the head is not linear.
+    """
+    if not isinstance(model.head, nn.Linear):
+        raise NotApplicable("needs a linear head, and the model has another one")
+    model.set_head(CosineHead(model.head, scale))
+    return model
 
 
 @torch.no_grad()
@@ -297,3 +324,15 @@ class FeatureTap:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+class OutputTap(FeatureTap):
+    """The same for the output of a module, as a forward hook: a stage's maps (N, C, H, W)."""
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor | None = None) -> None:
+        """See the module's output."""
+        if module.training and torch.is_grad_enabled():
+            self.last = output
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OutputTap:
+        return OutputTap()

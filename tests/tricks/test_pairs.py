@@ -40,6 +40,9 @@ EXCEPTIONS: dict[str, str] = {
 }
 """Pairs in which an effect is lost for a reason that is right."""
 
+OTHER_NETWORKS = {"small_image_stem": "the stem keeps the size of the image already"}
+"""Tricks that the network of this workload has built in, with the reason that they give; their own tests run them."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -151,7 +154,7 @@ def test_every_trick_acts_alone_on_this_workload(small_spec):
     baseline = observed(small_spec)
     alone = {name: observed(small_spec, name) for name in registry.builtin()}
 
-    assert {name: one.reason for name, one in alone.items() if one.status != "ok"} == {}
+    assert {name: one.reason for name, one in alone.items() if one.status != "ok"} == OTHER_NETWORKS
     inert = {name for name, one in alone.items() if one.predictions == baseline.predictions}
     assert inert == {"erm_baseline", "gradient_checkpointing"}
     assert all(size for one in alone.values() for size in one.terms.values())

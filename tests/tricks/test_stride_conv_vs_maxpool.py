@@ -4,7 +4,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from harness.testing import TrickConformance, tiny_run
-from harness.tricks.architecture.stride_conv_vs_maxpool import StrideConvVsMaxpool, pooled
+from harness.tricks.architecture.stride_conv_vs_maxpool import StrideConvVsMaxpool
+from harness.tricks.blocks import pooled
 from harness.tricks.contract import NoEffect
 
 
@@ -16,14 +17,14 @@ def maps(size, channels=4):
     return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("down", "pool"), [("maxpool", F.max_pool2d), ("avgpool_conv", F.avg_pool2d)])
+@pytest.mark.parametrize(("down", "pool"), [(nn.MaxPool2d, F.max_pool2d), (nn.AvgPool2d, F.avg_pool2d)])
 def test_pools_then_convolves(down, pool):
     conv, x = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), maps(8)
     weight = conv.weight.detach().clone()
     torch.testing.assert_close(pooled(conv, down)(x), F.conv2d(pool(x, 2), weight, padding=1))
 
 
-@pytest.mark.parametrize("down", ["maxpool", "avgpool_conv"])
+@pytest.mark.parametrize("down", [nn.MaxPool2d, nn.AvgPool2d])
 @pytest.mark.parametrize("size", [7, 8])
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 0)])
 def test_output_shapes_are_equal(down, size, kernel, padding):

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from torch import nn
 
+from harness.tricks.blocks import pooled
 from harness.tricks.contract import Choice, Info, ModelStage, Run, Trick, at
 from harness.tricks.modules import replace_modules, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
-
-
-def pooled(conv: nn.Module, down: str) -> nn.Sequential:
-    """Pooling by the convolution's stride, then the same convolution without it; the output size is equal."""
-    assert isinstance(conv, nn.Conv2d)
-    pool = nn.MaxPool2d if down == "maxpool" else nn.AvgPool2d
-    stride, conv.stride = (conv.stride[0], conv.stride[1]), (1, 1)
-    return nn.Sequential(pool(stride, ceil_mode=True), conv)
 
 
 class StrideConvVsMaxpool(Trick):
@@ -49,10 +42,11 @@ class StrideConvVsMaxpool(Trick):
     @at(ModelStage.BLOCK)
     def model(self, model: Classifier, run: Run) -> Classifier:
         """Replace every strided convolution of every residual block."""
+        pool = nn.MaxPool2d if self.down == "maxpool" else nn.AvgPool2d
         inside = {module for block in residual_blocks(model) for module in block.modules()}
 
         def strided(module: nn.Module) -> bool:
             return module in inside and isinstance(module, nn.Conv2d) and max(module.stride) > 1
 
-        replace_modules(model, strided, lambda m: pooled(m, self.down), "residual blocks with strided convolutions")
+        replace_modules(model, strided, lambda m: pooled(m, pool), "residual blocks with strided convolutions")
         return model
