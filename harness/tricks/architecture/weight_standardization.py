@@ -20,7 +20,8 @@ EPS = 1e-6
 def standardized(weight: Tensor) -> Tensor:
     """Each filter of (C_out, ...) minus its mean, divided by its standard deviation."""
     variance, mean = torch.var_mean(weight, tuple(range(1, weight.ndim)), correction=0, keepdim=True)
-    return (weight - mean) * (variance + EPS).rsqrt()
+    filters: Tensor = (weight - mean) * (variance + EPS).rsqrt()
+    return filters
 
 
 class StandardizedConv2d(nn.Conv2d):
