@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from harness import rng
+from harness.models.build import build
 from harness.tricks.contract import NoEffect, Run
 from harness.tricks.modules import conv_norm_names, dropout, residual_blocks
 
@@ -70,6 +72,11 @@ def drawn_conv(
     conv.to_empty(device=run.device)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu", generator=run.rng(name))
     return conv
+
+
+def another_network(run: Run, name: str) -> Classifier:
+    """The experiment's model without the arm's surgery, with initial weights that the trick `name` draws."""
+    return build(run.spec.model, run.data, rng.derive(run.seed_of(run.spec.seed, name), name))
 
 
 class DropBranch:

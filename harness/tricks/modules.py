@@ -200,6 +200,18 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
             norm.track_running_stats = True
 
 
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode for a while; each module gets its own mode back."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, own in before:
+            module.training = own
+
+
 @torch.no_grad()
 def plain_batches(run: Run) -> Iterator[Tensor]:
     """All training images as pixels in [0, 1], in nearly equal batches of at most the recipe's size."""

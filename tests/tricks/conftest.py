@@ -26,6 +26,7 @@ SMALL = {
     "random_flip": {"force": True},
     "snapshot_ensemble": {"cycles": 2},
     "step_decay": {"milestones": (0.2, 0.8)},
+    "trades": {"k": 2},
     "warmup_cosine": {"epochs": 1.0},
 }
 """Everything else has its defaults."""
