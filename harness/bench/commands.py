@@ -18,7 +18,7 @@ from harness.store.reader import Key
 from harness.store.schema import METRICS
 from harness.store.writer import prepare, write_manifest, write_run
 from harness.study.plan import Plan, make_plan
-from harness.training.session import Place
+from harness.training.place import Place
 
 FILES = 13_000
 WORKLOADS = (

@@ -30,7 +30,11 @@ def print_plan(plan: Plan, ahead: Forecast) -> None:
         typer.echo(f"  {arm.label}" + (f"  skipped: {arm.skipped}" if arm.skipped else ""))
     for note in m.sentences:
         typer.echo(f"  note: {note}")
-    typer.echo(f"to train: {ahead.missing} runs; {ahead.runs - ahead.missing} are stored already")
+    for stage in m.stages:
+        count = f"{len(stage.runs)} run{'s' if len(stage.runs) > 1 else ''}"
+        typer.echo(f"  first: {count} of {stage.label}, for {', '.join(stage.arms)}")
+    stages = f", and {ahead.stages} that they need" if ahead.stages else ""
+    typer.echo(f"to train: {ahead.missing} runs{stages}; {ahead.runs - ahead.missing} are stored already")
     if ahead.missing:
         time = "unknown" if math.isnan(ahead.seconds) else f"about {duration(ahead.seconds)}"
         typer.echo(f"time: {time} ({ahead.seconds_from}); disk: {ahead.disk / 1e6:.1f} MB")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +30,8 @@ from harness.store.schema import Manifest
 from harness.study.plan import Plan
 from harness.training.layout import layer_at_risk
 from harness.training.loop import Clock, Diverged, train
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 
 PILOT_SECONDS = 2.0
 
@@ -39,6 +39,8 @@ PILOT_SECONDS = 2.0
 @dataclass(frozen=True)
 class Forecast:
     """Before the launch: wall seconds and disk bytes of the missing runs, and the smallest effect (80 % power).
+
+    `stages` of the runs that others need are missing beside the `missing` ones of arms; time and disk are of both.
 
     `seconds` are NaN where nothing can be timed, because the data are not here; `seconds_from` then says so.
 
@@ -60,15 +62,15 @@ class Forecast:
     smallest: float
     margin: float
     for_margin: int | None
+    stages: int = 0
 
 
 def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, workers: int) -> Forecast:
     """Time, disk and power of a plan."""
     stored = stored_runs(plan.manifest, experiment, results)
     per_run, source = run_seconds(stored, plan.manifest, experiment, place)
-    of = plan.manifest.arm_of
     # Training time scales with the arm; start-up of the workers does not.
-    total = sum(per_run * of[s.run_id].cost for s in plan.missing) / max(1, min(workers, len(plan.missing)))
+    total = sum(per_run * plan.cost(s) for s in plan.missing) / max(1, min(workers, len(plan.missing)))
     sd, pairs = paired_sd(stored, plan.manifest)
     n, family = len(plan.manifest.seeds), max(1, len(plan.manifest.family))
     level = plan.manifest.alpha / family
@@ -76,9 +78,10 @@ def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, wo
     return Forecast(
         seeds=n,
         runs=len(plan.specs),
-        missing=len(plan.missing),
+        missing=sum(not plan.label(s) for s in plan.missing),
+        stages=sum(bool(plan.label(s)) for s in plan.missing),
         seconds=total,
-        seconds_per_block=per_run * sum(a.cost for a in plan.manifest.arms if a.skipped is None) / workers,
+        seconds_per_block=per_run * _block_cost(plan) / workers,
         seconds_from=source,
         disk=len(plan.missing) * (20_000 + 24 * test),
         sd=sd,
@@ -87,6 +90,14 @@ def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, wo
         margin=plan.manifest.margin,
         for_margin=seeds_needed(plan.manifest.margin, sd, level) if pairs else None,
     )
+
+
+def _block_cost(plan: Plan) -> float:
+    """The time of one more seed of all arms and of what they need, in multiples of the baseline's run."""
+    of = plan.manifest.seeds[0]
+    first = [spec for spec in plan.specs if spec.seed == of]
+    stages = {i: plan.stages.specs[i] for spec in first for i in plan.stages.chain(spec.run_id)}
+    return sum(map(plan.cost, ({spec.run_id: spec for spec in first} | stages).values()))
 
 
 def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd.DataFrame:
@@ -196,14 +207,11 @@ def choose_seeds(ahead: Forecast, limit: int) -> int:
 
 def affordable(plan: Plan, ahead: Forecast, seconds: float) -> int:
     """The most seeds of a plan, from the first, whose missing runs fit into a time; stored runs cost nothing."""
-    of = plan.manifest.arm_of
-    per_cost = ahead.seconds_per_block / sum(a.cost for a in plan.manifest.arms if a.skipped is None)
-    missing: dict[int, float] = defaultdict(float)
-    for spec in plan.missing:
-        missing[spec.seed] += of[spec.run_id].cost
+    per_cost = ahead.seconds_per_block / _block_cost(plan)
+    missing = {seed: sum(map(plan.cost, specs)) for seed, specs in plan.missing_by_seed.items()}
     total = 0.0
     for count, seed in enumerate(plan.manifest.seeds):
-        total += missing[seed] * per_cost
+        total += missing.get(seed, 0.0) * per_cost
         if total > seconds:
             return count
     return len(plan.manifest.seeds)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from harness.store.folders import FinishedRuns
 from harness.store.reader import Key
 from harness.store.schema import ArmPlan, Manifest
 from harness.study.designs import ArmNames, Design, PlannedArm, arms_of, parse_arm
-from harness.training.session import Place
+from harness.study.stages import FOLDER, NO_STAGES, Stages, declared, find_stages, relative_cost
+from harness.study.workers.job import stage_file
+from harness.training.place import Place
 from harness.tricks import registry
 from harness.tricks.contract import Trick
 from harness.tricks.kinds import joint_kind
@@ -41,15 +44,45 @@ class Plan:
     """Files that could not be read, and stored runs that look alike and are not taken, with the reason."""
     machine: str
     """JSON of what the fingerprint is made of."""
+    stages: Stages = NO_STAGES
+    """What the runs need, whether it is there or not."""
+    left: frozenset[str] = frozenset()
+    """The ids of those stages that are trained and have left what runs that need them want."""
 
-    @property
+    @cached_property
     def missing(self) -> tuple[RunSpec, ...]:
-        """Runs that must be trained."""
-        return tuple(s for s in self.specs if self.key(s) not in self.found)
+        """Runs that must be trained, each after the stages that it needs, of which some may have to be trained too."""
+        return tuple(spec for specs in self.missing_by_seed.values() for spec in specs)
+
+    @cached_property
+    def missing_by_seed(self) -> dict[int, list[RunSpec]]:
+        """The same by the seed of the arm's run that needs it first."""
+        out: dict[int, list[RunSpec]] = {}
+        begun: set[str] = set()
+        for spec in self.specs:
+            if self.key(spec) in self.found or spec.run_id in begun:
+                continue
+            needed = self.stages.chain(spec.run_id, self.left | begun)
+            begun |= {*needed, spec.run_id}
+            out.setdefault(spec.seed, []).extend([*(self.stages.specs[i] for i in needed), spec])
+        return out
 
     def key(self, spec: RunSpec) -> Key:
-        """What the row of one of the runs is found by."""
-        return spec.run_id, self.identities[spec.run_id].short, self.manifest.fingerprint
+        """What the row of one of the runs, or of a stage, is found by."""
+        if spec.run_id in self.identities:
+            return spec.run_id, self.identities[spec.run_id].short, self.manifest.fingerprint
+        return self.stages.keys[spec.run_id]
+
+    def label(self, spec: RunSpec) -> str:
+        """How a run that is no arm is called; empty for an arm's."""
+        if spec.run_id in self.identities:
+            return ""
+        return next((s.label for s in self.manifest.stages if spec.run_id in s.runs), spec.arm.label)
+
+    def cost(self, spec: RunSpec) -> float:
+        """The expected time of a run in multiples of the baseline's."""
+        arm = self.manifest.arm_of.get(spec.run_id)
+        return relative_cost(spec, self.specs[0]) if arm is None else arm.cost
 
     @property
     def mark(self) -> str:
@@ -72,10 +105,13 @@ class Plan:
     def look(self, results: Path) -> Plan:
         """The same plan with the finished runs that are stored now."""
         stored, folder = FinishedRuns(results), results / self.manifest.study
-        where = {self.key(s): stored.find(self.key(s), folder) for s in self.specs}
+        keys = dict.fromkeys((*map(self.key, self.specs), *self.stages.keys.values()))
+        where = {key: stored.find(key, folder) for key in keys}
         found = {key: path for key, path in where.items() if path is not None}
         missing = {s.run_id: (self.identities[s.run_id], self.machine) for s in self.specs if self.key(s) not in found}
-        return replace(self, found=found, problems=(*stored.problems, *stored.explain(missing)))
+        home = results / FOLDER
+        left = frozenset(i for i, key in self.stages.keys.items() if key in found and stage_file(key, home).is_file())
+        return replace(self, found=found, left=left, problems=(*stored.problems, *stored.explain(missing)))
 
 
 def make_plan(
@@ -135,7 +171,10 @@ def make_plan(
         if arm.skipped is None
         for seed in seeds
     }
-    identities = {spec.run_id: registry.identify(spec, images) for spec in specs.values()}
+    identities = {spec.run_id: place.identity(spec, images) for spec in specs.values()}
+    base = spec_of(experiment, Arm(), seeds[0])
+    stages = find_stages([base, *specs.values()], place, images)
+    before = declared(stages, {spec.run_id: label for (label, _), spec in specs.items()}, base)
     plans = tuple(
         ArmPlan(
             label=arm.label,
@@ -144,7 +183,7 @@ def make_plan(
             skipped=arm.skipped,
             summary="; ".join(tricks[n].info.summary for n in arm.names),
             cost=costs[arm.label],
-            identity=registry.identify(spec_of(experiment, arms[arm.label], 0), images).short,
+            identity=place.identity(spec_of(experiment, arms[arm.label], 0), images).short,
             kind=joint_kind(tricks[n].info.kind for n in arm.names),
         )
         for arm in made.arms
@@ -175,19 +214,23 @@ def make_plan(
         network=built_in(experiment.model).sentence,
         level=level,
         replicates=replicates,
+        stages=before,
     )
     # Whole blocks first, so that a study that is stopped early has pairs; in a block the longest run first,
     # so that the last one does not leave the other workers idle.
     order = sorted(specs, key=lambda k: (k[1], -costs[k[0]], k[0]))
-    plan = Plan(manifest, tuple(specs[k] for k in order), identities, {}, (), machine["fingerprint_json"])
-    return plan.look(results)
+    ordered = tuple(specs[k] for k in order)
+    return Plan(manifest, ordered, identities, {}, (), machine["fingerprint_json"], stages).look(results)
 
 
 def moved(plan: Plan, place: Place, results: Path, note: str) -> Plan:
     """The plan for another place, with a note that says why; it has another fingerprint, and finds other runs."""
     machine = place.fingerprint(plan.specs[0])
-    update = {"fingerprint": machine["fingerprint"]}
-    there = replace(plan, manifest=plan.manifest.model_copy(update=update), machine=machine["fingerprint_json"])
+    stages = find_stages(plan.specs, place, plan.manifest.data)
+    marks = {i: key[2] for i, key in stages.keys.items()}
+    before = tuple(s.model_copy(update={"fingerprint": marks[next(iter(s.runs))]}) for s in plan.manifest.stages)
+    manifest = plan.manifest.model_copy(update={"fingerprint": machine["fingerprint"], "stages": before})
+    there = replace(plan, manifest=manifest, machine=machine["fingerprint_json"], stages=stages)
     return there.noted(note).look(results)
 
 

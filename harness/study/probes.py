@@ -10,16 +10,19 @@ from harness.analysis.probe import FRACTIONS, SEEDS
 from harness.experiment import Arm, RunSpec
 from harness.store.schema import Probe
 from harness.study.plan import Plan
+from harness.study.stages import find_stages
+from harness.training.place import Place
 from harness.tricks import registry
 from harness.tricks.contract import times
 
 
-def probing(plan: Plan, arms: Sequence[str], results: Path) -> Plan:
+def probing(plan: Plan, arms: Sequence[str], place: Place, results: Path) -> Plan:
     """The plan of the probes of some arms: the study's declaration with them, and their runs and no others.
 
     Args:
         plan: of the study, as it was trained.
         arms: labels.
+        place: where they are trained.
         results: the folder of all studies, searched for finished runs.
     """
     manifest, specs = plan.manifest, {spec.run_id: spec for spec in plan.specs}
@@ -32,9 +35,10 @@ def probing(plan: Plan, arms: Sequence[str], results: Path) -> Plan:
             probes.append(Probe(arm=arm.label, factor=factor, run_ids=ids, identity=arm.identity))
             slower |= {spec.run_id: spec for spec in runs.values()}
     declared = manifest.model_copy(update={"probes": tuple(probes)})
-    identities = {run_id: registry.identify(spec, manifest.data) for run_id, spec in slower.items()}
+    identities = {run_id: place.identity(spec, manifest.data) for run_id, spec in slower.items()}
     ordered = tuple(sorted(slower.values(), key=lambda spec: spec.seed))
-    return replace(plan, manifest=declared, specs=ordered, identities=identities).look(results)
+    stages = find_stages(ordered, place, manifest.data)
+    return replace(plan, manifest=declared, specs=ordered, identities=identities, stages=stages).look(results)
 
 
 def at_rate(spec: RunSpec, factor: float) -> RunSpec:

@@ -16,9 +16,11 @@ from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import write_manifest
 from harness.study.plan import Plan
+from harness.study.stages import FOLDER
 from harness.study.workers.job import EpochEnd, Finished, Job
-from harness.study.workers.local import lost, run_jobs, run_packed
-from harness.training.session import Place
+from harness.study.workers.local import run_jobs, run_packed
+from harness.study.workers.storing import lost
+from harness.training.place import Place
 
 
 def other_question(study_dir: Path, manifest: Manifest) -> list[str]:
@@ -125,14 +127,22 @@ def run_study(
     study_dir = results / plan.manifest.study
     write_manifest(study_dir, plan.manifest)
     adopt(study_dir, plan.found)
-    place = replace(
-        place,
-        packed=workers not in (1, None),
-        weights_dir=study_dir / "weights",
-        checkpoint_dir=study_dir / "checkpoints",
-    )
-    experiment, identities, refused = plan.manifest.experiment, plan.identities, refused or {}
-    missing = [Job(spec, experiment, study_dir, place, identities[spec.run_id]) for spec in plan.missing]
+    home = results / FOLDER
+    place = replace(place, packed=workers not in (1, None), stages_dir=home, checkpoint_dir=study_dir / "checkpoints")
+    refused = refused or {}
+    missing = [
+        Job(
+            spec,
+            plan.manifest.experiment,
+            study_dir,
+            place,
+            plan.identities.get(spec.run_id) or plan.stages.identities[spec.run_id],
+            plan.stages.files(spec.run_id, home),
+            spec.run_id in plan.stages.specs,
+            plan.label(spec),
+        )
+        for spec in plan.missing
+    ]
     for job in missing:
         if job.spec.run_id in refused:
             yield lost(job, refused[job.spec.run_id])

@@ -45,13 +45,6 @@ def behind_branches(model: Classifier, build: Callable[[int], nn.Module]) -> lis
     return put
 
 
-def pooled(conv: nn.Module, pool: Callable[..., nn.Module]) -> nn.Sequential:
-    """Pooling by the convolution's stride, then the same convolution without it; the output size is equal."""
-    assert isinstance(conv, nn.Conv2d)
-    stride, conv.stride = (conv.stride[0], conv.stride[1]), (1, 1)
-    return nn.Sequential(pool(stride, ceil_mode=True), conv)
-
-
 def stem_convolution(model: Classifier) -> tuple[str, nn.Conv2d]:
     """The first convolution of the network and its path in `model.net`.
 

@@ -28,7 +28,7 @@ from harness.workflow.training import Trainer, hold, write
 
 if TYPE_CHECKING:
     from harness.study.plan import Plan
-    from harness.training.session import Place
+    from harness.training.place import Place
 
 MAX_SEEDS = 20
 

@@ -12,7 +12,7 @@ from harness.values import whole
 from harness.workflow.request import MOST_WORKERS
 
 if TYPE_CHECKING:
-    from harness.training.session import Place
+    from harness.training.place import Place
 
 
 def data_folder(data_root: Path | None) -> Path:
@@ -38,8 +38,8 @@ def make_place(
     Raises:
         UserError: no such data folder or device, or graphs on a device that has none.
     """
+    from harness.training.place import Place
     from harness.training.provenance import resolve_device
-    from harness.training.session import Place
 
     root = data_folder(data_root)
     device = resolve_device(device)

@@ -27,7 +27,7 @@ from harness.workflow.request import SearchRequest
 from harness.workflow.settings import add_parts, load, parse_settings, parse_time
 
 if TYPE_CHECKING:
-    from harness.training.session import Place
+    from harness.training.place import Place
     from harness.tuning.plan import SearchPlan
 
 

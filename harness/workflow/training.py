@@ -18,7 +18,7 @@ from harness.workflow.events import Epoch, Event, Finished, Started, Waiting, Wr
 if TYPE_CHECKING:
     from harness.experiment import Experiment
     from harness.study.plan import Plan
-    from harness.training.session import Place
+    from harness.training.place import Place
     from harness.workflow.request import ReplicationRequest, Request
 
 NAMED = 5
@@ -100,7 +100,7 @@ class Trainer:
             arms = written.loaded.collapsed
             if arms and last is not None and (last or not written.undecided):
                 note = f"at lower learning rates, because they collapsed: {', '.join(arms)}"
-                yield from self._train(probing(taken(folder, plan), arms, r.results), place, note)
+                yield from self._train(probing(taken(folder, plan), arms, place, r.results), place, note)
                 written = write(folder, r.reports)
             return written
 
@@ -117,7 +117,8 @@ class Trainer:
         missing = len(plan.missing)
         passed_over = images.notes if missing else ()
         notes = (note,) if note else (*passed_over, *plan.manifest.sentences)
-        yield Started(plan.manifest.study, len(plan.specs), missing, notes, ready.lines)
+        total = len(plan.specs) + sum(map(bool, map(plan.label, plan.missing)))
+        yield Started(plan.manifest.study, total, missing, notes, ready.lines)
         for run in run_study(plan, ready.place, r.results, self.workers, r.plugins, ready.refused):
             if isinstance(run, EpochEnd):
                 yield Epoch(run.arm, run.seed, run.epoch, run.epochs, run.points)

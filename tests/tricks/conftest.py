@@ -8,6 +8,7 @@ from harness.tricks import registry
 
 SMALL = {
     # Values with which the tricks act in a training of a few updates on grey digits.
+    "alternating_flip": {"force": True},
     "batch_size": {"size": 10},
     "cutmix": {"prob": 1.0},
     "flooding": {"b": 100.0},

@@ -1,9 +1,9 @@
 """The same runs as tasks on a Ray cluster, whose nodes need not share a file system.
 
 Each run is one Ray task; its rows come back through Ray and the driver writes them, so only the driver needs
-the results folder. Every node needs this package in the driver's version and, for data sets that are not
-bundled, the data root at the same path. Rows are compared within one fingerprint, which names the device, so
-a cluster of equal nodes is what makes a study.
+the results folder. What a run needs of others goes to its node in the same way. Every node needs this package in the
+driver's version and, for data sets that are not bundled, the data root at the same path. Rows are compared within one
+fingerprint, which names the device, so a cluster of equal nodes is what makes a study.
 """
 
 from __future__ import annotations
@@ -25,14 +25,8 @@ from urllib.parse import urlsplit
 from harness.cpus import available
 from harness.errors import UserError
 from harness.study.workers.job import Finished, Job, Rows
-from harness.study.workers.local import (
-    TRIES,
-    lost,
-    start_worker,
-    store,
-    train,
-    worker_environment,
-)
+from harness.study.workers.local import TRIES, start_worker, train, worker_environment
+from harness.study.workers.storing import lost, store
 from harness.study.workers.turns import POLL, Turns
 from harness.version import __version__
 
@@ -91,8 +85,17 @@ def run_jobs_on_ray(
             runtime_env={"env_vars": worker_environment(place.threads)},
         )(work)
 
+        needed: dict[Path, Any] = {}
+
+        def sent(path: Path) -> tuple[str, list[Any]]:
+            """A file of a run that others need; in a list, so that a node fetches it when it looks there."""
+            if path not in needed:
+                needed[path] = ray.put(path.read_bytes())
+            return path.name, [needed[path]]
+
         def submit(job: Job, tries: int) -> None:
-            pending[task.remote(_sent(job), texts, __version__)] = (job, tries)
+            files = [sent(path) for path in job.needs.values() if path.is_file()]
+            pending[task.remote(_sent(job), texts, __version__, files)] = (job, tries)
 
         with Turns(jobs) as turns:
             while pending or turns:
@@ -121,7 +124,7 @@ def run_jobs_on_ray(
                             submit(job, tries + 1)
                             continue
                         finished = lost(job, f"the worker process died {TRIES} times: {_one_line(error)}")
-                    turns.end(job)
+                    turns.end(job, finished)
                     yield finished
     except ConnectionError as error:
         raise UserError(
@@ -144,8 +147,14 @@ def _ahead(ray: Any, threads: int) -> int:
     return max(AHEAD, 2 * int(ray.cluster_resources().get("CPU", 1) // threads))
 
 
-def work(job: Job, plugins: PluginTexts, version: str) -> Rows:
+def work(job: Job, plugins: PluginTexts, version: str, files: Sequence[tuple[str, list[Any]]] = ()) -> Rows:
     """Train one run; executed in a Ray worker.
+
+    Args:
+        job: the run.
+        plugins: files with tricks.
+        version: of the driver.
+        files: name and Ray's reference to the content of each file that runs which it needs have left.
 
     Raises:
         UserError: the driver has another version of this package, or a plug-in cannot be imported here.
@@ -156,9 +165,12 @@ def work(job: Job, plugins: PluginTexts, version: str) -> Rows:
             "version everywhere"
         )
     _start_once(job.place.threads, plugins)
-    if not job.study_dir.is_dir():  # no shared file system, so no stored teachers or checkpoints
-        job = replace(job, place=replace(job.place, weights_dir=None, checkpoint_dir=None))
-    return train(job)
+    if job.study_dir.is_dir():
+        return train(job)
+    with tempfile.TemporaryDirectory() as folder:  # no shared file system, so no checkpoints
+        for name, (content,) in files:
+            Path(folder, name).write_bytes(_import_ray().get(content))
+        return train(replace(job, place=replace(job.place, stages_dir=Path(folder), checkpoint_dir=None)))
 
 
 @lru_cache
@@ -179,7 +191,7 @@ def _sent(job: Job) -> Job:
     place = job.place
     place = replace(
         place,
-        weights_dir=place.weights_dir and place.weights_dir.absolute(),
+        stages_dir=place.stages_dir and place.stages_dir.absolute(),
         checkpoint_dir=place.checkpoint_dir and place.checkpoint_dir.absolute(),
     )
     return replace(job, study_dir=job.study_dir.absolute(), place=place)

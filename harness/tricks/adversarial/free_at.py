@@ -53,7 +53,8 @@ class FreeAt(Trick):
             more = torch.from_numpy(run.numpy(self.name).permutation(len(train.label)))
             order = torch.cat((order, more))
         state["waiting"] = order[needed:]
-        return order[:needed].view(-1, size).repeat_interleave(self.m, 0)[:steps].flatten()
+        batches: Tensor = order[:needed].view(-1, size).repeat_interleave(self.m, 0)[:steps]
+        return batches.flatten()
 
     def _delta(self, x: Tensor, run: Run) -> Tensor:
         state: dict[str, Any] = run.state[self.name]

@@ -16,7 +16,8 @@ from harness.tricks.modules import frozen_statistics
 
 def unit(d: Tensor) -> Tensor:
     """Each image's direction (N, C, H, W), scaled to a root mean square of one over its values."""
-    return F.normalize(d.flatten(1)).view_as(d) * d[0].numel() ** 0.5
+    scaled: Tensor = F.normalize(d.flatten(1)).view_as(d) * d[0].numel() ** 0.5
+    return scaled
 
 
 def divergence(logits: Tensor, other: Tensor) -> Tensor:

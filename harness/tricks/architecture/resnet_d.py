@@ -6,12 +6,18 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
-from harness.tricks.blocks import pooled
 from harness.tricks.contract import Info, ModelStage, Run, Trick, at
 from harness.tricks.modules import replace_modules, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
+
+
+def averaged(conv: nn.Module) -> nn.Sequential:
+    """Means over windows of the convolution's stride, then the convolution without it; the output size is equal."""
+    assert isinstance(conv, nn.Conv2d)
+    stride, conv.stride = (conv.stride[0], conv.stride[1]), (1, 1)
+    return nn.Sequential(nn.AvgPool2d(stride, ceil_mode=True), conv)
 
 
 class ResnetD(Trick):
@@ -41,5 +47,5 @@ class ResnetD(Trick):
         def strided(module: nn.Module) -> bool:
             return module in inside and isinstance(module, nn.Conv2d) and max(module.stride) > 1
 
-        replace_modules(model, strided, lambda m: pooled(m, nn.AvgPool2d), "shortcuts with strided convolutions")
+        replace_modules(model, strided, averaged, "shortcuts with strided convolutions")
         return model

@@ -29,7 +29,8 @@ class StandardizedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """As a convolution."""
-        return self._conv_forward(x, standardized(self.weight), self.bias)
+        out: Tensor = self._conv_forward(x, standardized(self.weight), self.bias)
+        return out
 
 
 def standardize(conv: nn.Module) -> nn.Module:

@@ -50,7 +50,7 @@ class McDropout(Trick):
         formula="log mean over `passes` masks of softmax f(x, mask); dropout of p before the head, in training, too",
         expect=(
             "Better calibrated probabilities than dropout with one scaled pass, most for images unlike the training's; "
-            "accuracy as with dropout, within a few tenths. Compare with dropout at the same p, which is a part of this."
+            "accuracy as with dropout, within a few tenths. Compare with dropout at the same p."
         ),
         differs=(
             "Dropout before the last layer alone, where the paper has it before every layer of weights: the posterior "

@@ -23,7 +23,7 @@ class TestResolution(Trick):
         formula="evaluation sees images resized to round(scale S) pixels a side, bilinear; training is as before",
         expect=(
             "Undoes what random resized crops do to the size of objects: some tenths to a point on ImageNet, at a "
-            "larger side in the test. Without such crops objects have a size that the network does not know, and it loses."
+            "larger side in the test. Without such crops objects have sizes that are new to the network: it loses."
         ),
         differs="The whole image is resized, where recipes also choose the share of it that is cropped",
     )

@@ -47,7 +47,7 @@ class Elr(Trick):
 
     def prepare(self, run: Run) -> None:
         """Averages of zero for each training image, in the order of their indices."""
-        index = run.train.index.to(run.device).unique()
+        index = torch.unique(run.train.index.to(run.device))
         state = {"index": index, "average": torch.zeros(len(index), len(run.data.classes), device=run.device)}
         run.state[self.name] = state
 

@@ -4,7 +4,7 @@ import pytest
 
 from harness.report.text.commands import arm_commands
 from harness.study.plan import make_plan
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.workflow.settings import load, parse_settings
 
 

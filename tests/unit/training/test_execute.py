@@ -1,5 +1,6 @@
-"""A run and the networks that it asks for use one state of the images, and a full disk costs them no result."""
+"""A run and the runs that it needs use one state of the images, and a full disk costs no result."""
 
+import json
 import resource
 from dataclasses import replace
 
@@ -7,13 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.data.sources import load_source
 from harness.data.splits import split
 from harness.experiment import Arm, Data
 from harness.testing import tiny_spec
-from harness.training import session as session_module
-from harness.training.execute import execute
-from harness.training.session import Place, Session, fetch_or_train
+from harness.training.execute import execute, train_stages
+from harness.training.place import Place
+from harness.training.session import Session
+from harness.training.stages import Needed
 from harness.tricks import registry
+from harness.tricks.needs import needs_of
 
 
 def write(path, value):
@@ -36,30 +40,35 @@ def distilled(spec):
     return spec.model_copy(update={"arm": Arm(tricks=(trick,))})
 
 
-def test_a_teacher_learns_from_the_images_of_its_student(pets, tmp_path, monkeypatch):
-    """The folder changes when the student is set up and its teacher is not."""
-    place = Place(tmp_path, weights_dir=tmp_path / "weights")
-    before = session_module.load_source(pets.data, tmp_path)
-    seen, asked = [], session_module.fetch_or_train
+def test_a_run_takes_no_stage_that_learned_from_other_images(pets, tmp_path):
+    """The folder changes after the teacher was trained; it is trained again before the student is."""
+    place = Place(tmp_path, stages_dir=tmp_path / "stages")
+    spec = distilled(pets)
+    train_stages(spec, place)
+    (before,) = place.stages_dir.iterdir()
+    write(tmp_path / "pets" / "train" / "0" / "0.png", 998)
+    row = execute(spec, "test", place).row
+    assert row["status"] == "failed"
+    assert "seed 0), which is not trained" in row["reason"]
 
-    def change_then_train(other, *args):
-        for i in range(0, 24, 2):
-            write(tmp_path / "pets" / "train" / "0" / f"{i}.png", 998 + i)
-        return asked(other, *args)
+    train_stages(spec, place)
+    row = execute(spec, "test", place).row
+    (after,) = {*place.stages_dir.iterdir()} - {before}
+    assert row["status"] == "ok", row["reason"]
+    assert json.loads(row["stages"]) == [after.stem]
 
-    set_up = session_module.set_up
-    monkeypatch.setattr(session_module, "fetch_or_train", change_then_train)
-    monkeypatch.setattr(session_module, "set_up", lambda *args: seen.append(set_up(*args)) or seen[-1])
-    row = execute(distilled(pets), "test", place).row
 
-    (teacher,) = seen
-    own = split(before, pets.data, pets.seed).train.images[:]
-    assert np.array_equal(np.asarray(teacher.splits.train.images[:]), np.asarray(own))
-    (weights,) = (tmp_path / "weights").iterdir()
-    assert weights.stem == place.name(teacher.run.spec, before.digest)
-    assert weights.stem != place.name(teacher.run.spec)
-    assert row["data_hash"] == before.digest
-    assert row["reason"].startswith("the images changed while the run trained; ")
+def test_stages_learn_from_the_images_that_the_run_has_read(pets, tmp_path):
+    """The folder changes while the run is set up."""
+    place = Place(tmp_path, stages_dir=tmp_path / "stages")
+    spec = distilled(pets)
+    train_stages(spec, place)
+    source = load_source(pets.data, tmp_path)
+    write(tmp_path / "pets" / "train" / "0" / "0.png", 998)
+    (stage,) = needs_of(spec)
+    part = Needed(spec, place, source)(stage).part("train")
+
+    assert np.array_equal(np.asarray(part.rows[:]), np.asarray(split(source, pets.data, pets.seed).train.images[:]))
 
 
 def test_a_run_whose_images_change_fails_and_says_so(pets, tmp_path, monkeypatch):
@@ -89,11 +98,12 @@ def full_disk():
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_costs_the_weights_of_a_teacher_and_not_the_teacher(tmp_path):
-    place = Place(tmp_path, weights_dir=tmp_path / "weights")
+def test_a_full_disk_leaves_nothing_of_a_stage(tmp_path):
+    place = Place(tmp_path, stages_dir=tmp_path / "stages")
 
-    assert fetch_or_train(tiny_spec(epochs=1), place) is not None
-    assert list(place.weights_dir.iterdir()) == []
+    with pytest.raises(OSError, match="File too large"):
+        train_stages(distilled(tiny_spec(epochs=1)), place)
+    assert list(place.stages_dir.iterdir()) == []
 
 
 @pytest.mark.usefixtures("full_disk")
