@@ -11,6 +11,7 @@ SMALL = {
     "alternating_flip": {"force": True},
     "batch_size": {"size": 10},
     "cutmix": {"prob": 1.0},
+    "deferred_reweighting": {"start": 0.5},
     "flooding": {"b": 100.0},
     "gradient_clipping": {"limit": 0.02},
     "gradual_unfreezing": {"groups_per_epoch": 2},

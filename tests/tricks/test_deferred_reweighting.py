@@ -10,6 +10,7 @@ from harness.tricks.losses.deferred_reweighting import DeferredReweighting
 class TestDeferredReweighting(TrickConformance):
     trick = DeferredReweighting
     data = {"imbalance": 0.2}  # noqa: RUF012
+    params = {"start": 0.5}  # noqa: RUF012 (of four updates)
 
 
 def test_weights_by_hand_from_their_start_on():

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import MIXING, PARTS, Batch, Groups, Info, ModelStage, NoOp, Run, Search, Trick, at
+from harness.tricks.contract import MIXING, PARTS, Batch, Groups, Info, ModelStage, NoOp, Rows, Run, Search, Trick, at
 from harness.tricks.functional import supervised_contrast
 from harness.tricks.images import views
 from harness.tricks.modules import FeatureTap, frozen_statistics, projection
@@ -23,6 +23,20 @@ def contrast(a: Tensor, b: Tensor, label: Tensor, tau: float) -> Tensor:
     z, label = torch.cat((a, b)), label.repeat(2)
     place = torch.arange(len(z), device=z.device)
     return supervised_contrast(z, z, label == label[:, None], place != place[:, None], tau)
+
+
+class Images:
+    """The training images, on the run's device where they fit."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: it is made again from the data."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
 
 
 class Supcon(Trick):
@@ -47,6 +61,7 @@ class Supcon(Trick):
             "second view is another draw of the recipe's augmentation; its pass leaves running statistics alone."
         ),
         cost=2.0,
+        eager="it reads other views of the images",
         excludes={MIXING: "a mixture has no class", PARTS: "images are compared with all of the batch"},
     )
     weight: Annotated[float, Field(ge=0), Search(0.05, 2.0, log=True), NoOp(0)] = 0.5
@@ -62,6 +77,7 @@ class Supcon(Trick):
         run.state[self.name] = {
             "tap": tap,
             "projection": projection(model, self.width, run.rng(self.name)),
+            "images": Images(run.train.rows.on(run.device)),
             "index": order.values,
             "position": order.indices,
         }
@@ -81,7 +97,7 @@ class Supcon(Trick):
         state = run.state[self.name]
         first = state["tap"].take()
         position = state["position"][torch.searchsorted(state["index"], batch.index)]
-        x = views(run.train.rows, position, run.train.peak, run.recipe.augment, run.rng(self.name))
+        x = views(state["images"].rows, position, run.train.peak, run.recipe.augment, run.rng(self.name))
         with frozen_statistics(run.model), run.autocast():
             run.model(x)
         state["tap"].hold()
