@@ -203,8 +203,10 @@ class GateRequest:
     candidates: Annotated[
         int, Field(ge=1, le=100_000, description="How many the stream may try; those accepted or inactive count none.")
     ] = 20
-    rows: Annotated[
-        Path | None, Field(description="Take runs of this table in place of running any."), Flag(("--from",))
+    reader: Annotated[
+        str | None,
+        Field(description="The file holds runs that were made elsewhere: judge those, with this reader (table, ...)."),
+        Flag(("--from",)),
     ] = None
     metric: Annotated[str | None, Field(description="With --from: column of the score.")] = None
     method: Annotated[str | None, Field(description="With --from: column of the method.")] = None
@@ -222,6 +224,11 @@ class GateRequest:
 
     def __post_init__(self) -> None:
         expand_paths(self)
+
+    @property
+    def rows(self) -> Path | None:
+        """The file of runs that were made elsewhere; None where runs are made here."""
+        return Path(self.experiment) if self.reader is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
