@@ -256,7 +256,8 @@ def _from_rows(r: GateRequest, n: int) -> tuple[Analysis, Effect]:
     if effect.n < n:
         return analysis, effect
     order = sorted(range(effect.n), key=lambda i: effect.seeds[i])[:n]
-    seeds, base, treated = (tuple(v[i] for i in order) for v in (effect.seeds, effect.base, effect.treated))
+    base, treated = (tuple(v[i] for i in order) for v in (effect.base, effect.treated))
+    seeds = tuple(effect.seeds[i] for i in order)
     return analysis, replace(effect, n=n, seeds=seeds, base=base, treated=treated)
 
 
