@@ -145,12 +145,14 @@ class TrickConformance:
     """Subclass it in a test file and set `trick` (a class) and, where defaults do not show an effect, `params`.
 
     `inert` is for tricks that must change nothing on digits (the control arm, for one), and `unfit` for
-    those that must refuse digits with a reason. `recipe` changes the tiny recipe where the trick needs it.
+    those that must refuse digits with a reason. `recipe` changes the tiny recipe where the trick needs it, and
+    `data` the data, such as `{"imbalance": 0.2}`.
     """
 
     trick: Any
     params: dict[str, Any] = {}  # noqa: RUF012 (overridden, never written)
     recipe: dict[str, Any] = {}  # noqa: RUF012
+    data: dict[str, Any] = {}  # noqa: RUF012
     inert = False
     unfit = False
 
@@ -163,7 +165,11 @@ class TrickConformance:
     def execute(self, trick: Trick | None, seed: int = 0) -> Result:
         """Train and evaluate the tiny spec, with every invariant checked at every step."""
         place = Place(data_root=Path("unused-by-digits"), check=True)
-        return execute(tiny_spec(trick, seed, **self.recipe), "conformance", place)
+        return execute(self._spec(trick, seed), "conformance", place)
+
+    def _spec(self, trick: Trick | None, seed: int = 0) -> RunSpec:
+        spec = tiny_spec(trick, seed, **self.recipe)
+        return spec.model_copy(update={"data": spec.data.model_copy(update=self.data)})
 
     def test_card_is_complete(self) -> None:
         """The card says what it is, where it comes from, what to expect and what it costs."""
@@ -227,7 +233,7 @@ class TrickConformance:
 
     def _rates(self, factor: float) -> list[float]:
         """The peak rate of each group of weights, at that multiple; what trains in set-up does one step."""
-        spec = at_rate(tiny_spec(self.trick(**self.params), **self.recipe), factor)
+        spec = at_rate(self._spec(self.trick(**self.params)), factor)
         session = set_up(spec, Place(data_root=Path("unused-by-digits"), rehearsal=True, contiguous=True))
         return [group["initial_lr"] for group in session.run.optimizer.param_groups]
 
@@ -236,7 +242,7 @@ class TrickConformance:
         if self.unfit:
             return
         trick = self.trick(**self.params)
-        session = set_up(tiny_spec(trick, **self.recipe), Place(data_root=Path("unused-by-digits")))
+        session = set_up(self._spec(trick), Place(data_root=Path("unused-by-digits")))
         steps = train(
             session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()
         )  # fmt: skip
@@ -257,7 +263,7 @@ class TrickConformance:
         assert replayed == plain
 
     def _session(self) -> Session:
-        spec = tiny_spec(self.trick(**self.params), **self.recipe)
+        spec = self._spec(self.trick(**self.params))
         return set_up(spec, Place(data_root=Path("unused-by-digits")))
 
     def _reason_against(self) -> str:

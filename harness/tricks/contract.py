@@ -235,7 +235,10 @@ class Trick(Strict):
         return groups
 
     def optimizer(self, groups: Groups, run: Run) -> torch.optim.Optimizer:
-        """Build the optimizer (slot). A key that a group already has must win over the trick's own value."""
+        """Build the optimizer (slot). A key that a group already has must win over the trick's own value.
+
+        Where its weight decay is not coupled, its defaults say so (`optimizers.FORM`).
+        """
         raise NotImplementedError
 
     def wrap_optimizer(self, optimizer: torch.optim.Optimizer, run: Run) -> torch.optim.Optimizer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import NotApplicable, Run, Schedule
+from harness.tricks.contract import NoEffect, NotApplicable, Run, Schedule
 
 
 def soft_cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -31,6 +31,22 @@ def table(values: tuple[Any, ...], like: Tensor) -> Tensor:
 def _table(values: tuple[Any, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):  # one that a prediction made would be of no use in training
         return torch.tensor(values, device=device, dtype=dtype)
+
+
+def class_shares(counts: Sequence[int]) -> tuple[float, ...]:
+    """The share of each class in the training split, of which an empty one has as much as with one image.
+
+    Raises:
+        NoEffect: all classes are equally frequent, so what corrects for their frequency does nothing.
+    """
+    if len(set(counts)) == 1:
+        raise NoEffect("all classes are equally frequent, so there is nothing to correct")
+    return tuple(max(n, 1) / sum(counts) for n in counts)
+
+
+def adjusted(logits: Tensor, counts: Sequence[int], tau: float) -> Tensor:
+    """Logits (N, K) plus tau times the logarithms of the class shares (Menon et al. 2020, 2007.07314, equation 10)."""
+    return logits + tau * table(tuple(math.log(share) for share in class_shares(counts)), logits)
 
 
 def constant() -> Schedule:

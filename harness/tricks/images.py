@@ -25,6 +25,11 @@ def box_mask(top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: tup
     return in_rows[..., :, None] & in_columns[..., None, :]
 
 
+def flip(x: Tensor, which: Tensor, axis: int) -> Tensor:
+    """Mirror the images (N, C, H, W) where `which` (N,) is true along `axis`: -1 left-right, -2 up-down."""
+    return torch.where(which.view(-1, 1, 1, 1), x.flip(axis), x)
+
+
 def windows(padded: Tensor, down: Tensor, right: Tensor, side: int) -> Tensor:
     """A window (N, C, side, side) of each padded image, `down` rows and `right` columns (N,) from its corner."""
     along = torch.arange(side, device=padded.device)
@@ -47,6 +52,15 @@ def affine(angle: Tensor, scale: Tensor, shear: Tensor, right: Tensor, down: Ten
     return torch.stack(rows, 1).view(-1, 3, 3)
 
 
+def places(x: Tensor) -> Tensor:
+    """Where the pixels of images (N, C, H, W) lie, (H, W, 2): x and y, from edge to edge -1 to 1."""
+    height, width = x.shape[-2:]
+    place = x.new_empty(height, width, 2)
+    place[..., 0] = (2 * torch.arange(width, device=x.device) + 1) / width - 1
+    place[..., 1] = ((2 * torch.arange(height, device=x.device) + 1) / height - 1)[:, None]
+    return place
+
+
 def warp(x: Tensor, matrix: Tensor) -> Tensor:
     """Resample images (N, C, H, W) bilinearly, black outside.
 
@@ -55,8 +69,7 @@ def warp(x: Tensor, matrix: Tensor) -> Tensor:
     """
     n, _, height, width = x.shape
     base = x.new_ones(height, width, 3)
-    base[..., 0] = (2 * torch.arange(width, device=x.device) + 1) / width - 1
-    base[..., 1] = ((2 * torch.arange(height, device=x.device) + 1) / height - 1)[:, None]
+    base[..., :2] = places(x)
     grid = (base.view(1, -1, 3) @ matrix.to(x.dtype).mT).view(n, height, width, 3)
     return F.grid_sample(x, grid[..., :2] / grid[..., 2:], mode="bilinear", padding_mode="zeros", align_corners=False)
 
@@ -131,6 +144,19 @@ def check_allowed(what: str, value: float, limit: float, force: bool) -> None:
     if value > limit and not force:
         raise NotApplicable(
             f"{what} = {value:g} may change the class of images that bear {limit:g}; force = true does it anyway"
+        )
+
+
+def check_colour(what: str, run: Run, force: bool) -> None:
+    """Refuse to change the hues of images whose colours must stay.
+
+    Raises:
+        NotApplicable: the images have colours, their data set declares so, and `force` is false.
+    """
+    if run.data.channels == 3 and not run.data.invariances.color and not force:
+        raise NotApplicable(
+            f"{run.spec.data.name} declares invariances.color = False, so {what} may be of another class; "
+            "force = true does it anyway"
         )
 
 

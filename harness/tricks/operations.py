@@ -19,6 +19,9 @@ from harness.tricks.images import warp
 
 LUMA = (0.299, 0.587, 0.114)
 
+NEVER = 256 / 255
+"""A threshold that no pixel reaches."""
+
 
 def gray(x: Tensor) -> Tensor:
     """Brightness (N, 1, H, W): ITU-R BT.601 luma of RGB images, the mean of others."""

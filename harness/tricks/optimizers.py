@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,13 +11,37 @@ from torch.optim import Optimizer
 from harness.experiment import Recipe
 from harness.tricks.contract import RATE, DataInfo, Groups, RecipeStage, Run, Search, Trick, at
 
+Decay = Literal["coupled", "decoupled", "inside"]
+"""Where an optimizer has weight decay: in the gradient, straight on the weights, or so that it cannot be had apart."""
+
+DECOUPLED = "decoupled_weight_decay"
+"""Key by which the groups of torch's Adam family choose between the first two."""
+
+FORM = "decay_form"
+"""Key under which the defaults of any other optimizer say what it has; without, it is coupled."""
+
+
+def decay_form(optimizer: Optimizer, group: dict[str, Any]) -> Decay:
+    """Where the optimizer has the weight decay of one of its groups."""
+    if DECOUPLED in group:
+        return "decoupled" if group[DECOUPLED] else "coupled"
+    declared: Decay = optimizer.defaults.get(FORM, "coupled")
+    return declared
+
+
+def coupled_decay(optimizer: Optimizer, group: dict[str, Any]) -> float:
+    """The weight decay that the optimizer will add to the group's gradients; zero where it decays elsewhere."""
+    return float(group.get("weight_decay", 0.0)) if decay_form(optimizer, group) == "coupled" else 0.0
+
 
 class OwnOptimizer(Trick):
     """An optimizer with a rate and a weight decay of its own; the schedule stays the recipe's.
 
-    A subclass declares both with their ranges, and builds the optimizer.
+    A subclass declares both with their ranges, and where the decay is unless the groups say so (`DECOUPLED`), and
+    builds the optimizer.
     """
 
+    decay: ClassVar[Decay] = "coupled"
     lr: float
     weight_decay: float
 
@@ -28,7 +52,9 @@ class OwnOptimizer(Trick):
 
     def optimizer(self, groups: Groups, run: Run) -> Optimizer:
         """The optimizer with the rate and the decay of the recipe; what a group carries itself wins."""
-        return self.build(groups, run, lr=run.recipe.lr, weight_decay=run.recipe.weight_decay)
+        built = self.build(groups, run, lr=run.recipe.lr, weight_decay=run.recipe.weight_decay)
+        built.defaults[FORM] = self.decay
+        return built
 
     def build(self, groups: Groups, run: Run, **common: Any) -> Optimizer:
         """The optimizer of these groups; `common` holds `lr` and `weight_decay` of those that carry none."""

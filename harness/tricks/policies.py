@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data.types import PHOTOS
 from harness.tricks.contract import DataInfo, NoEffect
-from harness.tricks.operations import OPERATIONS
+from harness.tricks.operations import NEVER, OPERATIONS
 
 
 class Scale(NamedTuple):
@@ -36,9 +36,6 @@ class Scale(NamedTuple):
 
 Space = Mapping[str, Scale]
 """Operations by name, each with its scale."""
-
-NEVER = 256 / 255
-"""A threshold that no pixel reaches."""
 
 STILL = Scale()
 """Of an operation without an amount."""

@@ -22,9 +22,9 @@ class RecipeStage(IntEnum):
 
 
 class ModelStage(IntEnum):
-    """Order of `model` hooks, from the input to the whole."""
+    """Order of `model` hooks, from the input to the whole; gates come behind branches as they then are."""
 
-    STEM, BLOCK, NORM, ACT, HEAD, WRAP = range(6)
+    STEM, BLOCK, NORM, ACT, GATE, HEAD, WRAP = range(7)
 
 
 class InitStage(IntEnum):
@@ -52,9 +52,9 @@ class Passes(IntEnum):
 
 
 class GradientStage(IntEnum):
-    """Order of `on_gradients` hooks."""
+    """Order of `on_gradients` hooks; at DECAY acts what an optimizer would do after adding coupled weight decay."""
 
-    TRANSFORM, CLIP = range(2)
+    TRANSFORM, CLIP, DECAY = range(3)
 
 
 Rule = Literal["slot", "pipeline", "sum", "product", "notify"]

@@ -8,11 +8,14 @@ from harness.tricks import registry
 
 SMALL = {
     # Values with which the tricks act in a training of a few updates on grey digits.
+    "alternating_flip": {"force": True},
     "batch_size": {"size": 10},
     "cutmix": {"prob": 1.0},
     "flooding": {"b": 100.0},
     "gradient_clipping": {"limit": 0.02},
     "gradual_unfreezing": {"groups_per_epoch": 2},
+    "ghost_batch_norm": {"size": 10},
+    "layer_freezing": {"start": 0.0},
     "lookahead": {"k": 2},
     "lr_range_test": {"steps": 20},
     "lr_warmup": {"epochs": 1.0},

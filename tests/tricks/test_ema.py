@@ -1,10 +1,12 @@
 import copy
 
+import pytest
 import torch
+from timm.utils import ModelEmaV3
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.modules import WeightAverage
-from harness.tricks.regularization.ema import Ema, ramped
+from harness.tricks.regularization.ema import Ema, decay_at
 
 
 class TestEma(TrickConformance):
@@ -17,23 +19,49 @@ def fill(model, value):
             t.fill_(value)
 
 
-def test_ramp_by_hand():
-    assert ramped(0.999, 2) == 3 / 12
-    assert ramped(0.999, 90) == 91 / 100
-    assert ramped(0.9, 10_000) == 0.9
-    assert ramped(0.0, 5) == 0.0
+def test_ramps_by_hand_and_none_by_default():
+    assert [decay_at(0.999, t, Ema().ramp) for t in (1, 2, 90)] == [0.999] * 3
+    assert decay_at(0.999, 2, "tensorflow") == 3 / 12
+    assert decay_at(0.999, 90, "tensorflow") == 91 / 100
+    assert decay_at(0.999, 8, "timm") == pytest.approx(0.75)
+    assert decay_at(0.999, 27, "timm") == pytest.approx(8 / 9)
+    for ramp in ("tensorflow", "timm"):
+        assert decay_at(0.9, 10_000, ramp) == 0.9
+        assert decay_at(0.0, 5, ramp) == 0.0
 
 
-def test_closed_form_after_constant_steps():
+def test_timms_ramp_is_timms():
+    """timm counts updates from one and copies at the first."""
+    timm = ModelEmaV3(torch.nn.Linear(1, 1), decay=0.99, use_warmup=True)
+    for t in range(2, 40):
+        assert decay_at(0.99, t, "timm") == pytest.approx(timm.get_decay(t), rel=1e-12)
+
+
+def test_default_decay_is_that_of_a_half_life_of_69_updates():
+    run, trick = tiny_run(), Ema()
+    trick.prepare(run)
+    fill(run.model, 0)
+    trick.after_step(run)
+    fill(run.model, 1)
+    for _ in range(69):
+        trick.after_step(run)
+
+    averaged = next(trick.evaluation_weights(run).parameters()).flatten()[0]
+    assert float(averaged) == pytest.approx(1 - 0.99**69, abs=1e-5)
+    assert float(averaged) == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(("ramp", "first"), [("none", 0.3), ("tensorflow", 3 / 12), ("timm", 0.3)])
+def test_closed_form_after_constant_steps(ramp, first):
     """From 0 towards a constant 2: the average is 2 (1 - product of decays), in weights and float buffers."""
-    run, trick = tiny_run(), Ema(decay=0.3)
+    run, trick = tiny_run(), Ema(decay=0.3, ramp=ramp)
     trick.prepare(run)
     fill(run.model, 0)
     trick.after_step(run)
     fill(run.model, 2)
     for _ in range(5):
         trick.after_step(run)
-    left = 3 / 12 * 0.3**4  # the ramp at t = 2, then min(0.3, 4/13, ...) = 0.3
+    left = first * 0.3**4  # at t = 2; from there on min(0.3, 4/13, ...) = 0.3
     averaged = trick.evaluation_weights(run)
 
     for p in averaged.parameters():

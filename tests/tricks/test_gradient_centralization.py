@@ -1,41 +1,162 @@
+import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.tricks.optimization.gradient_centralization import GradientCentralization, centralized
+from harness.tricks import registry
+from harness.tricks.contract import overrides
+from harness.tricks.core.weight_decay import WeightDecay
+from harness.tricks.optimization.gradient_centralization import GradientCentralization, fan_in_mean
+from harness.tricks.optimization.gradient_clipping import GradientClipping
+from harness.tricks.optimizers import coupled_decay, decay_form
+from harness.tricks.stack import Stack
+
+DECAY = 0.5
 
 
 class TestGradientCentralization(TrickConformance):
     trick = GradientCentralization
 
 
-def test_by_hand():
-    g = torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])
-    assert centralized(g).tolist() == [[-2, -1, 3], [-1, -1, 2]]
+def parameter(weight, gradient):
+    p = torch.nn.Parameter(torch.tensor(weight, dtype=torch.float64))
+    p.grad = torch.tensor(gradient, dtype=torch.float64)
+    return p
 
 
-def test_every_filter_loses_its_mean_and_vectors_stay():
-    run, plain = tiny_run(), tiny_run()
-    batch = tiny_batch()
-    for r in (run, plain):
-        (r.model.train()(batch.x) * batch.y).sum().backward()
-    GradientCentralization().on_gradients(list(run.model.parameters()), run)
-
-    for p, q in zip(run.model.parameters(), plain.model.parameters(), strict=True):
-        if p.ndim == 1:
-            assert torch.equal(p.grad, q.grad)
-        else:
-            mean = q.grad.flatten(1).mean(1)
-            assert mean.abs().max() > 1e-4  # there was something to remove
-            torch.testing.assert_close(p.grad.flatten(1).mean(1), torch.zeros_like(mean), atol=1e-5, rtol=0.0)
-            torch.testing.assert_close(p.grad.flatten(1) + mean[:, None], q.grad.flatten(1), atol=1e-5, rtol=1e-5)
-
-
-def test_twice_is_once():
-    g = torch.randn(4, 3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(centralized(centralized(g)), centralized(g))
-
-
-def test_parameters_without_gradient_are_left_alone():
+def run_with(optimizer):
     run = tiny_run()
+    run.optimizer = optimizer
+    return run
+
+
+def test_mean_over_all_axes_but_the_first_by_hand():
+    assert fan_in_mean(torch.tensor([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]])).tolist() == [[3.0], [1.0]]
+    assert fan_in_mean(torch.arange(8.0).view(2, 2, 2, 1)).tolist() == [[[[1.5]]], [[[5.5]]]]
+
+
+def test_without_decay_every_filter_loses_its_mean_and_vectors_stay():
+    matrix, vector = parameter([[5.0, 5.0, 5.0]] * 2, [[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]]), parameter([1.0], [4.0])
+    run = run_with(torch.optim.SGD([matrix, vector], lr=0.1))
+    for _ in range(2):  # twice is once
+        GradientCentralization().on_gradients([matrix, vector], run)
+        assert matrix.grad.tolist() == [[-2, -1, 3], [-1, -1, 2]]
+        assert vector.grad.tolist() == [4.0]
+
+
+def test_coupled_decay_is_centralised_with_the_gradient_by_hand():
+    """g + 0.5 w = (2, 4, 9) with mean 5, so the step is (-3, -1, 4); before the decay it would be (-1, 1, 6)."""
+    w = parameter([[2.0, 4.0, 6.0]], [[1.0, 2.0, 6.0]])
+    run = run_with(torch.optim.SGD([w], lr=1.0, weight_decay=DECAY))
+    GradientCentralization().on_gradients([w], run)
+    run.optimizer.step()
+
+    assert w.tolist() == [[2.0 + 3.0, 4.0 + 1.0, 6.0 - 4.0]]
+
+
+def authors(w, gradients, decay, momentum=0.9, lr=0.1):
+    """SGD_GC of the authors: decay, then centralisation, then momentum."""
+    v = torch.zeros_like(w)
+    for g in gradients:
+        d = g + decay * w
+        v = momentum * v + (d - d.mean((1, 2, 3), keepdim=True))
+        w = w - lr * v
+    return w
+
+
+def draws(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def trained(make, gradients, start, *before):
+    """The weights after steps of these gradients, with centralisation and other tricks in the stack's order."""
+    w = torch.nn.Parameter(start.clone())
+    stack = Stack([GradientCentralization(), *before])
+    run = tiny_run()
+    run.optimizer = make(stack.fold("param_groups", [{"params": [w]}], run))
+    run.optimizer = stack.fold("wrap_optimizer", run.optimizer, run)
+    stack.notify("prepare", run)
+    for g in gradients:
+        w.grad = g.clone()
+        for hook in stack.hooks("on_gradients"):
+            hook([w], run)
+        run.optimizer.step()
+    return w.detach()
+
+
+def test_steps_are_those_of_the_authors_optimizer():
+    start, gradients = draws(4, 3, 3, 3, seed=0), list(draws(6, 4, 3, 3, 3, seed=1))
+    ours = trained(lambda g: torch.optim.SGD(g, lr=0.1, momentum=0.9, weight_decay=DECAY), gradients, start)
+    torch.testing.assert_close(ours, authors(start, gradients, DECAY))
+    # The mean of a filter is never moved: no gradient and no decay acts along it.
+    torch.testing.assert_close(ours.mean((1, 2, 3)), start.mean((1, 2, 3)))
+
+
+def test_the_weight_decay_of_a_trick_is_centralised_too():
+    start, gradients = draws(2, 3, 1, 1, seed=2), list(draws(4, 2, 3, 1, 1, seed=3))
+
+    def sgd(groups):
+        return torch.optim.SGD(groups, lr=0.1, momentum=0.9, weight_decay=0.01)
+
+    ours = trained(sgd, gradients, start, WeightDecay(wd=DECAY))
+    torch.testing.assert_close(ours, authors(start, gradients, DECAY))
+    shrunk = trained(sgd, gradients, start, WeightDecay(wd=DECAY, mode="decoupled"))
+    assert float((shrunk.mean((1, 2, 3)) - start.mean((1, 2, 3)) * 0.95**4).abs().max()) < 1e-12
+
+
+def test_gradients_are_clipped_before_they_are_centralised():
+    """(3, 4) of norm 5 becomes (0.6, 0.8) and then (-0.1, 0.1); centralised first it would be (-0.5, 0.5)."""
+    got = trained(
+        lambda g: torch.optim.SGD(g, lr=1.0), [torch.tensor([[3.0, 4.0]])], torch.zeros(1, 2), GradientClipping()
+    )
+    torch.testing.assert_close(got, torch.tensor([[0.1, -0.1]]))
+
+
+OWN = {"adam": "coupled", "adam_betas": "coupled", "adabound": "coupled", "adamw": "decoupled", "lion": "decoupled"} | {
+    "adan": "decoupled", "muon": "decoupled", "nadamw": "decoupled", "radam": "decoupled", "lamb": "inside",
+    "lars": "inside", "schedule_free": "inside", "nesterov": "coupled", "optimizer_choice": "coupled",
+}  # fmt: skip
+
+
+def test_every_trick_that_owns_the_optimizer_is_looked_at():
+    assert {name for name in registry.builtin() if overrides(registry.make(name), "optimizer")} == OWN.keys()
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_decay_is_where_the_optimizer_has_it(name):
+    """A first step with decay is one without from the gradient plus decay, or one that shrinks the weights as well."""
+    trick, run = registry.make(name), tiny_run(weight_decay=DECAY, nesterov=False)
+    run.recipe = trick.recipe(run.recipe, run.data).model_copy(update={"weight_decay": DECAY})
+    optimizer = trick.optimizer([{"params": list(run.model.parameters())}], run)
+    (form,) = {decay_form(optimizer, group) for group in optimizer.param_groups}
+    assert form == OWN[name]
+    assert {coupled_decay(optimizer, g) for g in optimizer.param_groups} == {DECAY if form == "coupled" else 0.0}
+    if form == "inside":
+        return
+
+    def step(decay, gradient):
+        run.recipe = run.recipe.model_copy(update={"weight_decay": decay})
+        w = torch.nn.Parameter(torch.tensor([[2.0, -1.0]]))
+        optimizer = trick.optimizer([{"params": [w]}], run)
+        w.grad = torch.tensor([gradient])
+        optimizer.step()
+        return w.detach(), optimizer.param_groups[0]["lr"]
+
+    decayed, lr = step(DECAY, [0.3, 0.7])
+    if form == "coupled":
+        expected = step(0.0, [0.3 + DECAY * 2, 0.7 - DECAY])[0]
+    else:
+        plain = step(0.0, [0.3, 0.7])[0]
+        expected = plain - lr * DECAY * torch.tensor([[2.0, -1.0]])
+    torch.testing.assert_close(decayed, expected, rtol=1e-4, atol=lr * 5e-3 * DECAY)
+
+
+def test_weights_without_gradient_are_left_alone():
+    run, batch = tiny_run(), tiny_batch()
+    head = list(run.model.head.parameters())
+    (run.model.train()(batch.x) * batch.y).sum().backward()
+    for p in head:
+        p.grad = None
     GradientCentralization().on_gradients(list(run.model.parameters()), run)
-    assert all(p.grad is None for p in run.model.parameters())
+    assert all(p.grad is None for p in head)
+    left = [p.grad.flatten(1).mean(1) for p in run.model.parameters() if p.grad is not None and p.ndim > 1]
+    assert max(float(mean.abs().max()) for mean in left) < 1e-5

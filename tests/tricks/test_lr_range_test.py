@@ -12,7 +12,7 @@ from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.losses.center_loss import CenterLoss
 from harness.tricks.modules import FeatureTap
 from harness.tricks.optimization.adabound import Bounded
-from harness.tricks.optimization.lr_range_test import LrRangeTest, propose, sweep
+from harness.tricks.optimization.lr_range_test import LrRangeTest, judged, propose, sweep
 from harness.tricks.probes import preserved
 
 PLACE = Place(data_root=Path("unused-by-digits"))
@@ -55,28 +55,64 @@ def same(a, b):
     return type(a) is type(b) if isinstance(a, FeatureTap) else bool(a == b)
 
 
-def test_rates_are_geometric():
+def test_rates_are_geometric_and_stop_before_the_highest():
     rates = sweep(1e-7, 10.0, 100)
-    assert (rates[0], rates[-1]) == pytest.approx((1e-7, 10.0))
-    assert {round(b / a, 9) for a, b in itertools.pairwise(rates)} == {round(1e8 ** (1 / 99), 9)}
+    assert len(rates) == 100
+    assert rates[0] == 1e-7
+    assert rates[50] == pytest.approx(1e-3)
+    assert {round(b / a, 9) for a, b in itertools.pairwise([*rates, 10.0])} == {round(1e8**0.01, 9)}
+
+
+CURVE = [5.0, 4.9, 4.8, 4.4, 3.0, 2.0, 1.0, 1.5, 6.0]
 
 
 @pytest.mark.parametrize(
     ("rule", "expected"),
     [
-        ("min_over_10", 7.0 / 10),  # the least, 1.0, is at 7
-        ("steepest", 5.0),  # 4.4 at 4 to 2.0 at 6
-        ("valley", 4.0),  # 5.0, 4.9, 4.8, 4.4, 3.0, 2.0, 1.0 at 1 to 7
+        ("minimum", 7.0 / 10),  # the least, 1.0, is at 7
+        ("steep", 4.0),  # from 4.4 at 4 to 3.0 at 5, the first fall of 1.4
+        ("valley", 3.0),  # 7 long and ending at position 6: -1 + 2 + 1 = position 2
     ],
 )
 def test_rules_by_hand(rule, expected):
-    losses = [5.0, 4.9, 4.8, 4.4, 3.0, 2.0, 1.0, 1.5, 6.0]
-    assert propose([float(i) for i in range(1, 10)], losses, rule) == pytest.approx(expected)
+    assert propose([float(i) for i in range(1, 10)], CURVE, rule) == pytest.approx(expected)
 
 
-def test_valley_bridges_bumps():
-    losses = [3.0, 5.0, 4.0, 4.5, 2.0, 2.2, 1.0, 9.0]  # falls 5, 4, 2, 1: from 1 to 6
+def test_valley_counts_the_falls_and_not_the_bumps_between():
+    """Falls 5, 4, 2, 1 end at position 6 and are 4 long: 6 - 4 + 1 + 0 = position 3, though they span 1 to 6."""
+    losses = [3.0, 5.0, 4.0, 4.5, 2.0, 2.2, 1.0, 9.0]
     assert propose([float(i) for i in range(8)], losses, "valley") == 3.0
+    bumps = [9.0, 8.0, 7.0, 8.5, 8.4, 8.3, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0]  # of 10, the last at 11: 11 - 10 + 3 + 1
+    assert propose([float(i) for i in range(12)], bumps, "valley") == 5.0
+    assert propose([1.0, 2.0, 3.0], [1.0, 2.0, 3.0], "valley") == 1.0  # nothing falls
+
+
+def test_of_two_longest_falls_the_first_is_the_valley():
+    """Both 3 long; the first ends at position 2: 2 - 3 + 1 + 0 = 0."""
+    assert propose([0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [9.0, 8.0, 7.0, 12.0, 11.0, 10.0], "valley") == 0.0
+
+
+def test_slide_goes_back_while_the_slopes_at_its_edges_differ():
+    """Flat up to position 20, then up by 1 each: slopes are 0 to 19, 0.5 at 20, 1 beyond.
+
+    The window's left edge goes back from 14 while its right one, 15 further, is at 20 or beyond: to 5.
+    """
+    losses = [1.0] * 20 + [1.0 + i for i in range(10)]
+    lrs = [float(i) for i in range(30)]
+    assert propose(lrs, losses, "slide") == 5.0
+    assert propose(lrs, [1.0] * 30, "slide") == 14.0  # nothing differs
+    assert propose(lrs[:16], losses[-16:], "slide") == 0.0
+    with pytest.raises(NotApplicable, match="needs 16 losses, and the sweep left 15"):
+        propose(lrs[:15], losses[-15:], "slide")
+
+
+def test_what_is_judged_leaves_out_the_first_tenth_and_the_last_five_or_what_is_no_number():
+    losses = [float(i) for i in range(100)]
+    assert losses[judged(losses, 100)] == losses[10:95]
+    assert losses[:60][judged(losses[:60], 100)] == losses[10:55]
+    assert [*losses[:60], float("nan")][judged([*losses[:60], float("nan")], 100)] == losses[10:60]
+    assert [*losses[:98], float("nan")][judged([*losses[:98], float("nan")], 100)] == losses[10:95]
+    assert losses[:3][judged(losses[:3], 100)] == []
 
 
 def test_the_sweep_is_training_at_those_rates_until_the_loss_leaves_bounds():
@@ -86,18 +122,19 @@ def test_the_sweep_is_training_at_those_rates_until_the_loss_leaves_bounds():
     run.optimizer = torch.optim.SGD([weight], lr=0.1)
     run.optimizer.param_groups[0]["initial_lr"] = 0.1
     run.loss = lambda batch: weight.square().sum() / 2
-    trick = LrRangeTest(low=1e-3, high=1e3, steps=100, smoothing=0.0)
+    trick = LrRangeTest(low=1e-3, high=1e3, steps=99, smoothing=0.0)
     lrs, losses = trick._sweep(run)
 
     w, expected = 1.0, []
-    for lr in sweep(1e-3, 1e3, 100):
+    for lr in sweep(1e-3, 1e3, 99):
         expected.append(w * w / 2)
         if expected[-1] > 4 * min(expected):
             break
         w *= 1 - lr
-    assert losses == pytest.approx(expected[:-1])
-    assert len(lrs) == len(losses) < 100
-    assert 2 < lrs[-1] < 4  # updates grow from lr = 2 / curvature on
+    assert losses == pytest.approx(expected)
+    assert losses[-1] > 4 * min(losses) >= losses[-2]  # the loss that ends the test is kept
+    assert len(lrs) == len(losses) < 99
+    assert 2 < lrs[-2] < 4  # updates grow from lr = 2 / curvature on
 
 
 def test_proposal_becomes_the_peak_rate_and_ratios_stay():
@@ -110,7 +147,7 @@ def test_proposal_becomes_the_peak_rate_and_ratios_stay():
     trick = LrRangeTest()
     with preserved(run):
         lrs, losses = trick._sweep(run)
-    expected = propose(lrs[10:-5], losses[10:-5], "steepest")
+    expected = propose(lrs[10:-5], losses[10:-5], "valley")
     trick.prepare(run)
     first, second = (group["initial_lr"] for group in run.optimizer.param_groups)
 
@@ -161,6 +198,32 @@ def test_a_run_goes_on_as_if_it_had_been_given_the_rate():
     assert torch.equal(tested.loader.order.get_state(), plain.loader.order.get_state())
     assert torch.equal(tested.loader.augment_rng.get_state(), plain.loader.augment_rng.get_state())
     assert tested.run.optimizer.param_groups[0]["initial_lr"] == tested.run.state["lr_range_test"]["lr"] != 0.05
+
+
+def test_losses_are_averaged_as_fastai_does():
+    """Debiased running means at 0.5 of the losses 1, 3, 2: 1, (0.5 * 1 + 3) / 1.5, (0.25 * 1 + 0.5 * 3 + 2) / 1.75."""
+    run, given = ready(), iter([1.0, 3.0, 2.0] * 10)
+    weight = torch.nn.Parameter(torch.zeros(1, dtype=torch.float64))
+    run.optimizer = torch.optim.SGD([weight], lr=0.1)
+    run.optimizer.param_groups[0]["initial_lr"] = 0.1
+    run.loss = lambda batch: weight.sum() * 0 + next(given)
+    _, losses = LrRangeTest(smoothing=0.5, steps=20)._sweep(run)
+
+    assert losses[:3] == pytest.approx([1.0, 3.5 / 1.5, 3.75 / 1.75])
+    assert len(losses) == 20
+
+
+def test_a_sweep_stops_at_a_loss_that_is_no_number():
+    run, given = ready(), iter([1.0] * 12 + [float("nan")] * 8)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    run.optimizer = torch.optim.SGD([weight], lr=0.1)
+    run.optimizer.param_groups[0]["initial_lr"] = 0.1
+    run.loss = lambda batch: weight.sum() * 0 + next(given)
+    _, losses = LrRangeTest(smoothing=0.0, steps=20)._sweep(run)
+
+    assert losses[:12] == [1.0] * 12
+    assert len(losses) == 13
+    assert judged(losses, 20) == slice(2, 12)
 
 
 def test_a_sweep_that_diverges_at_once_is_refused():

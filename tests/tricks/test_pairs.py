@@ -40,6 +40,9 @@ EXCEPTIONS: dict[str, str] = {
 }
 """Pairs in which an effect is lost for a reason that is right."""
 
+UNFIT = {"grayscale": "digits has 1 channel(s), and so no colour to take out"}
+"""Tricks that refuse this workload, and why."""
+
 
 @dataclass(frozen=True)
 class Observed:
@@ -151,8 +154,8 @@ def test_every_trick_acts_alone_on_this_workload(small_spec):
     baseline = observed(small_spec)
     alone = {name: observed(small_spec, name) for name in registry.builtin()}
 
-    assert {name: one.reason for name, one in alone.items() if one.status != "ok"} == {}
-    inert = {name for name, one in alone.items() if one.predictions == baseline.predictions}
+    assert {name: one.reason for name, one in alone.items() if one.status != "ok"} == UNFIT
+    inert = {name for name, one in alone.items() if one.predictions == baseline.predictions} - set(UNFIT)
     assert inert == {"erm_baseline", "gradient_checkpointing"}
     assert all(size for one in alone.values() for size in one.terms.values())
 

@@ -16,11 +16,35 @@ def maps(size, channels=4):
     return torch.randn(2, channels, size, size, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("down", "pool"), [("maxpool", F.max_pool2d), ("avgpool_conv", F.avg_pool2d)])
-def test_pools_then_convolves(down, pool):
+def test_convolves_then_takes_the_largest_of_three_by_three():
+    """The source's order and window: Springenberg et al., table 1."""
     conv, x = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), maps(8)
     weight = conv.weight.detach().clone()
-    torch.testing.assert_close(pooled(conv, down)(x), F.conv2d(pool(x, 2), weight, padding=1))
+    full = F.conv2d(x, weight, padding=1)
+    largest = F.pad(full, (1, 1, 1, 1), value=-torch.inf).unfold(2, 3, 2).unfold(3, 3, 2).amax((-2, -1))
+    got = pooled(conv, StrideConvVsMaxpool().down)(x)
+
+    torch.testing.assert_close(got, largest)
+    assert bool((got >= F.conv2d(x, weight, stride=2, padding=1)).all())  # what the stride had is in the window
+
+
+def test_pools_then_convolves():
+    conv, x = nn.Conv2d(4, 6, 3, stride=2, padding=1, bias=False), maps(8)
+    weight = conv.weight.detach().clone()
+    torch.testing.assert_close(pooled(conv, "avgpool_conv")(x), F.conv2d(F.avg_pool2d(x, 2), weight, padding=1))
+
+
+@pytest.mark.parametrize(("stride", "size"), [(2, 11), (2, 12), (3, 13), (4, 13), ((1, 2), 12)])
+def test_windows_cover_every_place_at_every_stride(stride, size):
+    """A single high value anywhere in the convolution's output reaches the pooled map."""
+    conv = nn.Conv2d(1, 1, 1, stride=stride, bias=False)
+    nn.init.ones_(conv.weight)
+    shape = conv(torch.zeros(1, 1, size, size)).shape
+    spots = torch.eye(size * size).view(-1, 1, size, size)
+    found = pooled(conv, "maxpool")(spots)
+
+    assert found.shape[1:] == shape[1:]
+    assert bool((found.amax((1, 2, 3)) == 1).all())
 
 
 @pytest.mark.parametrize("down", ["maxpool", "avgpool_conv"])

@@ -1,9 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run
 from harness.training.session import baseline_optimizer
-from harness.tricks.contract import NoEffect
+from harness.tricks import registry
+from harness.tricks.contract import NoEffect, NotApplicable
 from harness.tricks.core.weight_decay import WeightDecay
 from harness.tricks.optimization.no_bias_decay import NoBiasDecay
 from harness.tricks.stack import Stack
@@ -130,3 +133,32 @@ def test_a_skipped_update_does_not_shrink(fused):
         scaler.step(optimizer)
         scaler.update()
         torch.testing.assert_close(weight.detach(), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("make", [sgd, adam, adamw])
+def test_by_default_only_the_amount_changes(make):
+    """AdamW stays AdamW and Adam stays Adam, whose steps with the amount as their own these are."""
+    ours = trajectory(WeightDecay(wd=0.05), make)
+    kind = {sgd: torch.optim.SGD, adam: torch.optim.Adam, adamw: torch.optim.AdamW}[make]
+
+    torch.testing.assert_close(ours, trajectory_of(kind))
+    with pytest.raises(NoEffect, match=r"wd = 0\.05, own"):
+        optimizer_for(WeightDecay(wd=0.05), partial(kind, lr=0.1, weight_decay=0.05))
+
+
+@pytest.mark.parametrize("mode", ["coupled", "decoupled"])
+@pytest.mark.parametrize("name", ["lion", "adan", "muon", "lamb", "lars", "schedule_free"])
+def test_an_optimizer_with_decay_in_its_own_way_takes_the_amount_and_refuses_another_mode(name, mode):
+    trick, run = registry.make(name), tiny_run()
+    run.recipe = trick.recipe(run.recipe, run.data)
+
+    def build(decay):
+        groups = decay.param_groups([{"params": list(run.model.parameters())}], run)
+        return decay.wrap_optimizer(trick.optimizer(groups, run), run)
+
+    assert {group["weight_decay"] for group in build(WeightDecay(wd=0.003)).param_groups} == {0.003}
+    if trick.decay == mode:
+        assert {group["weight_decay"] for group in build(WeightDecay(wd=0.003, mode=mode)).param_groups} == {0.003}
+    else:
+        with pytest.raises(NotApplicable, match=f"mode = {mode}: .* in its own way"):
+            build(WeightDecay(wd=0.003, mode=mode))

@@ -149,6 +149,7 @@ def test_no_file_is_too_long_to_read():
 @pytest.mark.parametrize("path", sorted((ROOT / "tricks").glob("*/*.py")), ids=lambda p: p.stem)
 def test_a_trick_imports_the_contract_and_never_another_trick(path):
     shared = {
+        "blocks",
         "contract",
         "functional",
         "images",

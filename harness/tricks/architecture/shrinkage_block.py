@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from harness.tricks.blocks import behind_branches
 from harness.tricks.contract import Choice, Info, ModelStage, NotApplicable, Run, Trick, at
-from harness.tricks.modules import conv_norm_names, drawn_linear, residual_blocks
+from harness.tricks.modules import drawn_linear
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -78,10 +79,9 @@ class ShrinkageBlock(Trick):
         """Put a threshold behind the last norm of every residual branch."""
         if run.recipe.batch_size < 2:
             raise NotApplicable("the threshold's batch norm needs batches of at least two images")
-        for block in residual_blocks(model):
-            conv, norm = conv_norm_names(block)[-1]
-            channels = getattr(block, conv).out_channels
-            hidden = max(1, channels // self.reduction)
-            shrink = Shrinkage(channels, hidden, self.variant == "CS", run.rng(self.name))
-            setattr(block, norm, nn.Sequential(getattr(block, norm), shrink))
+
+        def build(channels: int) -> nn.Module:
+            return Shrinkage(channels, max(1, channels // self.reduction), self.variant == "CS", run.rng(self.name))
+
+        behind_branches(model, build)
         return model

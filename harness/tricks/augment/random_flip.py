@@ -7,14 +7,9 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, NoOp, NotApplicable, Run, Search, Trick, at
-
-
-def flip(x: Tensor, which: Tensor, axis: int) -> Tensor:
-    """Mirror the images (N, C, H, W) where `which` (N,) is true along `axis`: -1 left-right, -2 up-down."""
-    return torch.where(which.view(-1, 1, 1, 1), x.flip(axis), x)
+from harness.tricks.images import flip
 
 
 class RandomFlip(Trick):

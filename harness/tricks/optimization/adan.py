@@ -32,6 +32,7 @@ class Adan(OwnOptimizer):
         ),
         cost=1.1,
     )
+    decay: ClassVar = "decoupled"
     lr: Annotated[float, Field(gt=0), Search(1e-4, 3e-2, log=True), RATE] = 1e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-3, 0.3, log=True)] = 0.02
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.99, log1m=True)] = 0.98

@@ -33,6 +33,7 @@ class Lamb(OwnOptimizer):
         ),
         cost=1.1,
     )
+    decay: ClassVar = "inside"
     lr: Annotated[float, Field(gt=0), Search(5e-4, 5e-2, log=True), RATE] = 5e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-3, 0.3, log=True)] = 0.02
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.8, 0.95, log1m=True)] = 0.9

@@ -29,6 +29,7 @@ class Lars(OwnOptimizer):
         differs="timm's: tensors without weight decay take plain steps, without trust; the rate enters after momentum",
         cost=1.1,
     )
+    decay: ClassVar = "inside"
     lr: Annotated[float, Field(gt=0), Search(0.1, 30.0, log=True), RATE] = 2.0
     weight_decay: Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True)] = 5e-4
     momentum: Annotated[float, Field(ge=0, lt=1), Search(0.8, 0.99, log1m=True)] = 0.9

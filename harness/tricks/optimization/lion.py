@@ -26,6 +26,7 @@ class Lion(OwnOptimizer):
         ),
         differs="nothing",
     )
+    decay: ClassVar = "decoupled"
     lr: Annotated[float, Field(gt=0), Search(1e-5, 1e-2, log=True), RATE] = 1e-4
     weight_decay: Annotated[float, Field(ge=0), Search(1e-2, 3.0, log=True)] = 0.5
     beta1: Annotated[float, Field(ge=0, lt=1), Search(0.8, 0.98, log1m=True)] = 0.9

@@ -37,6 +37,7 @@ class Muon(OwnOptimizer):
         ),
         cost=1.5,
     )
+    decay: ClassVar = "decoupled"
     lr: Annotated[float, Field(gt=0), Search(1e-4, 3e-2, log=True), RATE] = 3e-3
     weight_decay: Annotated[float, Field(ge=0), Search(1e-3, 0.3, log=True)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1), Search(0.6, 0.98, log1m=True)] = 0.95

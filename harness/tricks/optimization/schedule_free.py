@@ -90,6 +90,7 @@ class ScheduleFree(OwnOptimizer):
         ),
         cost=1.05,
     )
+    decay: ClassVar = "inside"
     lr: Annotated[float, Field(gt=0), Search(0.03, 10.0, log=True), RATE] = 1.0
     weight_decay: Annotated[float, Field(ge=0), Search(1e-5, 1e-2, log=True)] = 5e-4
     beta: Annotated[float, Field(gt=0, lt=1), Search(0.8, 0.98, log1m=True)] = 0.9

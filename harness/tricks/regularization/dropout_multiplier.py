@@ -2,34 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
+from harness.tricks.blocks import DropBranch, last_of_branch
 from harness.tricks.contract import Info, ModelStage, NoEffect, NoOp, Run, Search, Trick, at
-from harness.tricks.modules import DropInput, conv_norm_names, dropout, residual_blocks
+from harness.tricks.modules import DropInput, conv_norm_names, residual_blocks
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
-
-
-class DropBranch:
-    """Forward hook that zeroes a module's output for some images, and scales the rest, while it trains."""
-
-    def __init__(self, p: float, generator: torch.Generator) -> None:
-        self.p, self.generator = p, generator
-
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
-        """The new output; None keeps it."""
-        if not module.training:
-            return None
-        factors = dropout(output.new_ones(len(output)), self.p, self.generator)
-        return output * factors.view(-1, *[1] * (output.ndim - 1))
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> DropBranch:
-        return self
 
 
 class DropoutMultiplier(Trick):
@@ -71,7 +53,7 @@ class DropoutMultiplier(Trick):
         model.head.register_forward_pre_hook(DropInput(self.m * self.head, g, whole_channels=False))
         for block in residual_blocks(model) if self.block or self.path else ():
             names = conv_norm_names(block)
-            middle, last = getattr(block, names[1][0]), getattr(block, names[-1][1])
+            middle, last = getattr(block, names[1][0]), getattr(block, last_of_branch(block))
             middle.register_forward_pre_hook(DropInput(self.m * self.block, g, whole_channels=False))
             last.register_forward_hook(DropBranch(self.m * self.path, g))
         return model

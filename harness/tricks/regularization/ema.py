@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from harness.tricks.contract import Info, NoOp, Run, Search, Trick
+from harness.tricks.contract import Choice, Info, NoOp, Run, Search, Trick
 from harness.tricks.modules import WeightAverage
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
 
 
-def ramped(decay: float, updates: int) -> float:
-    """min(decay, (1 + t) / (10 + t)): a short memory early, which soon forgets the initial weights."""
-    return min(decay, (1 + updates) / (10 + updates))
+Ramp = Literal["none", "tensorflow", "timm"]
+
+
+def decay_at(decay: float, updates: int, ramp: Ramp) -> float:
+    """The decay at update t = 1, 2, ...; a ramp has a short memory early, which soon forgets the initial weights.
+
+    tensorflow: min(decay, (1 + t) / (10 + t)). timm: min(decay, 1 - t^(-2/3)), with `use_warmup` and its defaults.
+    """
+    if ramp == "tensorflow":
+        return min(decay, (1 + updates) / (10 + updates))
+    return min(decay, 1 - updates ** (-2 / 3)) if ramp == "timm" else decay
 
 
 class Ema(Trick):
@@ -30,7 +38,8 @@ class Ema(Trick):
             "arXiv:1703.01780"
         ),
         formula=(
-            "a = d a + (1 - d) w after step t, d = min(decay, (1 + t) / (10 + t)); a starts as w after the first step"
+            "a = d a + (1 - d) w after every step, with d = decay; a starts as w after the first step. Half of its "
+            "weight lies on the last ln 2 / (1 - d) steps: 69 at d = 0.99"
         ),
         expect=(
             "Helps early evaluations and training at a constant or high learning rate; near nothing at the "
@@ -38,13 +47,17 @@ class Ema(Trick):
             "the training."
         ),
         differs=(
-            "The ramp of the decay is from TensorFlow's ExponentialMovingAverage. Floating buffers, the "
-            "running statistics of batch normalisation, are averaged as the weights are; integer buffers "
-            "are copied."
+            "A decay for short runs: papers and libraries have 0.999 to 0.9999 for 10^5 steps and more. What carries "
+            "over is the half-life as a share of training: torchvision's recipe has 2.7 %, Composer's 0.4 %, so 0.99 "
+            "is that of 2,500 to 17,000 steps. The ramp of mean teacher's code, 1 - 1 / (1 + t), is not offered. "
+            "Floating buffers, the running statistics of batch normalisation, are averaged as the weights are; "
+            "integer buffers are copied."
         ),
         cost=1.02,
+        version=2,
     )
-    decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True), NoOp(0)] = 0.999
+    decay: Annotated[float, Field(ge=0, lt=1), Search(0.9, 0.9999, log1m=True), NoOp(0)] = 0.99
+    ramp: Annotated[Ramp, Choice(("none", "tensorflow", "timm"))] = "none"
 
     def prepare(self, run: Run) -> None:
         """Make room for the average."""
@@ -53,7 +66,8 @@ class Ema(Trick):
     def after_step(self, run: Run) -> None:
         """Move the average towards the new weights; the first ones are taken as they are."""
         average = run.state[self.name]
-        average.update(run.model, 1 - ramped(self.decay, average.count + 1) if average.count else 1.0)
+        d = decay_at(self.decay, average.count + 1, self.ramp) if average.count else 0.0
+        average.update(run.model, 1 - d)
 
     def evaluation_weights(self, run: Run) -> Classifier:
         """The averaged network, or the live one before the first step."""
