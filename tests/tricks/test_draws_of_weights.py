@@ -11,8 +11,8 @@ from torch import nn
 from draws import assert_drawn, assert_share, assert_uniform, recorded
 from harness.testing import tiny_run
 from harness.tricks import registry
+from harness.tricks.blocks import DropBranch
 from harness.tricks.modules import drawn_linear
-from harness.tricks.regularization.dropout_multiplier import DropBranch
 
 
 def of(name):
@@ -42,7 +42,16 @@ def test_a_linear_layer_of_ones_own_is_uniform_as_torchs():
         assert_uniform(values.detach().flatten(), -0.25, 0.25)
 
 
-HEADS = ["concat_pool", "memory_bank", "multi_task_aux_loss", "shrinkage_block", "simcse_aux"]
+@pytest.mark.parametrize("size", [3, 7])
+def test_the_kernel_of_eca_is_uniform_as_torchs(size):
+    module, _ = of("eca")
+    g = torch.Generator().manual_seed(0)
+    drawn = torch.cat([module.ChannelAttention(size, g).kernel.detach().flatten() for _ in range(500)])
+
+    assert_uniform(drawn, -(size**-0.5), size**-0.5)
+
+
+HEADS = ["concat_pool", "memory_bank", "multi_task_aux_loss", "shrinkage_block", "simcse_aux", "squeeze_excite"]
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -123,6 +132,8 @@ def test_branches_of_one_pixel_have_kaimings_deviation():
         ("dropout", {"p": 0.7}, {0.7}, set()),
         ("r_drop", {}, {0.1}, set()),
         ("simcse_aux", {}, {0.1}, set()),
+        ("stochastic_depth", {}, set(), {0.05, 0.1}),
+        ("stochastic_depth", {"rate": 0.4, "rule": "uniform"}, set(), {0.4}),
         ("dropout_multiplier", {}, {0.2, 0.1}, {0.05}),
         ("dropout_multiplier", {"m": 2.0, "head": 0.3}, {0.6, 0.2}, {0.1}),
     ],
@@ -134,7 +145,7 @@ def test_dropout_rates(monkeypatch, name, params, inputs, branches):
     run = tiny_run()
     cls(**params).model(run.model, run)
 
-    assert {args[0] for args in calls["DropInput"]} == inputs
+    assert {args[0] for args in calls.get("DropInput", ())} == inputs
     assert {args[0] for args in calls.get("DropBranch", ())} == branches
     assert all(args[1] is run.rng(name) for found in calls.values() for args in found)
 
