@@ -18,18 +18,18 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
-    StringConstraints,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from harness.errors import UserError, did_you_mean
-from harness.identity import LIBRARIES
-from harness.invariance import Declared
 from harness.names import Slug
+from harness.sections import Augment as Augment
+from harness.sections import Data as Data
+from harness.sections import Model as Model
+from harness.sections import Recipe as Recipe
 from harness.values import (
-    Added,
     Keys,
     Origins,
     SearchRange,
@@ -46,138 +46,19 @@ from harness.values import (
 Plain = Annotated[Any, BeforeValidator(plain)]
 """A value of any type that is finite and can be printed."""
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
-
-OWN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
-"""The name of a part of one's own, as "mine.py:Net"."""
-
-
-class Question(Strict):
-    """`[experiment]`: what is asked, and the smallest effect that would matter."""
+class Asked(Strict):
+    """`[experiment]` of any kind: what is asked, and the smallest effect that would matter."""
 
     name: Slug
     question: str = ""
     margin: Annotated[float, Field(gt=0, description="points of the primary metric")] = 0.5
+
+
+class Question(Asked):
+    """`[experiment]` of the loop, whose metrics are those of images."""
+
     metric: Literal["test_accuracy", "test_top5"] = "test_accuracy"
-
-
-class Data(Declared):
-    """`[data]`: which images, how many, and in what condition.
-
-    `root` is the folder in the data root of a `folder` data set, the table of a `csv` one (columns path, label and
-    perhaps split), or the file of an `npz` one. `group` is its column of what several images share, such as a patient,
-    whose images go to one split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the
-    named ones. `window` is the grey values that are black and white in 16- and 32-bit files, which do not say it
-    themselves; values beyond are clipped. `label_noise` is the exact fraction of training labels replaced by a wrong
-    class drawn uniformly. `imbalance` is the size of the smallest class over the largest (exponential profile, Cui et
-    al. 2019). Both touch the training split only.
-    """
-
-    name: Literal["digits", "cifar10", "cifar100", "folder", "csv", "npz"]
-    root: str | None = None
-    train_size: Count | None = None
-    val_size: Count
-    test_size: Count | None = None
-    classes: Annotated[
-        Annotated[int, Field(ge=2)] | Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None,
-        Field(union_mode="left_to_right"),
-    ] = None
-    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
-    window: Annotated[tuple[float, float] | None, Field(strict=False), Added(None)] = None
-    group: Annotated[str | None, Added(None)] = None
-    channels: Annotated[Literal[1, 3] | None, Added(None)] = None
-    label_noise: Fraction = 0.0
-    imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-    @model_validator(mode="after")
-    def _check(self) -> Data:
-        if self.from_files and not (self.root and self.image_size):
-            raise ValueError(f"a {self.name} data set needs root (its name) and image_size (pixels)")
-        if self.name == "npz" and not self.root:
-            raise ValueError("an npz data set needs root (the file)")
-        for option in ("window", "channels", "root", *Declared.model_fields):
-            npz = self.name == "npz" and option not in ("window", "channels")
-            if not (self.from_files or npz) and getattr(self, option) is not None:
-                raise ValueError(f"{option} belongs to folder and csv data sets, and this is {self.name}")
-        if self.group is not None and self.name != "csv":
-            raise ValueError(f"group belongs to csv data sets, and this is {self.name}")
-        if self.window is not None and self.window[0] >= self.window[1]:
-            raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
-        return self
-
-    @property
-    def from_files(self) -> bool:
-        """Whether the images are files of the user's, which are decoded once."""
-        return self.name in ("folder", "csv")
-
-
-class Model(Strict):
-    """`[model]`: one of ours (`width` in channels of the first stage), or another one with its `args`.
-
-    Others are "timm/<name>", "torchvision/<name>", "mine.py:Net" and an entry point in the group `harness.models`.
-    `pretrained` starts from the weights that timm or torchvision offer, with a new last layer.
-    """
-
-    name: Annotated[str, StringConstraints(pattern=rf"^(timm/|torchvision/)?[A-Za-z0-9_.-]+$|{OWN}")]
-    width: Annotated[int, Field(ge=1, le=65_536)] | None = None
-    args: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain)]] = Field(default_factory=dict)
-    pretrained: Annotated[bool, Added(False)] = False
-
-    @model_validator(mode="after")
-    def _check(self) -> Model:
-        if self.pretrained and not self.name.startswith(LIBRARIES):
-            raise ValueError(f"pretrained = true is for networks of timm and torchvision, and this is {self.name}")
-        return self
-
-
-class Augment(Strict):
-    """The baseline's augmentation, drawn per image. All sizes are fractions of the image side.
-
-    `shift`: random translation with zero padding (pad and crop; 0.125 is 4 pixels of 32). `flip`:
-    horizontal mirror with probability one half. `rotation`: degrees, uniform in ±. `scale_min`: smallest
-    area of a random resized crop with aspect ratio 3/4 to 4/3 (1 is off).
-    """
-
-    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    flip: bool = False
-    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
-
-
-class Recipe(Strict):
-    """`[recipe]`: the baseline's training recipe, with every library default that is a trick switched off.
-
-    `lr` is the peak learning rate; `schedule` multiplies it: "constant", "step" (times `gamma` at each of
-    `milestones`, fractions of training) or "cosine" (to zero). The last incomplete batch of an epoch is
-    dropped. `evaluations` is the number of points on the validation curves. `head_lr` is the peak rate of the network's
-    last layer, where that starts anew and the rest does not.
-    """
-
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
-    batch_size: Count
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Annotated[float, Field(gt=0)]
-    head_lr: Annotated[float | None, Field(gt=0), Added(None)] = None
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    nesterov: bool = True
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "step", "cosine"] = "step"
-    milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)] = (0.5, 0.75)
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    augment: Augment = Augment()
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    channels_last: bool = True
-    compile: bool = False
-    evaluations: Count = 20
-
-    @model_validator(mode="after")
-    def _check(self) -> Recipe:
-        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
-            said = "" if "nesterov" in self.model_fields_set else " (the default of recipe.nesterov is true)"
-            raise ValueError(f"nesterov needs momentum > 0{said}; set nesterov = false")
-        return self
 
 
 class Study(Strict):
@@ -214,12 +95,16 @@ class Experiment(Strict):
     @classmethod
     def _flatten(cls, value: Any) -> Any:
         """Names may be written without quotes, which TOML reads as nested tables."""
-        return _flat(value) if isinstance(value, dict) else value
+        return flat_ranges(value) if isinstance(value, dict) else value
 
     @property
     def origins(self) -> Origins:
         """Where the values came from."""
         return self._origins
+
+    def spec(self, arm: Arm, seed: int) -> RunSpec:
+        """The run that trains an arm with a seed."""
+        return RunSpec(data=self.data, model=self.model, recipe=self.recipe, arm=arm, seed=seed)
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], origins: Origins) -> Experiment:
@@ -237,14 +122,14 @@ class Experiment(Strict):
         return made
 
 
-def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_ranges(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables of ranges as one, by dotted name."""
     out: dict[str, Any] = {}
     for key, value in tables.items():
         name = f"{prefix}{key}"
         nested = isinstance(value, dict) and "choices" not in value
         if nested and any(isinstance(v, dict | list) for v in value.values()):
-            out |= _flat(value, f"{name}.")
+            out |= flat_ranges(value, f"{name}.")
         else:
             out[name] = value
     return out
@@ -287,6 +172,9 @@ BASELINE = "baseline"
 PREMISES = ("data", "model", "recipe")
 """The sections that an experiment's question rests on."""
 
+COMMAND = "command"
+"""The section that they are in where runs are commands (`harness.commands`)."""
+
 
 class RunSpec(Strict):
     """One arm trained with one seed: everything that decides the resulting numbers, and nothing else."""
@@ -310,7 +198,7 @@ class RunSpec(Strict):
 
 def spec_of(experiment: Experiment, arm: Arm, seed: int) -> RunSpec:
     """The run that trains `arm` with `seed` on `experiment`."""
-    return RunSpec(data=experiment.data, model=experiment.model, recipe=experiment.recipe, arm=arm, seed=seed)
+    return experiment.spec(arm, seed)
 
 
 def experiments_dir() -> Path:
@@ -349,10 +237,19 @@ def load_experiment(
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     options: Mapping[Keys, str] | None = None,
 ) -> Experiment:
-    """Parse an experiment file.
+    """The experiment of a file; the arguments and what it raises are those of `experiment_tables`."""
+    return Experiment.read(*experiment_tables(name_or_path, overrides, options))
+
+
+def experiment_tables(
+    name_or_path: str,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[Keys, str] | None = None,
+) -> tuple[dict[str, Any], Origins]:
+    """The tables of an experiment file of any kind, and where their values came from.
 
     The question, which is the title of the page, ends with what `overrides` change of its premises: of data, model and
-    recipe.
+    recipe, or of the command.
 
     Args:
         name_or_path: a bundled experiment's name or a .toml path.
@@ -374,20 +271,19 @@ def load_experiment(
     other = [] if "question" in (overrides or {}).get("experiment", {}) else _premises(tables, overrides or {})
     for section, values in (overrides or {}).items():
         tables[section] = merged(tables.get(section), values)
-    made = Experiment.read(tables, Origins(str(path), options or {}))
-    if other and made.experiment.question:
-        question = f"{made.experiment.question} (with {', '.join(other)})"
-        made = made.model_copy(update={"experiment": made.experiment.model_copy(update={"question": question})})
-    return made
+    asked = tables.get("experiment")
+    if other and isinstance(asked, dict) and isinstance(asked.get("question"), str) and asked["question"]:
+        tables["experiment"] = asked | {"question": f"{asked['question']} (with {', '.join(other)})"}
+    return tables, Origins(str(path), options or {})
 
 
 def _premises(old: Any, new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What of data, model and recipe is other than in the file: "recipe.epochs = 6"."""
+    """What of data, model and recipe, or of the command, is other than in the file: "recipe.epochs = 6"."""
     out: list[str] = []
     for key, value in new.items():
         was = old.get(key) if isinstance(old, Mapping) else None
         if isinstance(value, Mapping):
-            out += _premises(was, value, f"{prefix}{key}.") if prefix or key in PREMISES else []
+            out += _premises(was, value, f"{prefix}{key}.") if prefix or key in (*PREMISES, COMMAND) else []
         elif was != value:
             out.append(f"{prefix}{key} = {str(value).lower() if isinstance(value, bool) else value}")
     return out

@@ -57,6 +57,7 @@ class Identity:
     numbers: int = NUMBERS
     network: int = 0
     weights: str = ""
+    stages: tuple[str, ...] = ()
 
     @property
     def json(self) -> str:
@@ -65,6 +66,7 @@ class Identity:
         parts |= {"sources": dict(self.sources)} if self.sources else {}
         parts |= {"network": self.network} if self.network else {}
         parts |= {"weights": self.weights} if self.weights else {}
+        parts |= {"stages": list(self.stages)} if self.stages else {}
         return json.dumps(parts, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
@@ -72,7 +74,18 @@ class Identity:
         """The identity whose canonical JSON this is."""
         parts = json.loads(text)
         sources = tuple(sorted(parts.get("sources", {}).items()))
-        return Identity(parts["data"], sources, parts["numbers"], parts.get("network", 0), parts.get("weights", ""))
+        network, weights = parts.get("network", 0), parts.get("weights", "")
+        return Identity(parts["data"], sources, parts["numbers"], network, weights, tuple(parts.get("stages", ())))
+
+    def implies(self, stage: Identity) -> bool:
+        """Whether a stage of a run with this identity is of nothing but the same images and code."""
+        return (
+            stage.data == self.data
+            and {*stage.sources} <= {*self.sources}
+            and stage.network in (0, self.network)
+            and stage.weights in ("", self.weights)
+            and not stage.stages
+        )
 
     @property
     def short(self) -> str:
@@ -104,6 +117,8 @@ def difference(stored: str | None, wanted: Identity) -> str:
         said.append("of a network with other built-in tricks, which are off in the baseline now")
     if old.get("weights", "") != new.get("weights", ""):
         said.append(f"of other weights to start from ({old.get('weights', 'none')} -> {new.get('weights', 'none')})")
+    if old.get("stages", []) != new.get("stages", []):
+        said.append("of runs before it on other images or code")
     was, now = old.get("sources", {}), new.get("sources", {})
     changed = sorted(name for name in {*was, *now} if was.get(name) != now.get(name))
     if changed:

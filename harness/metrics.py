@@ -83,6 +83,15 @@ TRAINING_TIME = (COLUMNS["cpu_seconds_train"], COLUMNS["seconds_train"])
 """CPU time first: it stays true when the machine is shared."""
 
 
+WALL = "seconds_train"
+
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "cpu_seconds_train": ("cpu_seconds_setup", "cpu_seconds_other"),
+    WALL: ("seconds_setup", "seconds_other"),
+}
+"""What a run costs beside its training steps, on the clock of that column: its set-up, and the runs that it needs."""
+
+
 def usable(metrics: Sequence[Metric], devices: Iterable[str]) -> Metric:
     """The first of these metrics that holds on all devices; the last holds on any."""
     devices = list(devices)

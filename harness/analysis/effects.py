@@ -39,7 +39,7 @@ from harness.analysis.sequential import e_value
 from harness.analysis.types import Analysis, Effect, Ratio, Test, Verdict
 from harness.analysis.verdicts import MANY, Evidence, Setting, outlying
 from harness.errors import UserError
-from harness.metrics import TRAINING_TIME, Metric, usable
+from harness.metrics import BESIDE, TRAINING_TIME, WALL, Metric, usable
 from harness.store.schema import Manifest
 
 
@@ -87,7 +87,7 @@ def analyse(
         manifest.scope,
         family,
         _grain(what, own, correct),
-        "logged number" if manifest.source else "prediction",
+        "prediction" if manifest.in_loop else "logged number",
     )
     # Predictions are stored for the test split.
     answers = correct if (what.split, what.needs) == ("test", "answers") else None
@@ -277,11 +277,19 @@ def _images(pairs: Pairs, correct: Mapping[str, NDArray[np.bool_]]) -> list[tupl
 
 
 def _time_ratio(pairs: Pairs) -> Ratio | None:
-    """Training time over that of the baseline, with the other runs that the arm asked for."""
+    """Cost over that of the baseline, on one clock: training, set-up and the runs that it needs."""
     devices = pairs.base.table.texts("device", list(pairs.base.rows.values()))
-    base, arm = pairs.numbers(usable(TRAINING_TIME, devices).name)
-    other = pairs.numbers("seconds_other")[1]
-    return _ratio_interval(base, arm + np.where(np.isnan(other), 0.0, other))
+    clock = usable(TRAINING_TIME, devices).name
+    wall, cpu = (np.concatenate(pairs.numbers(name)) for name in ("seconds_other", "cpu_seconds_other"))
+    if ((wall > 0) & np.isnan(cpu)).any():  # rows of earlier versions know the wall time alone
+        clock = WALL
+    base, arm = pairs.numbers(clock)
+    for name in BESIDE[clock]:
+        base, arm = (
+            side + np.where(np.isnan(more), 0.0, more)
+            for side, more in zip((base, arm), pairs.numbers(name), strict=True)
+        )
+    return _ratio_interval(base, arm)
 
 
 def _ratio_interval(x: Floats, y: Floats) -> Ratio | None:

@@ -12,13 +12,14 @@ import numpy as np
 
 from harness.bench.loops import write_images
 from harness.bench.rows import BenchRow, summary
+from harness.commands.kinds import of_loop
 from harness.data.content import content
 from harness.experiment import find_experiment, load_experiment
 from harness.store.reader import Key
 from harness.store.schema import METRICS
 from harness.store.writer import prepare, write_manifest, write_run
 from harness.study.plan import Plan, make_plan
-from harness.training.session import Place
+from harness.training.place import Place
 
 FILES = 13_000
 WORKLOADS = (
@@ -89,7 +90,7 @@ def _store(name: str, root: Path, results: Path) -> None:
             for e in range(1, 21)
             for m in ("accuracy", "nll")
         ]
-        row = _row(plan, plan.key(spec), spec.seed, spec.arm.label, place.fingerprint(spec), draw)
+        row = _row(plan, plan.key(spec), spec.seed, spec.arm.label, place.fingerprint(of_loop(spec)), draw)
         write_run(folder, row | {"spec": spec.canonical_json}, points, (np.arange(images), label, logits))
 
 

@@ -23,7 +23,8 @@ from harness.data.batches import to_pixels
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.classifier import Classifier, Normalize
 from harness.training.loop import Clock, train
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks.contract import Batch, Info, ModelStage, Run, Trick, at
 from harness.tricks.functional import soft_cross_entropy
 

@@ -40,7 +40,7 @@ from harness.store.writer import prepare, write_manifest, write_run
 from harness.study.workers.job import Job
 from harness.study.workers.local import run_jobs, work
 from harness.training.execute import execute
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tricks import registry
 from harness.tricks.contract import Trick
 

@@ -20,7 +20,8 @@ from harness.data.sources import load_source
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.study.workers.local import ENVIRONMENT
 from harness.training.execute import peak_memory
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 
 SIDE, HELD, DISTINCT = 224, 64, 50
 BATCHES = 4

@@ -1,7 +1,7 @@
 """Images in one .npz file, with the keys of MedMNIST: train_images, train_labels, and the same of val and test.
 
 The file is read as it is: no pickle, and so no code. Images are (N, H, H) or (N, H, H, C) of bytes, labels whole
-numbers from 0. Images of val are split anew with those of train for each seed.
+numbers from 0. Images of val or of test are that split; where there are none, they are drawn from train.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def npz_digest(data: Data, data_root: Path) -> str:
-    """16 hex digits of the file's bytes.
+    """16 hex digits of the file's bytes, and of whether it has a validation split.
+
+    Before that was a split of its own, its images were drawn from like those of train.
 
     Raises:
         UserError: it cannot be read.
@@ -29,7 +31,12 @@ def npz_digest(data: Data, data_root: Path) -> str:
     path = data_root / expand(data.root or "")
     try:
         with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        with zipfile.ZipFile(path) as file:
+            own = "val_images.npy" in file.namelist()
+        return hashlib.sha256(f"own val {digest}".encode()).hexdigest()[:16] if own else digest[:16]
+    except zipfile.BadZipFile as error:
+        raise _unreadable(path, error) from None
     except OSError as error:
         raise UserError(
             f"{shown(path)} cannot be read ({error.strerror}): data.root names the file of an npz data set; name the "
@@ -37,8 +44,8 @@ def npz_digest(data: Data, data_root: Path) -> str:
         ) from None
 
 
-def read_npz(data: Data, data_root: Path) -> tuple[Part, Part | None]:
-    """The images to split and those of test, if the file has them: (N, H, H, C) and labels (N,).
+def read_npz(data: Data, data_root: Path) -> dict[str, Part]:
+    """Of train, and of val and test if the file has them: images (N, H, H, C) and labels (N,).
 
     Raises:
         UserError: the file is damaged or lacks an array, or one has another shape or type.
@@ -48,7 +55,7 @@ def read_npz(data: Data, data_root: Path) -> tuple[Part, Part | None]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        raise UserError(f"{shown(path)} cannot be read as .npz without pickle: {str(error).splitlines()[0]}") from None
+        raise _unreadable(path, error) from None
     parts = {name: _part(path, arrays, name) for name in ("train", "val", "test") if f"{name}_images" in arrays}
     if "train" not in parts:
         near = did_you_mean("train_images", arrays)
@@ -56,16 +63,21 @@ def read_npz(data: Data, data_root: Path) -> tuple[Part, Part | None]:
     shapes = {name: part[0].shape[1:] for name, part in parts.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"{shown(path)}: the images of its splits have different shapes: {shapes}")
-    learned = [parts[name] for name in ("train", "val") if name in parts]
-    images, labels = (np.concatenate(held) for held in zip(*learned, strict=True))
-    test = parts.get("test")
+    labels = parts["train"][1]
     classes = int(labels.max()) + 1
     missing = sorted(set(range(classes)) - set(labels.tolist()))
     if missing or classes < 2:
-        raise UserError(f"{shown(path)}: labels are 0 to K - 1 with an image of each, and {missing or [1]} have none")
-    if test is not None and test[1].max() >= classes:
-        raise UserError(f"{shown(path)}: test_labels has {test[1].max()}, of which there is no image to train on")
-    return (images, labels), test
+        raise UserError(
+            f"{shown(path)}: train_labels are 0 to K - 1 with an image of each, and {missing or [1]} have none"
+        )
+    for name, (_, held) in parts.items():
+        if held.max() >= classes:
+            raise UserError(f"{shown(path)}: {name}_labels has {held.max()}, of which there is no image to train on")
+    return parts
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"{shown(path)} cannot be read as .npz without pickle: {str(error).splitlines()[0]}")
 
 
 def _part(path: Path, arrays: dict[str, NDArray[np.generic]], name: str) -> Part:

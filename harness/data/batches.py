@@ -19,8 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from harness.cpus import available
 from harness.data.rows import CROP_DRAWS, LEAST, Croppable, Rows, fits
-from harness.data.splits import Held
-from harness.data.types import Batch, TrainingSet
+from harness.data.types import Batch, Part, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Augment
 
@@ -192,7 +191,7 @@ class Loader:
 
 
 def evaluation_batches(
-    held: Held, device: torch.device | str, batch: int, channels_last: bool
+    held: Part, device: torch.device | str, batch: int, channels_last: bool
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """A split in its own order, without augmentation: pixels (n, C, H, W) in [0, 1], label (n,), index (n,).
 

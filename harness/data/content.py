@@ -42,6 +42,9 @@ CIFAR = {
 """The md5 of each file of the official pickles. torchvision compares them before it reads a file, so a run on CIFAR is
 a run on these bytes."""
 
+NAMED = {"train": "train", "val": "own val", "test": "val"}
+"""How a digest calls the splits, so that data sets without a validation split of their own keep theirs."""
+
 DIGITS = "datasets/data/digits.csv.gz"
 """The digits inside the package of scikit-learn."""
 
@@ -86,9 +89,9 @@ def content(data: Data, data_root: Path) -> Content:
     if data.name == "npz":
         from harness.data.arrays import npz_digest, read_npz  # the one that needs NumPy
 
-        (_, labels), test = read_npz(data, data_root)
-        images = len(labels) + (0 if test is None else len(test[1]))
-        return Content(npz_digest(data, data_root), images, classes=int(labels.max()) + 1)
+        parts = read_npz(data, data_root)
+        images = sum(len(labels) for _, labels in parts.values())
+        return Content(npz_digest(data, data_root), images, classes=int(parts["train"][1].max()) + 1)
     if data.name == "digits":
         return Content(digits_digest(read_digits()), images=1797, classes=10)
     return Content(cifar_digest(data.name), images=60_000, classes=10 if data.name == "cifar10" else 100)
@@ -143,7 +146,7 @@ class Folder:
         channels = data.channels or 3
         return About(
             folder, classes, self.digest, data.image_size, data.window,
-            pillow=pillow(), channels=channels, group=data.group,
+            pillow=pillow(), channels=channels, group=data.group, kind=data.name,
         )  # fmt: skip
 
     def unreadable(self, failed: Sequence[Sequence[Failure]]) -> tuple[tuple[str, str], ...]:
@@ -195,7 +198,7 @@ def read_folder(data: Data, data_root: Path) -> Folder:
         files.append(tuple(file for file, value in hashed if value.sha256))
         values.append(tuple(value.sha256 for _, value in hashed if value.sha256))
         lines = (
-            f"{split} {file.label} {value}{file.group and f' {file.group}'}"
+            f"{NAMED[split]} {file.label} {value}{file.group and f' {file.group}'}"
             for file, value in zip(files[i], values[i], strict=True)
         )
         digest.update("\n".join(["", *lines]).encode())

@@ -53,6 +53,8 @@ class About:
     pillow: str = ""
     channels: int = 3
     group: str | None = None
+    kind: str = ""
+    """The data set's `data.name`; empty in copies of earlier versions."""
 
     @property
     def key(self) -> str:

@@ -1,4 +1,4 @@
-"""Folders of images, `train/<class>/*` and `val/<class>/*`.
+"""Images in files, which a folder or a table names.
 
 They are decoded once, into a file from which training crops and squares are cut (`harness.data.rows`).
 """
@@ -43,7 +43,7 @@ Window = tuple[float, float] | None
 
 
 def load_folder(data: Data, data_root: Path) -> Source:
-    """A folder or table of images as rows of side `data.image_size`; `val`, or test in a table, is the test split.
+    """A folder or table of images as rows of side `data.image_size`.
 
     Each image is kept with its aspect and a shorter side of at most `decoded.KEPT` times that. What is evaluated is its
     central square, resized. Files that cannot be decoded are left out and named in `Source.unreadable`.
@@ -53,7 +53,7 @@ def load_folder(data: Data, data_root: Path) -> Source:
         data_root: the folder that holds data sets, or the data set itself.
 
     Raises:
-        UserError: a folder is missing, train and val have different classes, more than `LOST_SHARE` of a class cannot
+        UserError: a folder is missing, the splits have different classes, more than `LOST_SHARE` of a class cannot
             be read, or files change meanwhile.
     """
     folder = read_folder(data, data_root)
@@ -71,11 +71,14 @@ def load_folder(data: Data, data_root: Path) -> Source:
         if i == 0 and data.group:
             groups = [file.group for position, file in enumerate(folder.splits[i]) if position not in gone]
         failures.append(failed)
-    tested = folder.splits[1] or folder.listing.lost
+    val, test = (arrays[i] if _has(folder, i) else (None, None) for i in (1, 2))
     return Source(
-        *arrays[0],
-        arrays[1][0] if tested else None,
-        arrays[1][1] if tested else None,
+        train_images=arrays[0][0],
+        train_labels=arrays[0][1],
+        test_images=test[0],
+        test_labels=test[1],
+        val_images=val[0],
+        val_labels=val[1],
         classes=folder.listing.classes,
         peak=255,
         invariances=PHOTOS._replace(color=data.channels != 1),
@@ -86,20 +89,25 @@ def load_folder(data: Data, data_root: Path) -> Source:
     )
 
 
+def _has(folder: Folder, split: int) -> bool:
+    """Whether a data set has files of a split, be they unreadable."""
+    return bool(folder.splits[split]) or any(at == split for at, *_ in folder.lost)
+
+
 def _check_losses(folder: Folder, split: int, failed: Sequence[Failure]) -> None:
     """Refuse a class that has lost too many of its files in a split, or all, or never had one."""
     files = folder.splits[split]
-    if not files and not any(at == split for at, *_ in folder.lost):  # a table without a test split
+    if split and not _has(folder, split):
         return
     losses = [(label, f"{path}: {why}") for at, label, path, why in folder.lost if at == split]
     total = Counter(file.label for file in files) + Counter(label for label, _ in losses)
     losses += [(files[position].label, f"{path}: {why}") for position, path, why in failed]
     for label, name in enumerate(folder.listing.classes):
         lost = [line for at, line in losses if at == label]
-        where = shown(folder.listing.folder / SPLITS[split] / name)
+        where = shown(folder.listing.folder / folder.listing.places[split] / name)
         first = f" ({lost[0]})" if lost else ""
         if len(lost) == total[label]:
-            raise UserError(f"{where}: no readable image{first}; each class needs one in train and in val")
+            raise UserError(f"{where}: no readable image{first}; each class needs one in every split")
         if len(lost) > LOST_SHARE * total[label]:
             raise UserError(
                 f"{where}: {len(lost)} of {total[label]} files cannot be read{first}; at most {LOST_SHARE:.0%} of a "

@@ -1,4 +1,4 @@
-"""What a folder that is not `train/<class>/` and `val/<class>/` holds instead, and what to rename."""
+"""Where the splits of a folder of images lie; if nowhere, what it holds instead, and what to rename."""
 
 from __future__ import annotations
 
@@ -11,13 +11,40 @@ from harness.errors import did_you_mean
 
 NAMES = {
     "train": {"train", "training", "trainset", "train_set", "train-set"},
-    "val": {"val", "valid", "validation", "valset", "val_set", "dev", "eval", "test", "testing", "testset", "test_set"},
+    "val": {"val", "valid", "validation", "valset", "val_set", "dev", "eval"},
+    "test": {"test", "testing", "testset", "test_set"},
 }
-"""Names that people give to the two splits, in lower case."""
+"""Names that people give to the splits, in lower case."""
+
+LAYOUTS = (("train", "val", "test"), ("train", "", "test"), ("train", "", "val"))
+"""Folders of the training, validation and test split; where one of the latter two lies beside train, it is the test."""
+
+FLAT = ("", "", "")
+"""Class folders with no splits above them."""
 
 TABLES = (".csv", ".tsv", ".xlsx", ".parquet")
 LOOK_AT = 10_000
 """Entries of a folder that are looked at, so that a flat folder of a million images is described at once."""
+
+
+def layout_of(folder: Path) -> tuple[str, str, str] | None:
+    """The folder of each split inside `folder`, empty for one that it lacks; None where it is no data set.
+
+    In a flat one, class folders are the first thing in it, and all images are to split. A folder `test` without class
+    folders, such as that of a challenge, is passed over where there is `val`; a split by another name is not.
+    """
+    folders, _ = _inside(folder)
+    named = {name for name in folders if any(name.lower() in names for names in NAMES.values())}
+    splits = {name for name in named if name != "test" or "val" not in named or _inside(folder / name)[0]}
+    for layout in LAYOUTS:
+        if splits == {split for split in layout if split}:
+            return layout
+    some = folders[:3]
+    if named or len(folders) < 2:
+        return None
+    if any((folder / name / "train").is_dir() for name in some) or not any(_inside(folder / n)[1] for n in some):
+        return None
+    return FLAT
 
 
 def near_miss(folder: Path, data_root: Path) -> str:
@@ -33,7 +60,7 @@ def near_miss(folder: Path, data_root: Path) -> str:
 def _near_miss(folder: Path, data_root: Path) -> str:
     if folder.is_dir():
         return _describe(folder)
-    if data_root.name.lower() in NAMES["train"] | NAMES["val"] and (data_root.parent / "train").is_dir():
+    if data_root.name.lower() in set().union(*NAMES.values()) and (data_root.parent / "train").is_dir():
         return f"; {data_root} is one of its splits: name {data_root.parent} in its place"
     folders, _ = _inside(data_root)
     if any(name.lower() in NAMES["train"] for name in folders):
@@ -44,25 +71,18 @@ def _near_miss(folder: Path, data_root: Path) -> str:
 def _describe(folder: Path) -> str:
     folders, files = _inside(folder)
     there = {split: [name for name in folders if name.lower() in names] for split, names in NAMES.items()}
-    renames = [
-        f"rename '{found[0]}' to '{split}'" + (" (it is the test split here)" if split == "val" else "")
-        for split, found in there.items()
-        if found and split not in found
-    ]
+    twice = next((found for found in there.values() if len(found) > 1), None)
+    if twice:
+        return f"; {folder} has {' and '.join(twice)} for one split: keep one"
+    renames = [f"rename '{found[0]}' to '{split}'" for split, found in there.items() if found and split not in found]
     if renames:
         have = ", ".join(f"'{name}'" for found in there.values() for name in found)
         return f"; {folder} has {have}: {' and '.join(renames)}"
-    if there["train"] or there["val"]:
+    if any(there.values()):
         return ""
     for name in folders:
         if (folder / name / "train").is_dir():
             return f"; the data set lies in {folder / name}: name that folder"
-    named = ", ".join(f"'{name}'" for name in folders[:3]) + (", ..." if len(folders) > 3 else "")
-    if len(folders) > 1 and any(_inside(folder / name)[1] for name in folders[:3]):
-        return (
-            f"; {folder} holds {named} directly: if these are the classes, move a part of each into val/<class>/ and "
-            "the rest into train/<class>/"
-        )
     tables = [name for name in files if name.lower().endswith(TABLES)]
     if tables:
         return (

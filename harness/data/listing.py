@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from harness.data.disk import expand, shown
-from harness.data.layout import near_miss
+from harness.data.layout import FLAT, layout_of, near_miss
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Data
 
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
+"""Training, validation and test split. Where the last two have no files, their images are drawn from train."""
 
 CLUTTER = {
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "system volume information"),
@@ -57,9 +58,9 @@ Lost = tuple[int, int, str, str]
 class Listing:
     """The files of the chosen classes of a data set, in the order in which they become rows.
 
-    classes: names that can be printed, in the order of the labels. splits: the files of `train` and of `val`.
+    classes: names that can be printed, in the order of the labels. splits: the files of each of `SPLITS`.
     lost: files that are there in name only, such as links to nothing. ignored: how many files and folders of each
-    kind of clutter were passed over.
+    kind of clutter were passed over. places: what each split is called in the data set.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class Listing:
     splits: tuple[tuple[File, ...], ...]
     lost: tuple[Lost, ...]
     ignored: tuple[tuple[str, int], ...]
+    places: tuple[str, ...] = SPLITS
 
 
 @dataclass
@@ -79,55 +81,73 @@ class _Found:
 
 
 def list_folder(data: Data, data_root: Path) -> Listing:
-    """The files of a `folder` data set: `train/<class>/**` and `val/<class>/**` in `data_root / data.root`.
+    """The files of a `folder` data set, `<split>/<class>/**` or `<class>/**` in `data_root / data.root`.
 
-    Classes are in natural order (2 before 10), and what belongs to no chosen class is not looked at. Links are
-    followed. Clutter is passed over and counted.
+    The splits are train, val and test, or train and one of the others, which is the test split. Classes are in natural
+    order (2 before 10), and what belongs to no chosen class is not looked at. Links are followed. Clutter is passed
+    over and counted.
 
     Args:
         data: the `[data]` table; only root and classes matter here.
         data_root: the folder that holds data sets, or the data set itself.
 
     Raises:
-        UserError: a folder is missing or cannot be read, or train and val differ in the chosen classes.
+        UserError: a folder is missing or cannot be read, or the splits differ in the chosen classes.
     """
     name = data.root or ""
     folder = data_root / expand(name)
-    if not folder.is_dir() and all((data_root / split).is_dir() for split in SPLITS):
+    if not folder.is_dir() and layout_of(data_root) not in (None, FLAT):
         folder = data_root
     if not folder.is_dir():
         raise UserError(
             f"{shown(folder)} does not exist: data.root = '{name}' needs that folder with train/<class>/ and "
-            "val/<class>/ in it; put it there, or name the folder that holds it with --data-root or "
-            f"HARNESS_DATA{near_miss(folder, data_root)}"
+            "test/<class>/ (or val/<class>/), or <class>/ alone, in it; put it there, or name the folder that holds it "
+            f"with --data-root or HARNESS_DATA{near_miss(folder, data_root)}"
         )
     found = _Found()
-    folders = [_class_folders(folder, split, found.ignored) for split in SPLITS]
-    classes = choose_classes(data.classes, sorted({*folders[0], *folders[1]}, key=natural))
-    only = [(c, split) for c in classes for i, split in enumerate(SPLITS) if c not in folders[1 - i]]
-    if only:
-        where = ", ".join(f"'{c}' only in {split}" for c, split in only[:10])
-        more = f" and {len(only) - 10} more" if len(only) > 10 else ""
-        raise UserError(
-            f"{shown(folder)}: train and val must have the same class folders, but {where}{more}; add them, or name "
-            "those to use with data.classes"
+    places = layout_of(folder)
+    if places is None:
+        missing = next((split for split in SPLITS if not (folder / split).is_dir()), "")
+        what = (
+            f" does not exist; expected {missing}/" if missing else " is no data set; expected train/, val/ and test/"
         )
+        raise UserError(
+            f"{shown(folder / missing)}{what} with one folder of images for each class"
+            f"{near_miss(folder, folder.parent)}"
+        )
+    has = [not i or bool(place) for i, place in enumerate(places)]
+    folders = [_class_folders(folder, place, found.ignored) if has[i] else {} for i, place in enumerate(places)]
+    classes = choose_classes(data.classes, sorted(set().union(*folders), key=natural))
+    _check_same(folder, classes, {place: folders[i] for i, place in enumerate(places) if has[i]})
     if len(classes) < 2:
-        raise UserError(f"{shown(folder / 'train')}: one class folder ('{classes[0]}'); at least two are needed")
+        raise UserError(f"{shown(folder / places[0])}: one class folder ('{classes[0]}'); at least two are needed")
     splits = []
-    for i, split in enumerate(SPLITS):
-        above = (_identity(folder), _identity(folder / split))
-        for label, name in enumerate(classes):
+    for i, place in enumerate(places):
+        above = (_identity(folder), _identity(folder / place))
+        for label, name in enumerate(classes if has[i] else ()):
             real = folders[i][name]
             if real is None:
                 raise UserError(
-                    f"{shown(folder / split / name)} is a link to nothing; fetch what it stands for (dvc pull, "
+                    f"{shown(folder / place / name)} is a link to nothing; fetch what it stands for (dvc pull, "
                     "git annex get), or remove it"
                 )
-            _walk(str(folder / split / real), f"{split}/{real}", i, label, above, found)
+            _walk(str(folder / place / real), f"{place}/{real}".lstrip("/"), i, label, above, found)
         splits.append(tuple(found.files))
         found.files.clear()
-    return Listing(folder, classes, tuple(splits), tuple(found.lost), tuple(sorted(found.ignored.items())))
+    ignored = tuple(sorted(found.ignored.items()))
+    return Listing(folder, classes, tuple(splits), tuple(found.lost), ignored, places)
+
+
+def _check_same(folder: Path, classes: Sequence[str], folders: Mapping[str, Iterable[str]]) -> None:
+    """Refuse splits of which one lacks a chosen class that another one has; `folders` are by the name of the split."""
+    have = {c: [split for split, names in folders.items() if c in names] for c in classes}
+    only = [f"'{c}' only in {' and '.join(splits)}" for c, splits in have.items() if len(splits) < len(folders)]
+    if only:
+        more = f" and {len(only) - 10} more" if len(only) > 10 else ""
+        raise UserError(
+            f"{shown(folder)}: {', '.join(folders)} must have the same class folders, but {', '.join(only[:10])}{more}"
+            "; add them, or name those to use with data.classes"
+        )
 
 
 def choose_classes(wanted: int | tuple[str, ...] | None, known: Sequence[str]) -> tuple[str, ...]:
@@ -170,11 +190,6 @@ def clutter(name: str) -> str | None:
 def _class_folders(folder: Path, split: str, ignored: Counter[str]) -> dict[str, str | None]:
     """The name on disk of each class folder by its printable name; None for a link to nothing."""
     path = folder / split
-    if not path.is_dir():
-        raise UserError(
-            f"{shown(path)} does not exist; expected {split}/ with one folder of images for each class"
-            f"{near_miss(folder, folder.parent)}"
-        )
     classes: dict[str, str | None] = {}
     for entry in _entries(str(path)):
         kind = clutter(entry.name)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from harness.data.cifar import load_cifar
 from harness.data.content import content, digits_digest, read_digits
 from harness.data.folders import load_folder
 from harness.data.hashes import changed
-from harness.data.listing import choose_classes
+from harness.data.listing import SPLITS, choose_classes
 from harness.data.rows import rows_of
 from harness.data.types import DIGITS, PHOTOS, Labels, Pixels, Source
 from harness.errors import UserError
@@ -37,20 +38,14 @@ def load_source(data: Data, data_root: Path) -> Source:
     It is loaded again when its content has changed since.
 
     Args:
-        data: the `[data]` table; only what `images_of` keeps matters here.
+        data: the `[data]` table; only what `Data.images` keeps matters here.
         data_root: the folder that holds data sets.
 
     Raises:
         UserError: files are missing or damaged or change while they are read, or a class does not exist.
     """
-    asked = images_of(data)
+    asked = data.images
     return _load(asked, content(asked, data_root).digest, data_root)
-
-
-def images_of(data: Data) -> Data:
-    """The table with what does not decide the images set to its default, so that studies on them share the arrays."""
-    decides = ("name", "root", "classes", "image_size", "window", "group", "channels")
-    return Data(val_size=1, **{name: getattr(data, name) for name in decides})
 
 
 @lru_cache(maxsize=4)
@@ -86,14 +81,18 @@ def _digits() -> Source:
 
 
 def _arrays(data: Data, digest: str, data_root: Path) -> Source:
-    (images, labels), test = read_npz(data, data_root)
+    parts = read_npz(data, data_root)
     if npz_digest(data, data_root) != digest:
         raise changed(data_root / (data.root or ""))
+    images, labels = parts["train"]
+    val, test = (parts.get(name, (None, None)) for name in ("val", "test"))
     return Source(
         train_images=images,
         train_labels=labels,
-        test_images=None if test is None else test[0],
-        test_labels=None if test is None else test[1],
+        test_images=test[0],
+        test_labels=test[1],
+        val_images=val[0],
+        val_labels=val[1],
         classes=tuple(map(str, range(int(labels.max()) + 1))),
         peak=255,
         invariances=PHOTOS._replace(color=images.shape[3] == 3),
@@ -134,11 +133,9 @@ def _resize(source: Source, size: int | None) -> Source:
 
 def _map(source: Source, change: Callable[[Pixels, Labels], tuple[Pixels, Labels]]) -> Source:
     """The source with its arrays changed, of which it must be made."""
-    assert isinstance(source.train_images, np.ndarray)
-    images, labels = change(source.train_images, source.train_labels)
-    out = replace(source, train_images=images, train_labels=labels)
-    if source.test_images is None or source.test_labels is None:
-        return out
-    assert isinstance(source.test_images, np.ndarray)
-    images, labels = change(source.test_images, source.test_labels)
-    return replace(out, test_images=images, test_labels=labels)
+    changed: dict[str, Any] = {}
+    for split in SPLITS:
+        images, labels = getattr(source, f"{split}_images"), getattr(source, f"{split}_labels")
+        if images is not None:
+            changed[f"{split}_images"], changed[f"{split}_labels"] = change(images, labels)
+    return replace(source, **changed)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness import rng
 from harness.data.rows import Rows, rows_of
-from harness.data.types import DataInfo, Labels, Source, TrainingSet
+from harness.data.types import DataInfo, Labels, Part, Source, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Data
 
@@ -40,7 +40,7 @@ class Held:
         return rows_of(self.images)
 
 
-def first(part: TrainingSet | Held, count: int) -> Held:
+def first(part: Part, count: int) -> Held:
     """The first images of a split, with their integer labels; all if it has fewer."""
     few = torch.arange(min(count, len(part.label)))
     return Held(part.rows.select(few), part.label[few], part.index[few], part.peak)
@@ -60,10 +60,10 @@ def split(source: Source, data: Data, seed: int) -> Splits:
     """Split a source as `data` asks.
 
     All splits are stratified. Training is a prefix of one random order, and validation and test are taken
-    from its end, so a smaller `train_size` is a subset of a larger one and moves neither of them. The test
-    split is the official one (or a stratified part of it) where the data set has one. Every class has an image in
-    training, however few it has. Where images have groups, all of a group go to one split, so that validation and test
-    have at most as many images as asked.
+    from its end, so a smaller `train_size` is a subset of a larger one and moves neither of them. Where the data set
+    has a validation or a test split, it is that one, or a stratified part of it. Every class has an image in training,
+    however few it has. Where images have groups, all of a group go to one split, so that validation and test have at
+    most as many images as asked.
 
     Raises:
         UserError: the sizes do not fit the data set or its number of classes, or `test_size` is needed and missing.
@@ -71,21 +71,17 @@ def split(source: Source, data: Data, seed: int) -> Splits:
     draw = rng.numpy_stream(seed, rng.SPLIT)
     available = len(source.train_labels)
     order = stratified_order(source.train_labels, draw) if source.groups is None else None
-    if source.test_images is None or source.test_labels is None:
-        if data.test_size is None:
-            raise UserError(f"data.test_size is missing: {data.name} has no official test split; give a size")
-        reserved = data.val_size + data.test_size
-    else:
-        if data.test_size is not None and data.test_size > len(source.test_labels):
-            raise UserError(
-                f"data.test_size = {data.test_size}: the official test split has {len(source.test_labels)} images; "
-                "ask for at most that, or leave test_size out for all"
-            )
-        reserved = data.val_size
+    if source.test_labels is None and data.test_size is None:
+        raise UserError(f"data.test_size is missing: {data.name} has no official test split; give a size")
+    drawn = [
+        _drawn("val_size", data.val_size, source.val_labels, "validation"),
+        _drawn("test_size", data.test_size, source.test_labels, "official test"),
+    ]
+    reserved = sum(drawn)
     train_size = available - reserved if data.train_size is None else data.train_size
     if train_size < 1 or train_size + reserved > available:
-        sizes = f"train_size = {data.train_size or 'the rest'}, val_size = {data.val_size}"
-        sizes += f", test_size = {data.test_size}" if reserved > data.val_size else ""
+        sizes = f"train_size = {data.train_size or 'the rest'}"
+        sizes += "".join(f", {n} = {size}" for n, size in zip(("val_size", "test_size"), drawn, strict=True) if size)
         raise UserError(
             f"data: {sizes} do not fit: {data.name} has {available} images to split and these need "
             f"{reserved + max(train_size, 1)}; make them smaller"
@@ -96,19 +92,22 @@ def split(source: Source, data: Data, seed: int) -> Splits:
             "needs one; make data.train_size larger, or choose some data.classes"
         )
     if order is None:
-        kept, val, rest = _by_group(source, draw, data.train_size, data.val_size, reserved - data.val_size)
+        kept, val, test = _by_group(source, draw, data.train_size, *drawn)
     else:
         # First for the largest training split, so that validation and test are the same for every smaller one.
         for front in (available - reserved, train_size):
             order = _with_every_class(order, source.train_labels, front)
         kept, held = order[:train_size], order[available - reserved :]
-        val, rest = held[: data.val_size], held[data.val_size :]
+        val, test = held[: drawn[0]], held[drawn[0] :]
     rows = rows_of(source.train_images)
-    if source.test_images is None or source.test_labels is None:
-        images, labels, test = rows, source.train_labels, rest
-    else:
-        images, labels = rows_of(source.test_images), source.test_labels
-        test = stratified_order(labels, draw)[: data.test_size]
+    held_test = (rows, source.train_labels, test)
+    if source.test_images is not None and source.test_labels is not None:
+        test = stratified_order(source.test_labels, draw)[: data.test_size]
+        held_test = (rows_of(source.test_images), source.test_labels, test)
+    held_val = (rows, source.train_labels, val)
+    if source.val_images is not None and source.val_labels is not None:
+        val = stratified_order(source.val_labels, draw)[: data.val_size]
+        held_val = (rows_of(source.val_images), source.val_labels, val)
     kept = kept[_imbalanced(source.train_labels[kept], len(source.classes), data.imbalance)]
     true_label = torch.from_numpy(source.train_labels[kept])
     train = TrainingSet(
@@ -120,10 +119,24 @@ def split(source: Source, data: Data, seed: int) -> Splits:
     info = describe(train, source)
     return Splits(
         train=train,
-        val=_held(rows, source.train_labels, val, source.peak),
-        test=_held(images, labels, test, source.peak),
+        val=_held(*held_val, source.peak),
+        test=_held(*held_test, source.peak),
         info=info._replace(invariances=source.invariances._replace(**data.declared)),
     )
+
+
+def _drawn(key: str, size: int | None, own: Labels | None, what: str) -> int:
+    """How many images of a held split are drawn from train: none where the data set has that split.
+
+    Raises:
+        UserError: it has, and is smaller than `size`.
+    """
+    if own is None:
+        return size or 0
+    if size is not None and size > len(own):
+        rest = ", or leave test_size out for all" if key == "test_size" else ""
+        raise UserError(f"data.{key} = {size}: the {what} split has {len(own)} images; ask for at most that{rest}")
+    return 0
 
 
 def stratified_order(labels: Labels, draw: np.random.Generator) -> Positions:

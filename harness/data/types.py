@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +40,11 @@ PHOTOS = Invariances(flip=True, shift=0.125, rotation=15.0, color=True)
 class Source:
     """A data set before it is split.
 
-    train_images, test_images: (N, H, W, C) or rows of such images, where `peak` is white.
-    train_labels, test_labels: (N,), positions in `classes`. The test arrays are None when the data set has
-    no official test split. digest: 16 hex digits that identify the data (`harness.data.content`). unreadable: the
-    files that were left out, each with the reason. notes: lines about what was passed over.
+    train_images, val_images, test_images: (N, H, W, C) or rows of such images, where `peak` is white.
+    train_labels, val_labels, test_labels: (N,), positions in `classes`. The arrays of val or test are None when the
+    data set has no such split, whose images are then drawn from train. digest: 16 hex digits that identify the data
+    (`harness.data.content`). unreadable: the files that were left out, each with the reason. notes: lines about what
+    was passed over.
     groups: (N,), of each training image the number of its group, whose images stay in one split; None without groups.
     """
 
@@ -58,6 +59,8 @@ class Source:
     unreadable: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     groups: Labels | None = None
+    val_images: Pixels | Rows | None = None
+    val_labels: Labels | None = None
 
 
 class DataInfo(NamedTuple):
@@ -70,6 +73,26 @@ class DataInfo(NamedTuple):
     std: tuple[float, ...]
     invariances: Invariances
     train_counts: tuple[int, ...]
+
+
+class Part(Protocol):
+    """Images with their labels: a split, or a part of one."""
+
+    @property
+    def rows(self) -> Rows:
+        """The images."""
+
+    @property
+    def label(self) -> Tensor:
+        """Labels (N,)."""
+
+    @property
+    def index(self) -> Tensor:
+        """Positions (N,) in the array of the source that the images come from."""
+
+    @property
+    def peak(self) -> int:
+        """The value of white."""
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ RUNS = pa.schema(
         ("seconds_total", _float),  # wall, set-up and evaluation included
         ("seconds_train", _float),  # wall, training steps only
         ("cpu_seconds_train", _float),  # process CPU time of the training steps
-        ("seconds_other", _float),  # wall, other runs that this one asked for (teachers)
+        ("seconds_other", _float),  # wall, training and set-up of the runs that this one needs, whoever did them
         ("seconds_per_step", _float),
         ("images_per_second", _float),
         ("packed", pa.bool_()),  # timed beside other runs on the same device
@@ -64,11 +64,16 @@ RUNS = pa.schema(
         ("identity", _string),  # hash of identity_json; with the run id it is the run's key
         ("identity_json", _string),  # what decides the numbers beside spec and machine (harness.identity)
         ("scores", _string),  # JSON: metric -> number, of the metrics that the study declares; null without any
+        ("role", _string),  # "arm", or "stage": trained because others need it; null in earlier rows
+        ("stages", _string),  # JSON: files of the runs that this one needs, and of those that they need
+        ("seconds_setup", _float),  # wall, hooks that may train or predict before training: dataset, init, prepare
+        ("cpu_seconds_setup", _float),
+        ("cpu_seconds_other", _float),  # as seconds_other, on the clock of cpu_seconds_train; null in earlier rows
     ]
 )
 
 LATER_COLUMNS = {
-    "runs": ("plain_steps", "identity", "identity_json", "scores"),
+    "runs": ("plain_steps", *RUNS.names[RUNS.names.index("identity") :]),
     "curves": ("identity", "finished"),
     "predictions": ("identity", "finished"),
     "outcomes": (),
@@ -183,6 +188,19 @@ class Probe(_Record):
     identity: str = ""
 
 
+class StagePlan(_Record):
+    """Runs that runs of a study need, alike but for their seeds: trained first, and no arm of the study.
+
+    `runs` holds the identity of each by run id. `arms` are the labels of those that need them, themselves or through
+    other stages.
+    """
+
+    label: str
+    arms: tuple[str, ...]
+    runs: dict[str, str]
+    fingerprint: str
+
+
 class MetricSpec(_Record):
     """A metric of a study that is no column of the runs table: the runs have it among their `scores`.
 
@@ -253,8 +271,15 @@ class Manifest(_Record):
     """By name: what its runs have among their `scores`. A name that is a column of the runs table means that column."""
     source: str = ""
     """Where the scores come from, if not from runs of this program: then its claims about its own runs do not hold."""
+    stages: tuple[StagePlan, ...] = ()
+    """Runs that those of the arms need, but for those that are arms themselves."""
     probes: tuple[Probe, ...] = ()
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether the runs are of this program's own training loop: not commands, and not made elsewhere."""
+        return not self.source and self.settings.get("kind") != "command"
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -288,6 +313,11 @@ class Manifest(_Record):
     def runs(self) -> dict[str, str]:
         """The identity of each run of the study, by run id: those of the arms, and of their probes."""
         return self.arm_runs | {run_id: probe.identity for probe in self.probes for run_id in probe.run_ids.values()}
+
+    @property
+    def stage_runs(self) -> dict[str, str]:
+        """The identity of each stage, by run id."""
+        return {run_id: identity for stage in self.stages for run_id, identity in stage.runs.items()}
 
     @property
     def arm_of(self) -> dict[str, ArmPlan]:

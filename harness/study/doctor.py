@@ -156,11 +156,12 @@ def _no_use(copy: Copy, root: Path) -> str | None:
         return "unfinished, unless it is being written now"
     if (about.decoder, about.pillow) != (DECODER, pillow()):
         return "decoded by an older version" if about.decoder != DECODER else f"decoded by Pillow {about.pillow}"
-    data = Data(
-        name="csv" if Path(about.folder).is_file() else "folder", root=about.folder, classes=about.classes,
-        image_size=about.size, window=about.window, group=about.group, val_size=1,
-    )  # fmt: skip
+    asked = {
+        "name": about.kind or ("csv" if Path(about.folder).is_file() else "folder"), "root": about.folder,
+        "classes": about.classes, "image_size": about.size, "window": about.window, "group": about.group, "val_size": 1,
+    }  # fmt: skip
     try:
+        data = Data.model_validate(asked)
         return None if content(data, root).digest == about.digest else f"{about.folder} has other images now"
     except UserError:
         return f"{about.folder} is gone or incomplete"

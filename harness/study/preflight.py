@@ -24,6 +24,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.commands.kinds import of_loop
+from harness.commands.place import CommandPlace
 from harness.cpus import available
 from harness.errors import DEBUG, UserError
 from harness.experiment import BASELINE, Arm, RunSpec
@@ -31,11 +33,11 @@ from harness.identity import key_of
 from harness.store.writer import atomically
 from harness.study.workers.processes import main_hidden
 from harness.training.seen import MEMORY, Seen
-from harness.tricks import registry
 
 if TYPE_CHECKING:
+    from harness.study.places import AnyPlace
     from harness.study.plan import Plan
-    from harness.training.session import Place
+    from harness.training.place import Place
 
 SHARE = 0.05
 """Most of the time that the runs are expected to take, in which their arms are looked at."""
@@ -75,13 +77,13 @@ class Ready:
     """A study that can be trained: its plan and place, `refused` runs with their reasons by id, and what to say."""
 
     plan: Plan
-    place: Place
+    place: AnyPlace
     refused: Mapping[str, str]
     lines: tuple[str, ...]
 
 
 def preflight(
-    plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
+    plan: Plan, place: AnyPlace, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
 ) -> Ready:
     """Look at every arm of which runs are missing, and plan again where they need another memory layout.
 
@@ -101,20 +103,37 @@ def preflight(
     """
     from harness.study.plan import moved
 
+    if isinstance(place, CommandPlace):  # the first run of the baseline shows what all would fail of
+        return Ready(plan, place, {}, ())
     note, rehearsal = "", Rehearsal(place)
-    of = plan.manifest.arm_of
     while plan.missing:
-        runs = sum(of[spec.run_id].cost for spec in plan.missing) / _slots(workers)
+        runs = sum(map(plan.cost, plan.missing)) / _slots(workers)
         rehearsal = look(_arms(plan), rehearsal.place, results / plan.manifest.study, plan.manifest.data, runs, plugins)
         if not rehearsal.note or note:
             break
         note = rehearsal.note
         plan = moved(plan, rehearsal.place, results, note)
-    by_arm = {spec.arm.model_dump_json(): spec.run_id for spec in _arms(plan)} if plan.missing else {}
-    reasons = {s.run_id: rehearsal.failed.get(by_arm[s.arm.model_dump_json()], "") for s in plan.missing}
-    refused = {run_id: reason for run_id, reason in reasons.items() if reason}
-    said = dict.fromkeys(f"{of[r].label}: {reason}; its runs are stored as failed" for r, reason in refused.items())
+    refused, said = _refused(plan, rehearsal.failed) if rehearsal.failed else ({}, ())
     return Ready(plan, rehearsal.place, refused, (*said, *unseen_line(rehearsal)))
+
+
+def _refused(plan: Plan, failed: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The runs that cannot be trained, with the reason: theirs, or that of a run that they need; and what is said."""
+    refused: dict[str, str] = {}
+    said: dict[str, None] = {}
+    arms = plan.manifest.arm_of
+    for spec in plan.missing:
+        called = plan.label(spec) or arms[spec.run_id].label
+        of_stage = (refused[i] for i in plan.stages.direct.get(spec.run_id, ()) if i in refused)
+        reason = failed.get(_with_seed(of_loop(spec), plan.manifest.seeds[0]).run_id) or next(of_stage, "")
+        if reason:
+            refused[spec.run_id] = reason
+            said[f"{called}: {reason}; its runs are stored as failed"] = None
+    return refused, tuple(said)
+
+
+def _with_seed(spec: RunSpec, seed: int) -> RunSpec:
+    return spec.model_copy(update={"seed": seed})
 
 
 def unseen_line(rehearsal: Rehearsal) -> tuple[str, ...]:
@@ -132,12 +151,10 @@ def _slots(workers: int | str | None) -> int:
 
 
 def _arms(plan: Plan) -> list[RunSpec]:
-    """One run of the baseline, and one of every other arm of which runs are missing; all with the first seed."""
-    first = plan.specs[0].model_copy(update={"arm": Arm(), "seed": plan.manifest.seeds[0]})
-    arms = {first.arm.model_dump_json(): first}
-    for spec in plan.missing:
-        arms.setdefault(spec.arm.model_dump_json(), spec.model_copy(update={"seed": first.seed}))
-    return list(arms.values())
+    """One run of the baseline, and one of every other arm and stage of which runs are missing; all with one seed."""
+    seed = plan.manifest.seeds[0]
+    first = of_loop(plan.specs[0]).model_copy(update={"arm": Arm(), "seed": seed})
+    return list({spec.run_id: spec for spec in (first, *(_with_seed(of_loop(s), seed) for s in plan.missing))}.values())
 
 
 def look(
@@ -218,7 +235,7 @@ class _Kept:
         atomically(path, lambda file: file.write(json.dumps(asdict(seen)).encode()))
 
     def _path(self, spec: RunSpec, place: Place) -> Path:
-        key = key_of(spec.run_id, registry.identify(spec, self.images).short)
+        key = key_of(spec.run_id, place.identity(spec, self.images).short)
         return self.folder / f"{key}-{place.fingerprint(spec)['fingerprint']}.json"
 
 

@@ -7,19 +7,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.analysis.probe import FRACTIONS, SEEDS
+from harness.commands.kinds import of_loop
 from harness.experiment import Arm, RunSpec
 from harness.store.schema import Probe
 from harness.study.plan import Plan
+from harness.study.stages import find_stages
+from harness.training.place import Place
 from harness.tricks import registry
 from harness.tricks.contract import times
 
 
-def probing(plan: Plan, arms: Sequence[str], results: Path) -> Plan:
+def probing(plan: Plan, arms: Sequence[str], place: Place, results: Path) -> Plan:
     """The plan of the probes of some arms: the study's declaration with them, and their runs and no others.
 
     Args:
         plan: of the study, as it was trained.
         arms: labels.
+        place: where they are trained.
         results: the folder of all studies, searched for finished runs.
     """
     manifest, specs = plan.manifest, {spec.run_id: spec for spec in plan.specs}
@@ -27,14 +31,15 @@ def probing(plan: Plan, arms: Sequence[str], results: Path) -> Plan:
     slower: dict[str, RunSpec] = {}
     for arm in manifest.arms:
         for factor in FRACTIONS if arm.label in arms else ():
-            runs = {seed: at_rate(specs[arm.run_ids[seed]], factor) for seed in manifest.seeds[:SEEDS]}
+            runs = {seed: at_rate(of_loop(specs[arm.run_ids[seed]]), factor) for seed in manifest.seeds[:SEEDS]}
             ids = {seed: spec.run_id for seed, spec in runs.items()}
             probes.append(Probe(arm=arm.label, factor=factor, run_ids=ids, identity=arm.identity))
             slower |= {spec.run_id: spec for spec in runs.values()}
     declared = manifest.model_copy(update={"probes": tuple(probes)})
-    identities = {run_id: registry.identify(spec, manifest.data) for run_id, spec in slower.items()}
+    identities = {run_id: place.identity(spec, manifest.data) for run_id, spec in slower.items()}
     ordered = tuple(sorted(slower.values(), key=lambda spec: spec.seed))
-    return replace(plan, manifest=declared, specs=ordered, identities=identities).look(results)
+    stages = find_stages(ordered, place, manifest.data)
+    return replace(plan, manifest=declared, specs=ordered, identities=identities, stages=stages).look(results)
 
 
 def at_rate(spec: RunSpec, factor: float) -> RunSpec:

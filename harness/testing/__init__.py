@@ -11,13 +11,14 @@ from harness.testing.records import (
     make_run,
     make_study,
 )
-from harness.testing.tricks import Tape, TrickConformance, tape, tiny_batch, tiny_info, tiny_run, tiny_spec
+from harness.testing.tricks import Tape, TinyStage, TrickConformance, tape, tiny_batch, tiny_info, tiny_run, tiny_spec
 
 __all__ = [
     "CREATED",
     "FINGERPRINT",
     "StoredRun",
     "Tape",
+    "TinyStage",
     "TrickConformance",
     "make_arm",
     "make_curve",

@@ -8,27 +8,32 @@ A plug-in author writes
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.build import build
+from harness.models.classifier import Classifier
 from harness.rng import numpy_stream
 from harness.study.probes import at_rate
 from harness.training import graph
-from harness.training.execute import Result, execute
+from harness.training.execute import Result, execute, train_stages
 from harness.training.graph import Replay
 from harness.training.loop import Clock, train
-from harness.training.session import Place, Session, set_up
+from harness.training.place import Place
+from harness.training.session import Session, set_up
 from harness.tricks import registry
-from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Run, Search, TrainingSet, Trick
+from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Part, Run, Search, Stage, TrainingSet, Trick
 from harness.tricks.kinds import KINDS
 
 
@@ -62,7 +67,10 @@ def tiny_run(
     info: DataInfo | None = None,
     **recipe: Any,
 ) -> Run:
-    """A run with a small network, an SGD optimizer and 80 random images, as a hook would find it."""
+    """A run with a small network, an SGD optimizer and 80 random images, as a hook would find it.
+
+    Its stages are a `TinyStage` each, of a network drawn with seed 5.
+    """
     info = info or tiny_info(channels=channels, size=size)
     spec = RunSpec(
         data=Data(name="digits", train_size=80, val_size=20),
@@ -72,10 +80,10 @@ def tiny_run(
         seed=seed,
     )
 
-    def no_other(_spec: RunSpec) -> Any:
-        raise AssertionError("this run has no way to train another one")
+    def stage(asked: RunSpec) -> Stage:
+        return TinyStage(asked, build(asked.model, info, seed=5), run.train)
 
-    run = Run(spec=spec, recipe=spec.recipe, data=info, device=torch.device("cpu"), train_other=no_other)
+    run = Run(spec=spec, recipe=spec.recipe, data=info, device=torch.device("cpu"), stage=stage)
     run.model = build(spec.model, info, seed)
     run.optimizer = torch.optim.SGD(run.model.parameters(), lr=spec.recipe.lr)
     host = numpy_stream(seed, "tiny")
@@ -99,6 +107,37 @@ def tiny_spec(trick: Trick | None = None, seed: int = 0, model: str = "digits_re
         arm=Arm(tricks=() if trick is None else (trick.spec(),)),
         seed=seed,
     )
+
+
+@dataclass(frozen=True)
+class TinyStage:
+    """A stage with a network of one's own, which predicts in float32; all its parts are the same images."""
+
+    spec: RunSpec
+    model: Classifier
+    images: Part
+
+    def network(self) -> Classifier:
+        """A copy of the network, as a stage hands it over."""
+        return copy.deepcopy(self.model).eval().requires_grad_(False)
+
+    def part(self, name: str) -> Part:
+        """The images."""
+        return self.images
+
+    @torch.no_grad()
+    def logits(self, of: str | Part) -> Tensor:
+        """Logits (N, K) of the images."""
+        return self.network().forward_with_features(self._pixels(of))[0]
+
+    @torch.no_grad()
+    def features(self, of: str | Part) -> Tensor:
+        """The head's input (N, D)."""
+        return self.network().forward_with_features(self._pixels(of))[1]
+
+    def _pixels(self, of: str | Part) -> Tensor:
+        part = self.images if isinstance(of, str) else of
+        return part.rows[:].permute(0, 3, 1, 2).float() / part.peak
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -157,15 +196,17 @@ class TrickConformance:
     unfit = False
 
     @pytest.fixture(autouse=True)
-    def _known(self) -> Iterator[None]:
+    def _known(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         """Make the trick known to the registry while its tests run, as a plug-in would be."""
+        self._place = Place(Path("unused-by-digits"), stages_dir=tmp_path_factory.getbasetemp() / "stages")
         with registry.registered(self.trick):
             yield
 
     def execute(self, trick: Trick | None, seed: int = 0) -> Result:
         """Train and evaluate the tiny spec, with every invariant checked at every step."""
-        place = Place(data_root=Path("unused-by-digits"), check=True)
-        return execute(self._spec(trick, seed), "conformance", place)
+        spec = self._spec(trick, seed)
+        train_stages(spec, self._place)
+        return execute(spec, "conformance", replace(self._place, check=True))
 
     def _spec(self, trick: Trick | None, seed: int = 0) -> RunSpec:
         spec = tiny_spec(trick, seed, **self.recipe)
@@ -234,7 +275,7 @@ class TrickConformance:
     def _rates(self, factor: float) -> list[float]:
         """The peak rate of each group of weights, at that multiple; what trains in set-up does one step."""
         spec = at_rate(self._spec(self.trick(**self.params)), factor)
-        session = set_up(spec, Place(data_root=Path("unused-by-digits"), rehearsal=True, contiguous=True))
+        session = set_up(spec, replace(self._place, rehearsal=True, contiguous=True))
         return [group["initial_lr"] for group in session.run.optimizer.param_groups]
 
     def test_draws_only_from_its_own_stream(self) -> None:
@@ -242,7 +283,7 @@ class TrickConformance:
         if self.unfit:
             return
         trick = self.trick(**self.params)
-        session = set_up(self._spec(trick), Place(data_root=Path("unused-by-digits")))
+        session = self._session()
         steps = train(
             session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()
         )  # fmt: skip
@@ -264,7 +305,8 @@ class TrickConformance:
 
     def _session(self) -> Session:
         spec = self._spec(self.trick(**self.params))
-        return set_up(spec, Place(data_root=Path("unused-by-digits")))
+        train_stages(spec, self._place)
+        return set_up(spec, self._place)
 
     def _reason_against(self) -> str:
         s = self._session()

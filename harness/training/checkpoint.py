@@ -17,7 +17,8 @@ import torch
 from harness.experiment import RunSpec
 from harness.training import files
 from harness.training.loop import Clock, CurvePoint
-from harness.training.session import Place, Session
+from harness.training.place import Place
+from harness.training.session import Session
 
 
 def path_of(spec: RunSpec, place: Place, images: str | None = None) -> Path | None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.data.batches import evaluation_batches
 from harness.data.rows import at_once
-from harness.data.splits import Held
+from harness.data.types import Part
 from harness.metrics import EVALUATED
 from harness.tricks.contract import Predict
 
@@ -36,7 +36,7 @@ def mean_probability(logits: Sequence[Tensor]) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_all(predict: Predict, held: Held, device: torch.device, channels_last: bool) -> Predictions:
+def predict_all(predict: Predict, held: Part, device: torch.device, channels_last: bool) -> Predictions:
     """Predict every image of a split, as many at once as the memory bears."""
     batch = batch_size(held, device)
     out = [
@@ -47,7 +47,7 @@ def predict_all(predict: Predict, held: Held, device: torch.device, channels_las
     return Predictions(logits, label, index)
 
 
-def batch_size(held: Held, device: torch.device) -> int:
+def batch_size(held: Part, device: torch.device) -> int:
     """How many images of a split are predicted at once."""
     return at_once(held.rows.side, MOST, device)
 

@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,13 +27,16 @@ from harness.data.splits import first
 from harness.errors import DEBUG, UserError
 from harness.experiment import RunSpec
 from harness.identity import Identity
-from harness.training import checkpoint
+from harness.models.classifier import Classifier
+from harness.training import checkpoint, files, stages
 from harness.training.evaluate import Predictions, metrics
 from harness.training.loop import Clock, CurvePoint, Diverged, train
+from harness.training.place import Place
 from harness.training.provenance import host_facts
-from harness.training.session import Place, Session, set_up
+from harness.training.session import Session, set_up
 from harness.tricks import registry
-from harness.tricks.contract import NotApplicable, Run
+from harness.tricks.contract import DataInfo, NotApplicable
+from harness.tricks.needs import stages_of
 
 CLEAN_TRAIN_LIMIT = 10_000
 """Images of the training split that are read for the clean training accuracy at the end."""
@@ -48,11 +51,15 @@ OUT_OF_MEMORY = "out of memory"
 
 @dataclass
 class Result:
-    """The rows of one run: a `runs` row, curve points, and test predictions when it finished."""
+    """The rows of one run: a `runs` row, curve points, and test predictions when it finished.
+
+    `stage` is the content of its file for those that need it (`training.stages`), where that was asked for.
+    """
 
     row: dict[str, Any]
     points: list[CurvePoint] = field(default_factory=list)
     predictions: Predictions | None = None
+    stage: bytes | None = None
 
 
 def execute(
@@ -61,8 +68,12 @@ def execute(
     place: Place,
     planned: Identity = UNKNOWN,
     on_epoch: Callable[[int, list[CurvePoint]], None] = lambda epoch, points: None,
+    as_stage: bool = False,
 ) -> Result:
     """Train and evaluate one run. Never raises for what goes wrong inside it: that becomes the row's status.
+
+    The runs that it needs lie in the place's `stages_dir` (see `train_stages`); with `as_stage`, what it leaves for
+    runs that need it comes with its rows.
 
     The row's identity is that of the images and code that were used; the planned one is stored where the images cannot
     be read at all.
@@ -81,7 +92,7 @@ def execute(
     saved: Path | None = None
     try:
         source = load_source(spec.data, place.data_root)
-        identity = registry.identify(spec, source.digest)
+        identity = place.identity(spec, source.digest)
         saved = checkpoint.path_of(spec, place, source.digest)
         session = set_up(spec, place, source)
         if saved is not None:
@@ -105,11 +116,15 @@ def execute(
                 "the images changed while the run trained; leave the folder alone until the study ends, and start it "
                 "again"
             )
-        measured, result.predictions = _final(session)
+        networks = session.evaluated()
+        costs = {place.name(spec, source.digest): _cost(session, clock), **session.stages}
+        left = stages.packed(networks, costs) if as_stage else None  # before they are rewritten for the test
+        measured, result.predictions = _final(session, session.finalized(networks))
+        result.stage = left
     except Exception as error:
         status, reason = outcome_of(error, spec)
     train_loss = [p.value for p in result.points if p.split == "train" and p.metric == "loss"]
-    run = session.run if session else None
+    run, needed, setup = (session.run, session.stages, session.setup) if session else (None, {}, Clock())
     result.row = {
         "run_id": spec.run_id,
         "experiment": experiment,
@@ -125,7 +140,11 @@ def execute(
         "seconds_total": time.perf_counter() - wall,
         "seconds_train": clock.wall,
         "cpu_seconds_train": clock.cpu,
-        "seconds_other": session.seconds_other if session else 0.0,
+        "seconds_setup": setup.wall,
+        "cpu_seconds_setup": setup.cpu,
+        "seconds_other": sum(cost.seconds for cost in needed.values()),
+        "cpu_seconds_other": sum(cost.cpu_seconds for cost in needed.values()),
+        "stages": json.dumps(sorted(needed)),
         "seconds_per_step": clock.wall / clock.steps if clock.steps else None,
         "images_per_second": clock.steps * run.recipe.batch_size / clock.wall if run and clock.steps else None,
         "packed": place.packed,
@@ -142,6 +161,32 @@ def execute(
         **measured,
     }
     return result
+
+
+def _cost(session: Session, clock: Clock) -> stages.Cost:
+    """What a run took by itself, training and set-up together."""
+    return stages.Cost(clock.wall + session.setup.wall, clock.cpu + session.setup.cpu)
+
+
+def train_stages(spec: RunSpec, place: Place) -> None:
+    """Train what a run needs and what that needs, where its file is not in the place's `stages_dir`.
+
+    For a run by itself; the runs of studies need no such call.
+
+    Raises:
+        UserError: one of them has no result, or the place has no such folder.
+        OSError: the folder cannot be written.
+    """
+    for stage in stages_of([spec]).values():
+        path = stages.path_of(place.name(stage), place)
+        if path is None:
+            raise UserError(f"the arm {spec.arm.label} needs other runs, and the place has no stages_dir for them")
+        if not path.is_file():
+            result = execute(stage, "stage", place, as_stage=True)
+            if result.stage is None:
+                what = f"{result.row['status']}: {result.row['reason']}"
+                raise UserError(f"the arm {spec.arm.label} needs run {stage.run_id} ({stage.arm.label}), which {what}")
+            files.write(path, result.stage)
 
 
 def outcome_of(error: Exception, spec: RunSpec) -> tuple[str, str]:
@@ -169,9 +214,8 @@ def _author(error: Exception, spec: RunSpec) -> str:
     return f"{Path(where.filename).name}:{where.lineno}"
 
 
-def _final(session: Session) -> tuple[dict[str, Any], Predictions]:
+def _final(session: Session, networks: Sequence[Classifier]) -> tuple[dict[str, Any], Predictions]:
     """Read validation, clean training and, once, the test split, with the last weights."""
-    networks = session.finalized()
     val = session.predict(networks, session.splits.val)
     test = session.predict(networks, session.splits.test)
     clean = session.predict(networks, first(session.splits.train, CLEAN_TRAIN_LIMIT))
@@ -181,20 +225,20 @@ def _final(session: Session) -> tuple[dict[str, Any], Predictions]:
     out |= {"train_accuracy": fit["accuracy"], "train_nll": fit["nll"]}
     logits = test.logits.cpu().contiguous()
     out["test_digest"] = hashlib.sha256(logits.numpy().tobytes()).hexdigest()[:16]
-    out["forward_flops"] = forward_flops(networks[-1], session.run)
+    out["forward_flops"] = forward_flops(networks[-1], session.run.data)
     if not bool(torch.isfinite(logits).all()):
         raise Diverged("the trained network predicts values that are not finite")
     return out, test
 
 
-def forward_flops(model: nn.Module, run: Run) -> int:
+def forward_flops(model: nn.Module, data: DataInfo) -> int:
     """FLOPs of one image's forward pass, a multiplication and an addition counted as two."""
     from torch.utils.flop_counter import FlopCounterMode
 
     mode = model.training
     model.eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, run.data.channels, run.data.size, run.data.size, device=run.device))
+        model(torch.zeros(1, data.channels, data.size, data.size, device=next(model.parameters()).device))
     model.train(mode)
     return int(counter.get_total_flops())
 

@@ -18,8 +18,9 @@ from harness.training.evaluate import batch_size
 from harness.training.execute import OUT_OF_MEMORY, isolate, outcome_of
 from harness.training.layout import AtRisk
 from harness.training.loop import Batches, Clock, train
+from harness.training.place import Place
 from harness.training.seen import MEMORY, Seen
-from harness.training.session import Place, Session, set_up
+from harness.training.session import Session, set_up
 from harness.tricks.contract import Batch, Run
 
 
@@ -44,11 +45,11 @@ class _Few:
 def rehearse(spec: RunSpec, place: Place, steps: int) -> Iterator[str | Seen]:
     """Rehearse a run; yields what is about to be done in words, and at the end what was seen.
 
-    Networks that the run asks for come untrained, and set-up phases that train do one step (`Run.rehearsal`). What a
+    Stages that the run needs come untrained, and set-up phases that train do one step (`Run.rehearsal`). What a
     trick refuses is no problem, since such runs are stored as skipped.
     """
     isolate(spec.seed, place.device)
-    place = replace(place, rehearsal=True, weights_dir=None, checkpoint_dir=None)
+    place = replace(place, rehearsal=True, stages_dir=None, checkpoint_dir=None)
     try:
         yield "set-up"
         session = set_up(spec, place)
@@ -109,4 +110,4 @@ def _show_image(run: Run) -> None:
 def _evaluate(session: Session) -> None:
     """What follows training, on one batch of validation images; the test split is not read."""
     held = first(session.splits.val, batch_size(session.splits.val, session.run.device))
-    session.predict(session.finalized(), held)
+    session.predict(session.finalized(session.evaluated()), held)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from harness import rng
 from harness.data.types import Batch as Batch
 from harness.data.types import DataInfo as DataInfo
 from harness.data.types import Invariances as Invariances
+from harness.data.types import Part as Part
 from harness.data.types import Rows as Rows
 from harness.data.types import TrainingSet as TrainingSet
 from harness.data.types import at_once as at_once
@@ -100,6 +101,30 @@ class Precision(NamedTuple):
     init_scale: float | None = None
 
 
+class Stage(Protocol):
+    """A run that was trained before this one, because a trick of this one needs it (`Trick.needs`).
+
+    It predicts as it was evaluated at its end: with its own predictors, and with the mean probability of its networks
+    where it has several. In a rehearsal it is untrained, and what it says of the first images stands for all.
+    """
+
+    @property
+    def spec(self) -> RunSpec:
+        """The run."""
+
+    def network(self) -> Classifier:
+        """A copy of the network of its last epoch, as it was evaluated: in evaluation mode, frozen, on the device."""
+
+    def part(self, name: str) -> Part:
+        """Its own images: "train", "val" or "test", or "rest", the training images that its fold leaves out."""
+
+    def logits(self, of: str | Part) -> Tensor:
+        """Logits (N, K) of one of its parts by name, or of any images, without augmentation, in float32."""
+
+    def features(self, of: str | Part) -> Tensor:
+        """The input (N, D) of the head of `network()` for the same."""
+
+
 @dataclass
 class Run:
     """One training as its tricks see it. Only the loop writes here; tricks write `state[their name]`."""
@@ -108,8 +133,8 @@ class Run:
     recipe: Recipe
     data: DataInfo
     device: torch.device
-    train_other: Callable[[RunSpec], Classifier]
-    """Trains another run, or fetches it when it is stored; its cost is added to this run's."""
+    stage: Callable[[RunSpec], Stage]
+    """The run that a trick has declared in `needs`, and that was trained before."""
     seed_of: Callable[[int, str], int] = field(default=lambda seed, purpose: seed)
     state: dict[str, Any] = field(default_factory=dict)
     model: Classifier = field(init=False)
@@ -201,6 +226,21 @@ class Trick(Strict):
 
     # Before training -------------------------------------------------------------------------------
 
+    def needs(self, spec: RunSpec) -> Sequence[RunSpec]:
+        """The runs that must be trained before this one, its stages (union).
+
+        A stage is any run: of another arm, experiment, seed or fold. It may need runs itself. It is planned, trained
+        once for all arms and studies that ask for it, and stored with its curves; `run.stage` hands it over in any
+        later hook. Its cost is added to that of every run that needs it.
+
+        Args:
+            spec: the run that the trick is part of.
+
+        Raises:
+            NotApplicable: the trick cannot act on this run, which is then skipped without its stages.
+        """
+        return ()
+
     def stream_seed(self, seed: int, purpose: str) -> int:
         """The seed from which the block's stream `purpose` is drawn (slot). Only the placebo changes it."""
         return seed
@@ -258,7 +298,7 @@ class Trick(Strict):
         raise NotImplementedError
 
     def prepare(self, run: Run) -> None:
-        """Get what training needs: teachers, indices, probes (notify). Called last before training.
+        """Get what training needs: stages, indices, probes (notify). Called last before training.
 
         An object in `run.state` that has a `state_dict` is made here, so that a resumed run can load into it.
         A probe such as a learning-rate finder may train, if it then restores weights, buffers, optimizer and

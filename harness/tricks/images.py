@@ -25,6 +25,13 @@ def box_mask(top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: tup
     return in_rows[..., :, None] & in_columns[..., None, :]
 
 
+def cells(chosen: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which pixels (N, H, W) lie in chosen cells (N, g, g) of a grid, whose cells differ by a pixel where they must."""
+    grid = chosen.shape[-1]
+    rows, columns = (torch.arange(side, device=chosen.device) * grid // side for side in size)
+    return chosen.index_select(1, rows).index_select(2, columns)
+
+
 def flip(x: Tensor, which: Tensor, axis: int) -> Tensor:
     """Mirror the images (N, C, H, W) where `which` (N,) is true along `axis`: -1 left-right, -2 up-down."""
     return torch.where(which.view(-1, 1, 1, 1), x.flip(axis), x)

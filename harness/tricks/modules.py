@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from harness.experiment import RunSpec
-from harness.models.resnet import ARCHITECTURES
 from harness.tricks.contract import Groups, NoEffect, NotApplicable, Run
 
 if TYPE_CHECKING:
@@ -228,25 +226,6 @@ class WeightAverage:
         """Restore what `state_dict` gave."""
         self.model.load_state_dict(state["model"])
         self.count = state["count"]
-
-
-def wider_baseline(run: Run, width_factor: int, epochs_factor: int) -> RunSpec:
-    """A teacher: the run without tricks on the same data and seed, with wider layers and more epochs.
-
-    Raises:
-        NotApplicable: the model has no width that could be multiplied.
-    """
-    spec = run.spec
-    model, recipe = spec.model, spec.recipe
-    if width_factor > 1:
-        if model.name not in ARCHITECTURES:
-            raise NotApplicable(f"{model.name} has no width to multiply; set teacher_width_factor = 1")
-        # The first convolution is the stem, whose channels are the width of the model.
-        stem = next(m for m in run.model.modules() if isinstance(m, nn.Conv2d))
-        model = model.model_copy(update={"width": stem.out_channels * width_factor})
-    recipe = recipe.model_copy(update={"epochs": recipe.epochs * epochs_factor})
-    arm = spec.arm.model_copy(update={"tricks": ()})
-    return spec.model_copy(update={"model": model, "recipe": recipe, "arm": arm})
 
 
 def projection(model: Classifier, width: int, generator: torch.Generator) -> nn.Sequential:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from harness import plugins
 from harness.errors import UserError, did_you_mean
-from harness.experiment import Model, RunSpec
+from harness.experiment import Model
 from harness.identity import Identity, network_version
 from harness.models.pretrained import weights_digest
 from harness.plugins import NETWORKS
@@ -147,13 +147,15 @@ def source(name: str) -> str:
     return package_digest(installed()[name].module.partition(".")[0])
 
 
-def identify(spec: RunSpec, images: str) -> Identity:
-    """What decides a run's numbers beside its spec and machine, on the data set with that content digest."""
-    return identity_of(spec.arm.names, spec.model, images)
+def may_need(name: str) -> bool:
+    """Whether runs with the trick may need other runs first (`Trick.needs`)."""
+    from harness.tricks.contract import Trick
+
+    return load(name).needs is not Trick.needs
 
 
 def identity_of(tricks: Iterable[str], model: Model, images: str) -> Identity:
-    """The same for tricks by name and a network.
+    """What decides the numbers of a run with these tricks by name on a network, but for the runs that it needs.
 
     Raises:
         UserError: foreign code or pretrained weights cannot be found.

@@ -3,6 +3,7 @@
 * slot: one owner; two owners are refused before training;
 * pipeline: folded in the order of declared stages (`at`), ties by trick name, never by command line;
 * sum, product: order-free;
+* union: what any of them asks for, each once;
 * notify: called in name order; may write only the trick's own state.
 
 A stage also says what a trick does to a step, which others may be unable to bear: its roles.
@@ -57,9 +58,10 @@ class GradientStage(IntEnum):
     TRANSFORM, CLIP, DECAY = range(3)
 
 
-Rule = Literal["slot", "pipeline", "sum", "product", "notify"]
+Rule = Literal["slot", "pipeline", "sum", "product", "union", "notify"]
 
 HOOKS: Mapping[str, Rule] = {
+    "needs": "union",
     "stream_seed": "slot",
     "recipe": "pipeline",
     "dataset": "pipeline",

@@ -6,20 +6,23 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from harness.commands.kinds import of_loop
 from harness.experiment import RunSpec
-from harness.metrics import OBJECTIVES, usable
+from harness.metrics import BESIDE, OBJECTIVES, usable
 from harness.store.folders import FinishedRuns
 from harness.store.locks import Claims
 from harness.store.merge import adopt
-from harness.store.reader import Key, find_row
+from harness.store.reader import find_row
+from harness.study.stages import Stages, find_stages, label_of
 from harness.study.workers.job import Job
-from harness.study.workers.local import Pool, lost
+from harness.study.workers.pool import Pool
+from harness.study.workers.storing import lost
 from harness.study.workers.turns import POLL
-from harness.training.session import Place
-from harness.tricks import registry
+from harness.training.place import Place
 from harness.tuning.objective import Score
 
 
@@ -49,8 +52,13 @@ class Runs:
     def score(self, spec: RunSpec) -> Score:
         """What a trial may know of a run. Columns of the test split are not read."""
         columns = {name: usable(o.metrics, [self.place.device]).name for name, o in OBJECTIVES.items()}
-        row = self.obtain(spec, ("status", "reason", *columns.values()))
-        return Score(row["status"], row["reason"] or "", {o: row[column] for o, column in columns.items()})
+        beside = {name: BESIDE.get(column, ()) for name, column in columns.items()}
+        row = self.obtain(spec, ("status", "reason", *columns.values(), *chain.from_iterable(beside.values())))
+        values = {
+            name: None if row[column] is None else row[column] + sum(row[more] or 0.0 for more in beside[name])
+            for name, column in columns.items()
+        }
+        return Score(row["status"], row["reason"] or "", values)
 
     def obtain(self, spec: RunSpec, columns: Sequence[str] = ("status",)) -> dict[str, Any]:
         """Those columns of the run's row, which lies in the search's folder afterwards.
@@ -59,30 +67,48 @@ class Runs:
             OSError: the folder cannot be written.
             CancelledError: the search was stopped.
         """
-        job = Job(spec, self.experiment, self.folder, self.place, registry.identify(spec, self.images))
+        job = Job(spec, self.experiment, self.folder, self.place, self.place.identity(spec, self.images))
+        return self._obtained(job, columns, find_stages([spec], self.place, self.images))
+
+    def _obtained(self, job: Job, columns: Sequence[str], stages: Stages) -> dict[str, Any]:
+        """The row of a job; what it needs is obtained before it is trained."""
         while not self._claims.take(job.key):
             if self.stopped.wait(POLL):
                 raise CancelledError("stopped")
         try:
-            self._bring(job.key)
-            row = find_row(self.folder, job.key, columns)
+            row = self._stored_row(job, columns)
             if row is None or row["status"] == "failed":
-                reason = self.refused.get(spec.arm.names)
-                if reason:
-                    lost(job, reason)
-                else:
-                    self.pool.do(job)
+                self._do(job, stages)
                 row = find_row(self.folder, job.key, columns)
         finally:
             self._claims.give(job.key)
         if row is None:
-            raise OSError(f"the row of run {spec.run_id} cannot be read back from {self.folder}")
+            raise OSError(f"the row of run {job.spec.run_id} cannot be read back from {self.folder}")
         return row
 
-    def _bring(self, key: Key) -> None:
-        """Copy the run from another study that finished it; failed ones are tried again."""
+    def _do(self, job: Job, stages: Stages) -> None:
+        """Train a run, or store why it cannot be trained."""
+        reason = self.refused.get(job.spec.arm.names)
+        if reason:
+            lost(job, reason)
+            return
+        for run_id in stages.direct.get(job.spec.run_id, ()):
+            spec, identity = stages.specs[run_id], stages.identities[run_id]
+            label = label_of(spec, of_loop(job.spec))
+            stage = Job(spec, self.experiment, self.folder, self.place, identity, as_stage=True, label=label)
+            row = self._obtained(stage, ("status", "reason"), stages)
+            if row["status"] != "ok":
+                lost(job, f"{row['reason']} (in {label}, seed {spec.seed}, which it needs)", row["status"])
+                return
+        self.pool.do(job)
+
+    def _stored_row(self, job: Job, columns: Sequence[str]) -> dict[str, Any] | None:
+        """The row of a finished run, copied from the study that has it; failed ones are tried again."""
+        if not job.settled:
+            return None
         with self._looking:
             self._stored.refresh()
-            folder = self._stored.find(key, self.folder)
+            folder = self._stored.find(job.key, self.folder)
         if folder is not None:
-            adopt(self.folder, {key: folder})
+            adopt(self.folder, {job.key: folder})
+        return find_row(self.folder, job.key, columns)

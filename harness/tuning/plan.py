@@ -15,7 +15,7 @@ from harness.metrics import OBJECTIVES
 from harness.names import checked_name
 from harness.study.designs import ArmNames, parse_arm
 from harness.study.plan import study_name
-from harness.tricks import registry
+from harness.tricks import needs, registry
 from harness.tricks.contract import DataInfo
 from harness.tricks.kinds import joint_kind
 from harness.tricks.stack import Stack
@@ -63,7 +63,7 @@ class SearchPlan:
     def identity(self, arm: SearchedArm) -> Identity:
         """What decides the numbers of an arm's runs beside their specs."""
         _, resolved = settle(self.experiment, arm.tricks, {})
-        return registry.identify(spec_of(self.experiment, resolved, 0), self.images)
+        return needs.identify(spec_of(self.experiment, resolved, 0), self.images)
 
     @property
     def most_runs(self) -> dict[str, int]:

@@ -20,8 +20,9 @@ from harness.store.schema import Manifest
 from harness.store.writer import prepare
 from harness.study.forecast import stored_runs
 from harness.study.preflight import Rehearsal, look, unseen_line
+from harness.study.stages import FOLDER
 from harness.study.workers.local import open_pool
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tuning.comparisons import compare
 from harness.tuning.find_or_train import Runs
 from harness.tuning.peers import Peers
@@ -122,9 +123,9 @@ def open_search(
     plan = replace(plan, machine=place.fingerprint(plan.experiment)["fingerprint_json"])
     opened = open_storage(storage, folder)
     peers = Peers(lock_folder(storage, folder), is_server(opened))
-    place = replace(place, packed=workers != 1, weights_dir=folder / "weights", checkpoint_dir=folder / "checkpoints")
+    place = replace(place, packed=workers != 1, stages_dir=results / FOLDER, checkpoint_dir=folder / "checkpoints")
     try:
-        with open_pool(workers, place.threads, plugins) as pool:
+        with open_pool(workers, place, plugins) as pool:
             refused = {arm.tricks: why for arm in plan.arms if (why := rehearsal.failed.get(arm.label))}
             name = plan.experiment.experiment.name
             runs = Runs(folder, results, name, place, pool, peers.stopped, plan.images, refused)

@@ -20,7 +20,8 @@ from harness.data.types import PHOTOS, Batch, Source
 from harness.errors import UserError
 from harness.experiment import Arm, Augment, Data, Experiment, RunSpec, load_experiment
 from harness.report.drawings.sheet import STYLE, Sheet, extent, to_bytes
-from harness.training.session import Place, Session, set_up
+from harness.training.place import Place
+from harness.training.session import Session, set_up
 from harness.tricks import registry
 from harness.tricks.contract import NotApplicable, Trick
 from harness.workflow.place import data_folder

@@ -24,7 +24,7 @@ from harness.study.workers import local
 from harness.study.workers.job import Finished, Job
 from harness.study.workers.local import run_packed
 from harness.testing import tiny_spec
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tricks import registry
 from processes import heed_signals
 

@@ -17,7 +17,7 @@ from harness.store.writer import prepare
 from harness.study.workers.job import Job
 from harness.study.workers.local import run_jobs
 from harness.study.workers.ray import connect, run_jobs_on_ray
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tricks import registry
 
 PLUGIN = '''

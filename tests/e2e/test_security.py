@@ -16,8 +16,10 @@ from harness.experiment import Data, find_experiment
 from harness.testing import tiny_spec
 from harness.training import checkpoint
 from harness.training.execute import execute
-from harness.training.provenance import fingerprint
-from harness.training.session import Place, fetch_or_train
+from harness.training.place import Place
+from harness.training.stages import path_of
+from harness.tricks import registry
+from harness.tricks.needs import needs_of
 from webpage import Page
 
 PLUGIN = """
@@ -222,17 +224,19 @@ def test_pickles_among_the_rows_are_named_and_not_loaded(cli, study, mark):
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("save", [torch.save, pickle.dump])
-def test_weights_and_checkpoints_with_code_are_not_run(save, tmp_path, mark):
-    spec = tiny_spec(epochs=2)
-    place = Place(data_root=tmp_path, weights_dir=tmp_path / "weights", checkpoint_dir=tmp_path / "checkpoints")
-    weights = place.weights_dir / f"{spec.run_id}-{fingerprint(spec.recipe, 'cpu', 1)['fingerprint']}.pt"
-    for path in (weights, checkpoint.path_of(spec, place)):
+def test_stages_and_checkpoints_with_code_are_not_run(save, tmp_path, mark):
+    spec = tiny_spec(registry.make("knowledge_distillation"), epochs=2)
+    (teacher,) = needs_of(spec)
+    place = Place(data_root=tmp_path, stages_dir=tmp_path / "stages", checkpoint_dir=tmp_path / "checkpoints")
+    stage = path_of(place.name(teacher), place)
+    for path in (stage, checkpoint.path_of(teacher, place)):
         path.parent.mkdir()
         with path.open("wb") as file:
             save(Bomb(mark), file)
 
-    assert execute(spec, "security", place).row["status"] == "ok"
-    assert fetch_or_train(spec, place) is not None, "damaged weights are trained again"
+    assert execute(teacher, "security", place).row["status"] == "ok"
+    row = execute(spec, "security", place).row
+    assert (row["status"], row["reason"].split(" (")[0]) == ("failed", f"{stage} is damaged")
     assert not mark.exists()
 
 

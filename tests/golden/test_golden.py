@@ -20,7 +20,8 @@ import pytest
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.identity import NUMBERS
 from harness.training.loop import Clock, train
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 
 FILE = Path(__file__).with_name("golden.json")

@@ -15,7 +15,8 @@ from harness.analysis.power import achieved_power, mde, seeds_needed
 from harness.experiment import Arm, Model, RunSpec
 from harness.testing import tiny_batch, tiny_run, tiny_spec
 from harness.training.loop import Clock, train, verify
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import HOOKS, Choice, NotApplicable, Search, overrides
 from harness.tricks.stack import Stack, conflicts

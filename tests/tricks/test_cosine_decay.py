@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run, tiny_spec
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks.contract import NoEffect
 from harness.tricks.core.cosine_decay import CosineDecay
 

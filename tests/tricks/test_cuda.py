@@ -13,7 +13,8 @@ from harness.store.reader import read_study
 from harness.training.execute import execute
 from harness.training.graph import WARM_UP, GraphedStep
 from harness.training.loop import Clock, train
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import Info, Trick
 

@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from harness import rng
 from harness.data.batches import Loader
-from harness.training import session as session_module
-from harness.training.execute import execute
-from harness.training.session import Place
+from harness.training import assemble, stages
+from harness.training.evaluate import predict_all
+from harness.training.execute import execute, train_stages
+from harness.training.place import Place
 from harness.tricks import registry
 
 AWAY = torch.device("meta")
@@ -167,23 +168,30 @@ def accelerator(monkeypatch):
     fused = sys.modules[torch.optim.Optimizer.__module__]  # torch.optim hides its own modules
     monkeypatch.setattr(fused, "_get_fused_kernels_supported_devices", lambda: ["cpu", AWAY.type])
     # Inference tensors of a wrapper class lose their class.
-    monkeypatch.setattr(session_module, "predict_all", torch.no_grad()(session_module.predict_all.__wrapped__))
+    for module in (assemble, stages):
+        monkeypatch.setattr(module, "predict_all", torch.no_grad()(predict_all.__wrapped__))
     swap = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)
     yield device
     torch.__future__.set_swap_module_params_on_conversion(swap)
 
 
-def away(device, spec):
+def done(spec, folder, device="cpu"):
+    place = Place(data_root=Path("unused-by-digits"), device=device, stages_dir=folder)
+    train_stages(spec, place)
+    return execute(spec, "devices", place).row
+
+
+def away(device, spec, folder):
     with device, Python():
-        return execute(spec, "devices", Place(data_root=Path("unused-by-digits"), device=AWAY.type)).row
+        return done(spec, folder, AWAY.type)
 
 
 @pytest.mark.parametrize("name", [None, *sorted(registry.builtin())])
-def test_a_trick_computes_on_the_runs_device_and_no_step_waits_for_it(name, accelerator, small_spec):
+def test_a_trick_computes_on_the_runs_device_and_no_step_waits_for_it(name, accelerator, small_spec, tmp_path):
     spec = small_spec(*([name] if name else []))
-    expected = execute(spec, "devices", Place(data_root=Path("unused-by-digits"))).row
-    row = away(accelerator, spec)
+    expected = done(spec, tmp_path)
+    row = away(accelerator, spec, tmp_path)
 
     assert (row["status"], row["reason"]) == (expected["status"], expected["reason"])
     if name in OTHER_KERNELS:

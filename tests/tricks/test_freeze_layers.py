@@ -7,7 +7,9 @@ from timm.utils import freeze
 
 from harness.experiment import Arm
 from harness.testing import TrickConformance, tiny_batch, tiny_run, tiny_spec
-from harness.training.session import Place, set_up
+from harness.training.execute import train_stages
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import NotApplicable
 from harness.tricks.functional import soft_cross_entropy
@@ -68,10 +70,11 @@ def test_computes_what_timm_computes_with_a_frozen_network():
     torch.testing.assert_close(run.model(tiny_batch(seed=9).x), other(tiny_batch(seed=9).x))
 
 
-def test_keeps_what_pretraining_has_learned():
+def test_keeps_what_pretraining_has_learned(tmp_path):
     """Pretraining changes the lower stages, and training then keeps them, with their statistics."""
     arm = Arm(tricks=tuple(registry.make(name).spec() for name in ("freeze_layers", "masked_pretraining")))
-    place = Place(data_root=Path("unused-by-digits"))
+    place = Place(data_root=Path("unused-by-digits"), stages_dir=tmp_path)
+    train_stages(tiny_spec().model_copy(update={"arm": arm}), place)
     session, plain = (set_up(tiny_spec().model_copy(update={"arm": a}), place) for a in (arm, Arm()))
     weight = "net.stem.0.weight"
     assert not torch.equal(session.run.model.state_dict()[weight], plain.run.model.state_dict()[weight])

@@ -1,8 +1,7 @@
 import pytest
 import torch
 
-from harness.models.build import build
-from harness.testing import TrickConformance, tiny_batch, tiny_run
+from harness.testing import TinyStage, TrickConformance, tiny_batch, tiny_run
 from harness.tricks.core.knowledge_distillation import KnowledgeDistillation
 from harness.tricks.distillation.kd_plus_ood import KdPlusOod, synthetic
 from harness.tricks.functional import distillation, soft_cross_entropy
@@ -15,7 +14,8 @@ class TestKdPlusOod(TrickConformance):
 
 def prepared(trick, teacher=None):
     run = tiny_run()
-    run.train_other = lambda spec: teacher or build(spec.model, run.data, seed=5)
+    if teacher is not None:
+        run.stage = lambda spec: TinyStage(spec, teacher, run.train)
     trick.prepare(run)
     run.model.eval()
     return run

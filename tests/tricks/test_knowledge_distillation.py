@@ -3,7 +3,6 @@ import torch
 from torch.nn import functional as F
 
 from harness.experiment import Arm, TrickSpec
-from harness.models.build import build
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.contract import NotApplicable
 from harness.tricks.core.knowledge_distillation import KnowledgeDistillation, distillation
@@ -23,12 +22,8 @@ def pair(n=6, classes=5):
 def run_with_teacher(trick, **options):
     """A prepared run, and the specs that it asked for."""
     run, asked = tiny_run(**options), []
-
-    def train_other(spec):
-        asked.append(spec)
-        return build(spec.model, run.data, seed=5)
-
-    run.train_other = train_other
+    hand_over = run.stage
+    run.stage = lambda spec: asked.append(spec) or hand_over(spec)
     trick.prepare(run)
     return run, asked
 
@@ -65,17 +60,21 @@ def test_at_high_temperature_the_gradient_is_the_difference_of_centred_logits():
     torch.testing.assert_close(grad, centred.detach() / (5 * 6), atol=1e-5, rtol=1e-3)
 
 
-def test_asks_for_the_wider_baseline_on_the_same_data_and_seed():
+def test_needs_the_wider_baseline_on_the_same_data_and_seed():
     trick = KnowledgeDistillation(teacher_width_factor=3, teacher_epochs_factor=2)
     run = tiny_run(epochs=4, seed=7)
-    run.spec = run.spec.model_copy(update={"arm": Arm(tricks=(TrickSpec(name="x", version=1, params={}),))})
-    asked = []
-    run.train_other = lambda spec: asked.append(spec) or build(spec.model, run.data, 0)
-    trick.prepare(run)
-    (spec,) = asked
+    spec = run.spec.model_copy(update={"arm": Arm(tricks=(TrickSpec(name="x", version=1, params={}),))})
+    (teacher,) = trick.needs(spec)
 
-    assert (spec.model.width, spec.recipe.epochs, spec.arm.names) == (12, 8, ())
-    assert (spec.data, spec.seed, spec.model.name) == (run.spec.data, 7, run.spec.model.name)
+    assert (teacher.model.width, teacher.recipe.epochs, teacher.arm.names) == (12, 8, ())
+    assert (teacher.data, teacher.seed, teacher.model.name) == (spec.data, 7, spec.model.name)
+
+
+def test_asks_for_what_it_needs():
+    trick = KnowledgeDistillation()
+    run, asked = run_with_teacher(trick)
+
+    assert asked == list(trick.needs(run.spec))
 
 
 def test_width_of_the_model_when_the_experiment_names_none():
@@ -85,13 +84,11 @@ def test_width_of_the_model_when_the_experiment_names_none():
 
 
 def test_timm_models_have_no_width():
-    trick = KnowledgeDistillation()
-    run = tiny_run()
-    model = run.spec.model.model_copy(update={"name": "timm/resnet18", "width": None})
-    run.spec = run.spec.model_copy(update={"model": model})
+    spec = tiny_run().spec
+    model = spec.model.model_copy(update={"name": "timm/resnet18", "width": None})
 
     with pytest.raises(NotApplicable, match="teacher_width_factor = 1"):
-        trick.prepare(run)
+        KnowledgeDistillation().needs(spec.model_copy(update={"model": model}))
 
 
 def test_loss_that_reaches_the_student():

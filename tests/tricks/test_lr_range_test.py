@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run, tiny_spec
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks.contract import NotApplicable
 from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.losses.center_loss import CenterLoss

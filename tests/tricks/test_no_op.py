@@ -8,7 +8,8 @@ import pytest
 from harness.errors import UserError
 from harness.testing import tiny_spec
 from harness.training.execute import execute
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import NoEffect, NoOp
 

@@ -10,7 +10,8 @@ from harness.testing import TrickConformance, tiny_batch, tiny_run, tiny_spec
 from harness.training.evaluate import mean_probability, metrics
 from harness.training.execute import execute
 from harness.training.loop import Clock, train
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks.architecture.repvgg_reparam import RepvggReparam
 from harness.tricks.contract import NotApplicable
 from harness.tricks.efficiency.inference_fusion import InferenceFusion
@@ -112,9 +113,8 @@ def test_every_snapshot_is_rewritten_where_a_trick_rewrites_the_trained_network(
 
     session = set_up(spec_of(SnapshotEnsemble(cycles=4, last=3), rewriting), PLACE)
     list(train(session.run, session.stack, session.loader, session.step, session.lr_factors, dict, Clock()))
-    whole, folded = (
-        session.predict(networks, session.splits.test).logits for networks in (session.evaluated(), session.finalized())
-    )
+    whole = session.predict(session.evaluated(), session.splits.test).logits
+    folded = session.predict(session.finalized(session.evaluated()), session.splits.test).logits
     torch.testing.assert_close(folded, whole, rtol=1e-4, atol=1e-4)
     assert metrics(whole, session.splits.test.label)["nll"] == pytest.approx(several["test_nll"], abs=1e-5)
 

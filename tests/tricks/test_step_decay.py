@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from harness.testing import TrickConformance, tiny_run, tiny_spec
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks.contract import NoEffect
 from harness.tricks.core.step_decay import StepDecay
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from harness.testing import tiny_batch, tiny_run, tiny_spec
 from harness.training.loop import total_loss
+from harness.training.place import Place
 from harness.training.precision import Amp
-from harness.training.session import Place, set_up
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import Info, Precision
 from harness.tricks.efficiency.gradient_accumulation import micro_batches

@@ -20,7 +20,8 @@ def test_epochs_by_hand_and_nothing_else(factor, epochs):
 
 def test_schedule_is_stretched():
     """lr(t k, T k) = lr(t, T), for the rates that reach the optimizer."""
-    from harness.training.session import Place, set_up
+    from harness.training.place import Place
+    from harness.training.session import set_up
 
     place = Place(data_root=Path("unused-by-digits"))
     for schedule in ("cosine", "step"):

@@ -5,7 +5,7 @@ import torch
 
 from harness.testing import TrickConformance, tiny_info, tiny_run, tiny_spec
 from harness.training.execute import execute
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tricks import registry
 from harness.tricks.contract import NoEffect
 from harness.tricks.functional import soft_cross_entropy

@@ -13,7 +13,8 @@ from harness.bench.measures import Size, busy_rate
 from harness.bench.photographs import photographs
 from harness.bench.rows import BenchRow, interleave, summary
 from harness.store.reader import read_study
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 
 SMALL = Size(2, 128, (1,), (), pools=1, pool_runs=2, many_runs=0, photographs=100)

@@ -7,7 +7,7 @@ import pytest
 from harness import cpus
 from harness.cpus import Cpus, available, limited, quota
 from harness.study import doctor
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.workflow import place
 
 V1 = "12:memory:/job\n4:cpu,cpuacct:{}\n1:name=systemd:/\n"

@@ -16,7 +16,18 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 LONGEST = 400
 
-VALUES = {"errors", "values", "invariance", "names", "experiment", "identity", "plugins", "sources", "version"}
+VALUES = {
+    "errors",
+    "values",
+    "invariance",
+    "names",
+    "sections",
+    "experiment",
+    "identity",
+    "plugins",
+    "sources",
+    "version",
+}
 MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
 CARDS = {"tricks.index", "tricks.kinds"}
@@ -38,13 +49,15 @@ ALLOWED = {
         *CARDS,
     },
     "readers": {"readers", "errors"},
+    "commands": {"commands", "readers", "data", "metrics", "store", "tricks.kinds", *VALUES},
     "judging": {"judging", "readers", "report", "analysis", "store", "metrics", *VALUES},
     "models": {"models", "data.types", "rng", "errors", "experiment", "identity", "plugins"},
     "data": {"data", "rng", "errors", "experiment", "cpus", "values", "plugins"},
     "training": {"training", "tricks", "data", "models", "metrics", "rng", "errors", "experiment", "identity"},
-    "tuning": {"tuning", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
+    "tuning": {"tuning", "commands", "study", "training", "store", "analysis", "tricks", "metrics", "rng", *VALUES},
     "study": {
         "study",
+        "commands",
         "training",
         "models",
         "store",
@@ -59,11 +72,24 @@ ALLOWED = {
     "tricks": {"tricks", "rng", "models", "data.types", *VALUES},
     "metrics": set(),
     "version": set(),
-    "workflow": {"workflow", "report", "tuning", "study", "training", "store", "analysis", "data", "tricks", *OUTSIDE},
+    "workflow": {
+        "workflow",
+        "commands",
+        "report",
+        "tuning",
+        "study",
+        "training",
+        "store",
+        "analysis",
+        "data",
+        "tricks",
+        *OUTSIDE,
+    },
     "identity": set(),
     "plugins": {"errors", "identity", "sources"},
     "sources": {"errors", "identity"},
-    "experiment": {"errors", "values", "invariance", "identity", "names"},
+    "experiment": {"errors", "values", "sections", "identity", "names"},
+    "sections": {"errors", "values", "invariance", "identity"},
     "invariance": {"errors", "values"},
     "names": {"errors", "values"},
     "values": {"errors"},
@@ -160,6 +186,7 @@ def test_a_trick_imports_the_contract_and_never_another_trick(path):
         "passes",
         "policies",
         "probes",
+        "stages",
     }
     allowed = {"harness.rng", "harness.experiment", *(f"harness.tricks.{name}" for name in shared)}
 

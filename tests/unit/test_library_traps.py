@@ -23,7 +23,8 @@ from harness.models.build import build
 from harness.testing import tiny_batch, tiny_info, tiny_run, tiny_spec
 from harness.training.evaluate import metrics
 from harness.training.loop import Clock, train
-from harness.training.session import Place, baseline_optimizer, set_up
+from harness.training.place import Place
+from harness.training.session import baseline_optimizer, set_up
 from harness.tricks import registry
 from harness.tricks.architecture.zero_gamma import last_gammas
 from harness.tricks.augment.random_erasing import boxes

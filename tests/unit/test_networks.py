@@ -14,7 +14,7 @@ from harness.models.build import build, built_in, example_of
 from harness.models.plain import draws_in_training, switch_off
 from harness.study.doctor import examine_network
 from harness.testing import tiny_info, tiny_run, tiny_spec
-from harness.tricks import registry
+from harness.tricks import needs
 from harness.tricks.architecture.zero_gamma import ZeroGamma
 from harness.tricks.contract import NoEffect
 
@@ -175,8 +175,8 @@ def test_runs_of_networks_that_changed_are_other_runs():
     changed = ["timm/convnext_atto", "timm/seresnext26d_32x4d", "timm/regnetx_002"]
 
     assert [network_version(name) for name in plain + changed] == [0] * 5 + [1] * 3
-    ours = registry.identify(tiny_spec(), "images")
-    theirs = registry.identify(tiny_spec().model_copy(update={"model": Model(name=changed[0])}), "images")
+    ours = needs.identify(tiny_spec(), "images")
+    theirs = needs.identify(tiny_spec().model_copy(update={"model": Model(name=changed[0])}), "images")
     assert ours.json == '{"data":"images","numbers":1}'
     assert theirs.json == '{"data":"images","network":1,"numbers":1}'
     assert Identity.of(theirs.json) == theirs

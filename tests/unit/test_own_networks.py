@@ -14,7 +14,7 @@ from harness.models.build import build, example_of
 from harness.models.pretrained import weights_digest
 from harness.testing import tiny_run, tiny_spec
 from harness.training.session import baseline_groups
-from harness.tricks import registry
+from harness.tricks import needs
 
 NET = """
 from torch import nn
@@ -98,12 +98,12 @@ def test_a_file_that_is_not_there_and_a_name_that_is_no_name():
 def test_another_source_is_another_run_and_none_of_ours_changes():
     made(NET)
     spec = tiny_spec().model_copy(update={"model": Model(name="mine.py:Net")})
-    before = registry.identify(spec, "images")
+    before = needs.identify(spec, "images")
     assert dict(before.sources).keys() == {"mine.py:Net"}
 
     made(NET.replace("padding=1", "padding=2"))
-    assert registry.identify(spec, "images").short != before.short
-    assert json.loads(registry.identify(tiny_spec(), "images").json) == {"data": "images", "numbers": before.numbers}
+    assert needs.identify(spec, "images").short != before.short
+    assert json.loads(needs.identify(tiny_spec(), "images").json) == {"data": "images", "numbers": before.numbers}
 
 
 def test_plug_ins_of_one_name_cannot_be_told_apart(tmp_path):

@@ -1,9 +1,9 @@
 """The same runs as tasks on a Ray cluster, whose nodes need not share a file system.
 
 Each run is one Ray task; its rows come back through Ray and the driver writes them, so only the driver needs
-the results folder. Every node needs this package in the driver's version and, for data sets that are not
-bundled, the data root at the same path. Rows are compared within one fingerprint, which names the device, so
-a cluster of equal nodes is what makes a study.
+the results folder. What a run needs of others goes to its node in the same way. Every node needs this package in the
+driver's version and, for data sets that are not bundled, the data root at the same path. Rows are compared within one
+fingerprint, which names the device, so a cluster of equal nodes is what makes a study.
 """
 
 from __future__ import annotations
@@ -22,17 +22,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.commands.place import CommandPlace
+from harness.commands.surroundings import cards
 from harness.cpus import available
 from harness.errors import UserError
+from harness.study.places import AnyPlace
+from harness.study.workers.commands import run_command
 from harness.study.workers.job import Finished, Job, Rows
-from harness.study.workers.local import (
-    TRIES,
-    lost,
-    start_worker,
-    store,
-    train,
-    worker_environment,
-)
+from harness.study.workers.local import start_worker, train, worker_environment
+from harness.study.workers.pool import TRIES
+from harness.study.workers.storing import lost, store
 from harness.study.workers.turns import POLL, Turns
 from harness.version import __version__
 
@@ -74,7 +73,7 @@ def run_jobs_on_ray(
         return
     place = jobs[0].place
     if place.device.startswith("cuda") and not gpus_per_run:
-        raise UserError("runs with --device cuda on Ray take no GPU (gpus_per_run is 0); give each a share above 0")
+        raise UserError("runs on cuda and Ray take no GPU (gpus_per_run is 0); give each a share above 0")
     ray = _import_ray()
     texts = tuple((path.name, path.read_bytes()) for path in plugins)
     connected_before = ray.is_initialized()
@@ -91,8 +90,17 @@ def run_jobs_on_ray(
             runtime_env={"env_vars": worker_environment(place.threads)},
         )(work)
 
+        needed: dict[Path, Any] = {}
+
+        def sent(path: Path) -> tuple[str, list[Any]]:
+            """A file of a run that others need; in a list, so that a node fetches it when it looks there."""
+            if path not in needed:
+                needed[path] = ray.put(path.read_bytes())
+            return path.name, [needed[path]]
+
         def submit(job: Job, tries: int) -> None:
-            pending[task.remote(_sent(job), texts, __version__)] = (job, tries)
+            files = [sent(path) for path in job.needs.values() if path.is_file()]
+            pending[task.remote(_sent(job), texts, __version__, files)] = (job, tries)
 
         with Turns(jobs) as turns:
             while pending or turns:
@@ -121,7 +129,7 @@ def run_jobs_on_ray(
                             submit(job, tries + 1)
                             continue
                         finished = lost(job, f"the worker process died {TRIES} times: {_one_line(error)}")
-                    turns.end(job)
+                    turns.end(job, finished)
                     yield finished
     except ConnectionError as error:
         raise UserError(
@@ -144,8 +152,14 @@ def _ahead(ray: Any, threads: int) -> int:
     return max(AHEAD, 2 * int(ray.cluster_resources().get("CPU", 1) // threads))
 
 
-def work(job: Job, plugins: PluginTexts, version: str) -> Rows:
+def work(job: Job, plugins: PluginTexts, version: str, files: Sequence[tuple[str, list[Any]]] = ()) -> Rows:
     """Train one run; executed in a Ray worker.
+
+    Args:
+        job: the run.
+        plugins: files with tricks.
+        version: of the driver.
+        files: name and Ray's reference to the content of each file that runs which it needs have left.
 
     Raises:
         UserError: the driver has another version of this package, or a plug-in cannot be imported here.
@@ -155,10 +169,21 @@ def work(job: Job, plugins: PluginTexts, version: str) -> Rows:
             f"Ray node {socket.gethostname()} has harness {__version__} and this machine {version}; install one "
             "version everywhere"
         )
+    place = job.place
+    if isinstance(place, CommandPlace):
+        if not job.study_dir.is_dir():
+            raise UserError(
+                f"Ray node {socket.gethostname()} has no {job.study_dir}: commands leave their files there, so the "
+                "results folder must be one that all nodes share (--results)"
+            )
+        return run_command(job, cards())  # Ray has made those of its task the visible ones
     _start_once(job.place.threads, plugins)
-    if not job.study_dir.is_dir():  # no shared file system, so no stored teachers or checkpoints
-        job = replace(job, place=replace(job.place, weights_dir=None, checkpoint_dir=None))
-    return train(job)
+    if job.study_dir.is_dir():
+        return train(job)
+    with tempfile.TemporaryDirectory() as folder:  # no shared file system, so no checkpoints
+        for name, (content,) in files:
+            Path(folder, name).write_bytes(_import_ray().get(content))
+        return train(replace(job, place=replace(place, stages_dir=Path(folder), checkpoint_dir=None)))
 
 
 @lru_cache
@@ -176,10 +201,13 @@ def _start_once(threads: int, plugins: PluginTexts) -> None:
 
 def _sent(job: Job) -> Job:
     """The job with paths that hold in another working directory."""
-    place = job.place
+    place: AnyPlace = job.place
+    if isinstance(place, CommandPlace):
+        place = replace(place, home=place.home and place.home.absolute())
+        return replace(job, study_dir=job.study_dir.absolute(), place=place)
     place = replace(
         place,
-        weights_dir=place.weights_dir and place.weights_dir.absolute(),
+        stages_dir=place.stages_dir and place.stages_dir.absolute(),
         checkpoint_dir=place.checkpoint_dir and place.checkpoint_dir.absolute(),
     )
     return replace(job, study_dir=job.study_dir.absolute(), place=place)

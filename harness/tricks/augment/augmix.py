@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, BatchStage, Info, Passes, Run, Search, Trick, at
 from harness.tricks.operations import one_each, wide
+from harness.tricks.passes import together
 from harness.tricks.policies import AUGMIX, AUGMIX_ALL, Space, bearable, changes
 
 DEPTHS = 3
@@ -122,8 +123,8 @@ class AugMix(Trick):
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """One pass over the images and two mixtures of each."""
         if self.jsd:
-            x = torch.cat((batch.x, self.view(torch.cat((batch.x, batch.x)), run)))
-            batch = Batch(x, *(torch.cat((t, t, t)) for t in (batch.y, batch.label, batch.index)))
+            views = self.view(torch.cat((batch.x, batch.x)), run).chunk(2)
+            batch = together(batch, *(replace(batch, x=x) for x in views))
         loss = closure(batch)
         run.backward(loss)
         return loss.detach()

@@ -51,7 +51,7 @@ class GridMask(Trick):
     )
     prob: Annotated[float, Field(ge=0, le=1), Search(0.2, 1.0), NoOp(0)] = 0.8
     ratio: Annotated[float, Field(ge=0, le=1), Search(0.4, 0.8), NoOp(1)] = 0.6
-    d_min: Annotated[float, Field(gt=0, le=1), Search(0.2, 0.9)] = 96 / 224
+    d_min: Annotated[float, Field(gt=0, le=1), Search(0.2, 0.9)] = 0.43
     d_max: Annotated[float, Field(gt=0, le=1), Search(0.5, 1.0)] = 1.0
     ramp: Annotated[float, Field(ge=0, le=1), Search(0.0, 1.0)] = 0.8
     fill: Annotated[Literal["mean", "black"], Choice(("mean", "black"))] = "mean"

@@ -44,7 +44,10 @@ class RandomPerspective(Trick):
             "Helps where objects are flat and seen from many sides (signs, documents); near nothing for centred digits "
             "and for photographs, whose views vary by themselves."
         ),
-        differs="the default distortion is 0.2, not 0.5; drawn per image; refused beyond the data set's shift",
+        differs=(
+            "The default distortion is 0.2, not 0.5; drawn per image. Refused if corners move beyond the data set's "
+            "shift, by themselves: the recipe's own shift comes on top."
+        ),
         cost=1.02,
     )
     distortion: Annotated[float, Field(ge=0, le=0.5), Search(0.05, 0.5), NoOp(0)] = 0.2

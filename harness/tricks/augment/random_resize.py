@@ -34,7 +34,8 @@ class RandomResize(Trick):
         ),
         differs=(
             "The paper crops at random places, this one keeps the centre and pads with black below scale 1. No "
-            "antialiasing, which scales near 1 do not need. Refused if the border moves beyond the data set's shift."
+            "antialiasing, which scales near 1 do not need. Refused if the border moves beyond the data set's shift, "
+            "by itself: the recipe's own shift comes on top."
         ),
     )
     low: Annotated[float, Field(ge=0.5, le=1), Search(0.7, 1.0)] = 0.8

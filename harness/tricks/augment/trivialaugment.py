@@ -38,7 +38,7 @@ class TrivialAugment(Trick):
         cost=1.03,
     )
     space: Annotated[Literal["wide", "rand"], Choice(("wide", "rand"))] = "wide"
-    translate: Annotated[float, Field(ge=0, le=1), Search(0.0, 1.0)] = 1 / 7
+    translate: Annotated[float, Field(ge=0, le=1), Search(0.0, 1.0)] = 0.143
     force: bool = False
 
     def operations(self, run: Run) -> Space:

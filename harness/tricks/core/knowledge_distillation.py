@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.experiment import RunSpec
 from harness.tricks.contract import Batch, Info, NoEffect, Run, Search, Trick
 from harness.tricks.functional import distillation
-from harness.tricks.modules import wider_baseline
+from harness.tricks.stages import wider_baseline
 
 
 class KnowledgeDistillation(Trick):
@@ -36,6 +38,7 @@ class KnowledgeDistillation(Trick):
             "common on small images; He et al. use 1, 1 and T = 20."
         ),
         cost=2.3,  # a teacher of twice the width has four times the forward pass, a third of a step each
+        version=2,
     )
     temperature: Annotated[float, Field(gt=0), Search(1.0, 20.0, log=True)] = 4.0
     hard: Annotated[float, Field(ge=0), Search(0.0, 1.0)] = 0.1
@@ -43,12 +46,16 @@ class KnowledgeDistillation(Trick):
     teacher_width_factor: Annotated[int, Field(ge=1)] = 2
     teacher_epochs_factor: Annotated[int, Field(ge=1)] = 1
 
-    def prepare(self, run: Run) -> None:
-        """Get the trained teacher and freeze it."""
+    def needs(self, spec: RunSpec) -> Sequence[RunSpec]:
+        """The teacher."""
         if (self.hard, self.soft) == (1, 0):
             raise NoEffect("hard = 1 and soft = 0 leave the loss as it is in the baseline")
-        teacher = run.train_other(wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor))
-        run.state[self.name] = teacher.to(run.device).eval().requires_grad_(False)
+        return (wider_baseline(spec, self.teacher_width_factor, self.teacher_epochs_factor),)
+
+    def prepare(self, run: Run) -> None:
+        """Get the trained teacher."""
+        (teacher,) = self.needs(run.spec)
+        run.state[self.name] = run.stage(teacher).network()
 
     def example_weights(self, batch: Batch, logits: Tensor, run: Run) -> Tensor:
         """The weight of the hard loss."""

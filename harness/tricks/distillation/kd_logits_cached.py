@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.tricks.contract import MIXING, Batch, Info, NoEffect, Run, Search, Trick, at_once
+from harness.experiment import RunSpec
+from harness.tricks.contract import MIXING, Batch, Info, NoEffect, Run, Search, Trick
 from harness.tricks.functional import distillation
-from harness.tricks.modules import wider_baseline
-
-CHUNK = 500
-"""Images in one pass of the teacher at most."""
-
-
-@torch.no_grad()
-def logits_of(teacher: torch.nn.Module, run: Run) -> Tensor:
-    """The teacher's logits (N, K) for the training images as they are, without augmentation."""
-    parts: list[Tensor] = []
-    rows = run.train.rows
-    for at in torch.split(torch.arange(len(rows)), at_once(rows.side, CHUNK, run.device)):
-        if run.rehearsal and parts:  # those of the first images, which stand for all
-            parts.append(parts[0][: len(at)])
-            continue
-        images = rows.take(at)
-        with run.autocast():
-            parts.append(teacher(images.to(run.device).permute(0, 3, 1, 2).float() / run.train.peak).float())
-    return torch.cat(parts)
+from harness.tricks.stages import wider_baseline
 
 
 class KdLogitsCached(Trick):
@@ -53,6 +37,7 @@ class KdLogitsCached(Trick):
         ),
         differs="the teacher, T = 4 and the weights are those of knowledge_distillation; it sees no augmented pixels",
         cost=1.0,
+        version=2,
         excludes={
             "kd_plus_ood": "both replace the weight of the hard loss",
             "knowledge_distillation": "both replace the weight of the hard loss",
@@ -65,14 +50,17 @@ class KdLogitsCached(Trick):
     teacher_width_factor: Annotated[int, Field(ge=1)] = 2
     teacher_epochs_factor: Annotated[int, Field(ge=1)] = 1
 
-    def prepare(self, run: Run) -> None:
-        """Ask the teacher about every training image, and forget the teacher."""
+    def needs(self, spec: RunSpec) -> Sequence[RunSpec]:
+        """The teacher."""
         if (self.hard, self.soft) == (1, 0):
             raise NoEffect("hard = 1 and soft = 0 leave the loss as it is in the baseline")
-        spec = wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor)
-        logits = logits_of(run.train_other(spec).to(run.device).eval(), run)
+        return (wider_baseline(spec, self.teacher_width_factor, self.teacher_epochs_factor),)
+
+    def prepare(self, run: Run) -> None:
+        """Ask the teacher about every training image."""
+        (teacher,) = self.needs(run.spec)
         index, order = run.train.index.to(run.device).sort()
-        run.state[self.name] = {"index": index, "logits": logits[order]}
+        run.state[self.name] = {"index": index, "logits": run.stage(teacher).logits(run.train)[order]}
 
     def example_weights(self, batch: Batch, logits: Tensor, run: Run) -> Tensor:
         """The weight of the hard loss."""

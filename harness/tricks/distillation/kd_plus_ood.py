@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from harness.experiment import RunSpec
 from harness.tricks.contract import Batch, Choice, Info, NoEffect, Run, Search, Trick
 from harness.tricks.functional import distillation, mix, table
 from harness.tricks.images import box_mask
-from harness.tricks.modules import frozen_statistics, wider_baseline
+from harness.tricks.modules import frozen_statistics
+from harness.tricks.stages import wider_baseline
 
 Synthesis = Literal["mixup", "cutmix", "noise"]
 
@@ -57,6 +60,7 @@ class KdPlusOod(Trick):
             "statistics and leaves running ones alone. Other values are those of knowledge_distillation."
         ),
         cost=4.5,  # two passes of the student, and two of a teacher that costs four forward passes each
+        version=2,
         excludes={
             "kd_logits_cached": "both replace the weight of the hard loss",
             "knowledge_distillation": "both replace the weight of the hard loss",
@@ -70,12 +74,16 @@ class KdPlusOod(Trick):
     teacher_width_factor: Annotated[int, Field(ge=1)] = 2
     teacher_epochs_factor: Annotated[int, Field(ge=1)] = 1
 
-    def prepare(self, run: Run) -> None:
-        """Get the trained teacher and freeze it."""
+    def needs(self, spec: RunSpec) -> Sequence[RunSpec]:
+        """The teacher."""
         if (self.hard, self.soft) == (1, 0):
             raise NoEffect("hard = 1 and soft = 0 leave the loss as it is in the baseline")
-        spec = wider_baseline(run, self.teacher_width_factor, self.teacher_epochs_factor)
-        run.state[self.name] = run.train_other(spec).to(run.device).eval().requires_grad_(False)
+        return (wider_baseline(spec, self.teacher_width_factor, self.teacher_epochs_factor),)
+
+    def prepare(self, run: Run) -> None:
+        """Get the trained teacher."""
+        (teacher,) = self.needs(run.spec)
+        run.state[self.name] = run.stage(teacher).network()
 
     def example_weights(self, batch: Batch, logits: Tensor, run: Run) -> Tensor:
         """The weight of the hard loss."""

@@ -40,7 +40,10 @@ class Bootstrap(Trick):
     )
     belief: Annotated[Belief, Choice(("soft", "hard"))] = "soft"
     beta: Annotated[
-        float | None, Field(ge=0, le=1, description="0.95 for soft and 0.8 for hard"), Search(0.5, 0.99), NoOp(1)
+        float | None,
+        Field(ge=0, le=1, description="0.95 for soft and 0.8 for hard"),
+        Search(0.5, 0.99, log1m=True),
+        NoOp(1),
     ] = None
 
     def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:

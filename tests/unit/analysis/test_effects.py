@@ -398,10 +398,10 @@ def test_an_arm_whose_runs_all_failed_is_failed_with_the_reason_once() -> None:
     assert "out of memory" in effect.verdict.sentence
 
 
-def test_time_is_cpu_time_on_a_cpu_and_includes_the_runs_that_the_arm_asked_for() -> None:
+def test_time_is_cpu_time_on_a_cpu_and_includes_set_up_and_the_runs_that_the_arm_needs() -> None:
+    beside = {"seconds_other": 7.0, "cpu_seconds_other": 0.75, "seconds_setup": 5.0, "cpu_seconds_setup": 0.25}
     mixup = [
-        r | {"cpu_seconds_train": 1.0 if r["seed"] % 2 else 3.0, "seconds_other": 1.0, "peak_memory_bytes": 200}
-        for r in MIXUP[:4]
+        r | beside | {"cpu_seconds_train": 1.0 if r["seed"] % 2 else 3.0, "peak_memory_bytes": 200} for r in MIXUP[:4]
     ]
     effect = only(analyse(frame(BASE[:4], mixup), make_manifest({"mixup": None}, seeds=4)))
     assert effect.time is not None
@@ -411,6 +411,21 @@ def test_time_is_cpu_time_on_a_cpu_and_includes_the_runs_that_the_arm_asked_for(
     assert effect.time.n == 4
     assert effect.memory is not None
     assert (effect.memory.value, effect.memory.low, effect.memory.high) == pytest.approx((2, 2, 2))
+
+
+def test_set_up_and_stages_of_the_baseline_count_too() -> None:
+    base = [r | {"cpu_seconds_setup": 1.0, "cpu_seconds_other": 2.0} for r in BASE]
+    effect = only(analyse(frame(base, [r | {"cpu_seconds_train": 8.0} for r in MIXUP]), ONE))
+    assert effect.time is not None
+    assert effect.time.value == pytest.approx(8 / (1 + 1 + 2))
+
+
+def test_rows_that_know_the_wall_time_of_other_runs_alone_are_compared_on_that_clock() -> None:
+    """Earlier versions stored no CPU seconds of a teacher, and adding its wall seconds to them mixes two clocks."""
+    old = {"cpu_seconds_train": 100.0, "seconds_other": 2.0, "cpu_seconds_other": None, "seconds_setup": None}
+    effect = only(analyse(frame(BASE, [r | old for r in MIXUP]), ONE))
+    assert effect.time is not None
+    assert effect.time.value == pytest.approx((10 + 2) / 10)
 
 
 def test_time_is_wall_time_on_an_accelerator_and_none_where_nothing_was_recorded() -> None:

@@ -1,8 +1,11 @@
 """Data sets of one .npz file, with the keys of MedMNIST."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
+from harness.data.arrays import npz_digest
 from harness.data.content import content
 from harness.data.sources import load_source
 from harness.data.splits import split
@@ -21,21 +24,34 @@ def arrays(**changed):
     return {name: value for name, value in (made | changed).items() if value is not None}
 
 
-def test_grey_images_keep_one_channel_and_test_stays_apart(tmp_path):
+def test_grey_images_keep_one_channel_and_each_split_is_that_of_the_file(tmp_path):
     made = arrays()
     np.savez(tmp_path / "med.npz", **made)
     source = load_source(DATA, tmp_path)
 
-    assert source.train_images.shape == (30, 6, 6, 1)
-    assert (source.train_images[20:, ..., 0] == made["val_images"]).all()
+    assert source.train_images.shape == (20, 6, 6, 1)
+    assert (source.val_images[..., 0] == made["val_images"]).all()
     assert (source.test_images[..., 0] == made["test_images"]).all()
     assert not source.invariances.color
     parts = split(source, DATA, 0)
-    assert [len(part.label) for part in (parts.train, parts.val, parts.test)] == [24, 6, 8]
+    assert [len(part.label) for part in (parts.train, parts.val, parts.test)] == [20, 6, 8]
+    assert (parts.val.rows[:].numpy() == source.val_images[parts.val.index]).all()
+    assert np.bincount(parts.val.label).tolist() == [3, 3]
+    with pytest.raises(UserError, match=r"data\.val_size = 11: the validation split has 10 images; ask for at most"):
+        split(source, DATA.model_copy(update={"val_size": 11}), 0)
     assert (content(DATA, tmp_path).images, content(DATA, tmp_path).classes) == (38, 2)
     first = content(DATA, tmp_path).digest
-    np.savez(tmp_path / "med.npz", **arrays(train_labels=np.ones(20, int)))
+    np.savez(tmp_path / "med.npz", **arrays(train_labels=np.arange(20) // 10))
     assert content(DATA, tmp_path).digest != first
+
+
+def test_an_own_validation_split_is_another_identity_than_the_bytes_alone(tmp_path):
+    """Such a file's val images were drawn with train's before, so its runs must not be taken for the same."""
+    np.savez(tmp_path / "med.npz", **arrays())
+    plain = hashlib.sha256((tmp_path / "med.npz").read_bytes()).hexdigest()[:16]
+    assert npz_digest(DATA, tmp_path) != plain
+    np.savez(tmp_path / "med.npz", **arrays(val_images=None, val_labels=None))
+    assert npz_digest(DATA, tmp_path) == hashlib.sha256((tmp_path / "med.npz").read_bytes()).hexdigest()[:16]
 
 
 def test_without_test_images_a_size_is_asked_for(tmp_path):
@@ -57,6 +73,7 @@ def test_without_test_images_a_size_is_asked_for(tmp_path):
         ({"train_labels": np.zeros(19, int)}, r"train_labels is int64 of shape \(19,\)"),
         ({"train_labels": np.arange(20) % 2 - 1}, "train_labels has -1"),
         ({"train_labels": np.arange(20) % 2 * 2, "val_labels": np.zeros(10, int)}, r"\[1\] have none"),
+        ({"val_labels": np.full(10, 3)}, "val_labels has 3, of which there is no image to train on"),
         ({"test_labels": np.full(8, 2)}, "test_labels has 2"),
         ({"test_images": np.zeros((8, 7, 7), np.uint8)}, "different shapes"),
         ({"train_labels": np.array([{}] * 20)}, "without pickle"),

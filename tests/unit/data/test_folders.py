@@ -371,6 +371,7 @@ def test_an_incomplete_folder_is_refused_with_what_was_expected(gone: str, messa
 
 def test_a_folder_without_classes_or_with_one_or_without_readable_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "none" / "train").mkdir(parents=True)
+    (tmp_path / "none" / "val").mkdir()
     with pytest.raises(UserError, match="none/train has no class folders"):
         folder(tmp_path, "none")
     save(tmp_path / "one" / "train" / "cat" / "0.png")

@@ -147,7 +147,7 @@ def test_names_that_are_not_utf_8_are_listed_and_can_be_printed(tmp_path: Path) 
     (pets / "val" / name / f"{name}2.png").symlink_to("nowhere")
     found = listed(tmp_path)
     assert found.classes == ("caf\\xe9", "cat", "dog")
-    assert found.lost == ((1, 0, "val/caf\\xe9/caf\\xe92.png", "a link to nothing"),)
+    assert found.lost == ((2, 0, "val/caf\\xe9/caf\\xe92.png", "a link to nothing"),)
     assert (found.folder / names(found)[0]).is_file()
     assert listed(tmp_path, classes=("dog", "caf\\xe9")).classes == ("dog", "caf\\xe9")
     touch(pets / "train" / f"{name}2" / "0.png")
@@ -173,19 +173,12 @@ def test_classes_are_chosen_before_train_and_val_are_compared(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("moves", "said"),
     [
-        (
-            {"val": "test"},
-            r"pets/val does not exist; .* has 'train', 'test': rename 'test' to 'val' \(it is the",
-        ),
+        ({"val": "Test"}, r"pets/val does not exist; .* has 'train', 'Test': rename 'Test' to 'test'"),
         ({"val": "valid"}, r"has 'train', 'valid': rename 'valid' to 'val'"),
         ({"val": "Val"}, r"has 'train', 'Val': rename 'Val' to 'val'"),
         ({"train": "Train"}, r"pets/train does not exist; .*has 'Train', 'val': rename 'Train' to 'train'"),
-        ({"train": "training", "val": "testing"}, r"rename 'training' to 'train' and rename 'testing' to 'val'"),
+        ({"train": "training", "val": "testing"}, r"rename 'training' to 'train' and rename 'testing' to 'test'"),
         ({"train": "pets/train", "val": "pets/val"}, r"the data set lies in .*pets/pets: name that folder"),
-        (
-            {"train/cat": "cat", "train/dog": "dog", "val": ".val", "train": ".t"},
-            r"pets holds 'cat', 'dog' directly",
-        ),
         (
             {"train/cat/0.png": "0.png", "val": ".val", "train": ".t"},
             r"has a table, labels\.csv: if it lists",
@@ -202,6 +195,52 @@ def test_near_misses_say_what_is_there_and_what_to_rename(moves: dict[str, str],
         (pets / old).rename(pets / new)
     with pytest.raises(UserError, match=said):
         listed(tmp_path)
+
+
+# layouts
+
+
+def test_three_folders_are_the_three_splits(tmp_path: Path) -> None:
+    pets = tree(tmp_path)
+    touch(*(pets / "test" / name / f"{i}.png" for name in ("cat", "dog") for i in range(2)))
+    assert [[file.name for file in split] for split in listed(tmp_path).splits] == [
+        PLAIN[:2],
+        PLAIN[2:],
+        ["test/cat/0.png", "test/cat/1.png", "test/dog/0.png", "test/dog/1.png"],
+    ]
+    touch(pets / "test" / "eel" / "0.png", pets / "val" / "eel" / "0.png")
+    with pytest.raises(UserError, match=r"train, val, test must have the same .* but 'eel' only in val and test; add"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_one_folder_beside_train_is_the_test_split(tmp_path: Path, name: str) -> None:
+    (tree(tmp_path) / "val").rename(tmp_path / "pets" / name)
+    found = listed(tmp_path)
+    assert [len(split) for split in found.splits] == [2, 0, 2]
+    assert found.splits[2][0].name == f"{name}/cat/0.png"
+
+
+def test_a_test_of_a_challenge_without_labels_is_passed_over_and_a_split_of_another_name_is_not(tmp_path: Path) -> None:
+    pets = tree(tmp_path)
+    touch(pets / "test" / "0.png")
+    assert names(listed(tmp_path)) == PLAIN
+    touch(pets / "Testing" / "cat" / "0.png")
+    with pytest.raises(UserError, match=r"pets is no data set; .* has Testing and test for one split: keep one"):
+        listed(tmp_path)
+    (pets / "Testing").rename(pets / "other")
+    (pets / "val").rename(pets / "valid")
+    with pytest.raises(UserError, match=r"pets/val does not exist; .*rename 'valid' to 'val'"):
+        listed(tmp_path)
+
+
+def test_class_folders_alone_are_all_to_split(tmp_path: Path) -> None:
+    touch(*(tmp_path / "pets" / c / f"{i}.png" for c in ("cat", "dog") for i in range(3)), tmp_path / "pets" / "a.md")
+    found = listed(tmp_path)
+    assert [len(split) for split in found.splits] == [6, 0, 0]
+    assert found.classes == ("cat", "dog")
+    assert found.splits[0][3].name == "dog/0.png"
+    assert found.ignored == (("outside the class folders", 1),)
 
 
 def test_a_data_root_that_misses_by_one_step_says_which_step(tmp_path: Path) -> None:

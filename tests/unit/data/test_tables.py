@@ -102,6 +102,67 @@ def test_a_split_of_the_table_is_kept_and_a_leak_refused(table):
         load_source(asked, table)
 
 
+def test_validation_rows_of_the_table_are_the_validation_split(table):
+    def cut(frame):
+        frame["split"] = ["train"] * 40 + ["val"] * 20 + ["test"] * 20
+
+    rewrite(table, cut)
+    asked = data(test_size=None, val_size=20)
+    source = load_source(asked, table)
+    parts = split(source, asked, 3)
+
+    assert [len(part.label) for part in (parts.train, parts.val, parts.test)] == [40, 20, 20]
+    greys = [round(40 * i * 255 / 4095) for i in range(40, 60)]
+    assert parts.val.rows[:][:, 0, 0, 0].tolist() == greys
+    assert parts.val.label.tolist() == source.val_labels.tolist() == [(i // 4) % 2 for i in range(40, 60)]
+    assert content(asked, table).images == 80
+    few = split(source, data(test_size=8, val_size=10), 3)
+    assert torch.bincount(few.val.label).tolist() == [6, 4]  # of 12 and 8
+    assert set(few.val.index.tolist()) < set(range(20))
+
+    rewrite(table, lambda frame: frame.loc.__setitem__((40, "split"), "train"))
+    with pytest.raises(UserError, match=r"1 of column patient have images in train and in val \(p10\), so the val"):
+        load_source(asked, table)
+
+
+def test_a_list_file_is_the_same_data_as_the_table(table):
+    frame = pd.read_csv(table / "scans.csv")
+    (table / "my scans").mkdir()
+    (table / "scan-0-0.png").rename(table / "my scans" / "0 0.png")
+    frame.loc[0, "path"] = "my scans/0 0.png"
+    frame.to_csv(table / "scans.csv", index=False)
+    lines = [f"{path}\t {label}\n" for path, label in zip(frame["path"], frame["label"], strict=True)]
+    (table / "scans.txt").write_text("".join(lines))
+    asked = data(root="scans.txt", group=None)
+
+    assert content(asked, table).digest == content(data(group=None), table).digest
+    (table / "scans.txt").write_text("".join([*lines, "scan-0-1.png\n"]))
+    with pytest.raises(UserError, match=r"scans.txt, line 81: 'scan-0-1.png' is no path and label with a space"):
+        content(asked, table)
+    (table / "scans.txt").write_text("".join([*lines, lines[7]]))
+    with pytest.raises(UserError, match=r"scans.txt, line 81: 'scan-1-3.png' is listed a second time"):
+        content(asked, table)
+
+
+def test_a_folder_of_lists_has_one_for_each_split(table):
+    rows = pd.read_csv(table / "scans.csv")
+    for name, part in {"train.txt": rows[:40], "val.txt": rows[40:60], "test.csv": rows[60:]}.items():
+        sep, header = ("," if name.endswith("csv") else " "), name.endswith("csv")
+        part[["path", "label"]].to_csv(table / name, sep=sep, header=header, index=False)
+    source = load_source(data(root=".", group=None), table)
+    assert [len(labels) for labels in (source.train_labels, source.val_labels, source.test_labels)] == [40, 20, 20]
+
+    (table / "test.txt").write_text("scan-0-0.png ill\n")
+    with pytest.raises(UserError, match=r"has test.csv and test.txt for one split"):
+        load_source(data(root=".", group=None), table)
+    (table / "test.csv").unlink()
+    with pytest.raises(UserError, match=r"test.txt, line 1: 'scan-0-0.png' is listed a second time"):
+        load_source(data(root=".", group=None), table)
+    (table / "train.txt").unlink()
+    with pytest.raises(UserError, match=r"has no train.csv: data.root names a table, or a folder with a table for"):
+        load_source(data(root=".", group=None), table)
+
+
 @pytest.mark.parametrize(
     ("change", "options", "said"),
     [
@@ -109,7 +170,9 @@ def test_a_split_of_the_table_is_kept_and_a_leak_refused(table):
         (lambda f: None, {"group": "patent"}, "data.group = 'patent': no column 'patent'; did you mean 'patient'"),
         (lambda f: f.loc.__setitem__((2, "label"), None), {}, "line 4: column label is empty"),
         (lambda f: f.loc.__setitem__((5, "path"), "scan-0-0.png"), {}, "line 7: 'scan-0-0.png' is listed a second"),
-        (lambda f: f.__setitem__("split", "val"), {}, "line 2: split 'val'; write train, test"),
+        (lambda f: f.__setitem__("split", "dev"), {}, "line 2: split 'dev'; write train, val, test"),
+        (lambda f: f.__setitem__("split", "val"), {}, "no row is of split train"),
+        (lambda f: f.loc.__setitem__((5, "path"), "./scan-0-0.png"), {}, "line 7: './scan-0-0.png' is listed a second"),
         (lambda f: f.__setitem__("label", "ill"), {}, r"one label \('ill'\)"),
         (lambda f: None, {"root": "gone.csv"}, "gone.csv does not exist"),
         (lambda f: f.__setitem__("path", "x" + f["path"]), {}, "80 of 80|no readable image"),

@@ -19,7 +19,7 @@ from harness.store.schema import METRICS
 from harness.store.writer import prepare, write_run
 from harness.study.workers.job import Finished
 from harness.testing import make_row
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.tuning.find_or_train import Runs
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -42,7 +42,7 @@ def unsaid(root, copy):
 
 
 def unfinished(root, copy):
-    (copy / "val.npy").unlink()
+    (copy / "test.npy").unlink()
 
 
 def replaced(root, copy):

@@ -12,7 +12,7 @@ from harness.store.writer import prepare, write_run
 from harness.study.forecast import Forecast, affordable, choose_seeds, forecast, paired_sd, stored_runs
 from harness.study.plan import Plan, make_plan
 from harness.testing import make_arm, make_manifest, make_row
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.workflow.settings import parse_time
 
 AHEAD = Forecast(

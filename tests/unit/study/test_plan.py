@@ -14,7 +14,7 @@ from harness.study.designs import Design, PlannedArm
 from harness.study.plan import make_plan, scope_of, study_name
 from harness.study.runner import other_question, record_look
 from harness.study.runner import taken as carried
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.workflow.events import Waiting
 from harness.workflow.training import opened
 

@@ -18,8 +18,8 @@ from harness.study.plan import make_plan
 from harness.study.preflight import BASELINE_STEPS, Rehearsal, ended, look
 from harness.testing import tiny_spec
 from harness.training.layout import layer_at_risk
+from harness.training.place import Place
 from harness.training.seen import Seen
-from harness.training.session import Place
 from harness.tricks import registry
 from harness.tricks.contract import Info, NotApplicable, Trick
 

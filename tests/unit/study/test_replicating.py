@@ -13,7 +13,7 @@ from harness.store.reader import read_manifest
 from harness.store.writer import write_manifest
 from harness.study.plan import make_plan
 from harness.testing import StoredRun, make_arm, make_manifest, make_row, make_study
-from harness.training.session import Place
+from harness.training.place import Place
 from harness.workflow import replicating
 from harness.workflow.replicating import _Source, fresh_seeds, replicate
 from harness.workflow.request import ReplicationRequest

@@ -11,10 +11,11 @@ from harness.experiment import Arm
 from harness.identity import Identity
 from harness.testing import tiny_spec
 from harness.training import checkpoint
-from harness.training import session as session_module
+from harness.training import place as place_module
 from harness.training.execute import execute
-from harness.training.session import Place, Session
-from harness.tricks import registry
+from harness.training.place import Place
+from harness.training.session import Session
+from harness.tricks import needs, registry
 
 PLACE = Place(data_root=Path("unused"))
 
@@ -63,16 +64,16 @@ def test_a_checkpoint_and_stored_weights_belong_to_images_code_and_engine(tmp_pa
     """What is left of a run on other images, of an edited plug-in or of another engine is not resumed."""
     mixup = registry.make("mixup").spec()
     spec = tiny_spec().model_copy(update={"arm": Arm(tricks=(mixup,))})
-    place = replace(PLACE, checkpoint_dir=tmp_path, weights_dir=tmp_path)
+    place = replace(PLACE, checkpoint_dir=tmp_path, stages_dir=tmp_path)
     names = [place.name(spec)]
     with monkeypatch.context() as patched:
-        patched.setattr(session_module, "load_source", lambda *_: SimpleNamespace(digest="other images"))
+        patched.setattr(place_module, "load_source", lambda *_: SimpleNamespace(digest="other images"))
         names.append(place.name(spec))
     with monkeypatch.context() as patched:
         patched.setitem(registry._sources, "mixup", "edited")
         names.append(place.name(spec))
     with monkeypatch.context() as patched:
-        patched.setattr(registry, "identify", lambda spec, images: Identity(images, numbers=-1))
+        patched.setattr(needs, "identify", lambda spec, images, digest: Identity(images, numbers=-1))
         names.append(place.name(spec))
 
     assert len(set(names)) == 4

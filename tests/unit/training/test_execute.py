@@ -1,23 +1,23 @@
-"""A run and the networks that it asks for use one state of the images, and a full disk costs them no result."""
+"""A run and the runs that it needs use one state of the images, and a full disk costs no result."""
 
-import random
+import json
 import resource
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
+from harness.data.sources import load_source
 from harness.data.splits import split
 from harness.experiment import Arm, Data
 from harness.testing import tiny_spec
-from harness.training import session as session_module
-from harness.training.execute import execute, isolate
-from harness.training.session import Place, Session, fetch_or_train
+from harness.training.execute import execute, train_stages
+from harness.training.place import Place
+from harness.training.session import Session
+from harness.training.stages import Needed
 from harness.tricks import registry
-from harness.tricks.contract import NoEffect
+from harness.tricks.needs import needs_of
 
 
 def write(path, value):
@@ -40,30 +40,35 @@ def distilled(spec):
     return spec.model_copy(update={"arm": Arm(tricks=(trick,))})
 
 
-def test_a_teacher_learns_from_the_images_of_its_student(pets, tmp_path, monkeypatch):
-    """The folder changes when the student is set up and its teacher is not."""
-    place = Place(tmp_path, weights_dir=tmp_path / "weights")
-    before = session_module.load_source(pets.data, tmp_path)
-    seen, asked = [], session_module.fetch_or_train
+def test_a_run_takes_no_stage_that_learned_from_other_images(pets, tmp_path):
+    """The folder changes after the teacher was trained; it is trained again before the student is."""
+    place = Place(tmp_path, stages_dir=tmp_path / "stages")
+    spec = distilled(pets)
+    train_stages(spec, place)
+    (before,) = place.stages_dir.iterdir()
+    write(tmp_path / "pets" / "train" / "0" / "0.png", 998)
+    row = execute(spec, "test", place).row
+    assert row["status"] == "failed"
+    assert "seed 0), which is not trained" in row["reason"]
 
-    def change_then_train(other, *args):
-        for i in range(0, 24, 2):
-            write(tmp_path / "pets" / "train" / "0" / f"{i}.png", 998 + i)
-        return asked(other, *args)
+    train_stages(spec, place)
+    row = execute(spec, "test", place).row
+    (after,) = {*place.stages_dir.iterdir()} - {before}
+    assert row["status"] == "ok", row["reason"]
+    assert json.loads(row["stages"]) == [after.stem]
 
-    set_up = session_module.set_up
-    monkeypatch.setattr(session_module, "fetch_or_train", change_then_train)
-    monkeypatch.setattr(session_module, "set_up", lambda *args: seen.append(set_up(*args)) or seen[-1])
-    row = execute(distilled(pets), "test", place).row
 
-    (teacher,) = seen
-    own = split(before, pets.data, pets.seed).train.images[:]
-    assert np.array_equal(np.asarray(teacher.splits.train.images[:]), np.asarray(own))
-    (weights,) = (tmp_path / "weights").iterdir()
-    assert weights.stem == place.name(teacher.run.spec, before.digest)
-    assert weights.stem != place.name(teacher.run.spec)
-    assert row["data_hash"] == before.digest
-    assert row["reason"].startswith("the images changed while the run trained; ")
+def test_stages_learn_from_the_images_that_the_run_has_read(pets, tmp_path):
+    """The folder changes while the run is set up."""
+    place = Place(tmp_path, stages_dir=tmp_path / "stages")
+    spec = distilled(pets)
+    train_stages(spec, place)
+    source = load_source(pets.data, tmp_path)
+    write(tmp_path / "pets" / "train" / "0" / "0.png", 998)
+    (stage,) = needs_of(spec)
+    part = Needed(spec, place, source)(stage).part("train")
+
+    assert np.array_equal(np.asarray(part.rows[:]), np.asarray(split(source, pets.data, pets.seed).train.images[:]))
 
 
 def test_a_run_whose_images_change_fails_and_says_so(pets, tmp_path, monkeypatch):
@@ -93,11 +98,12 @@ def full_disk():
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_costs_the_weights_of_a_teacher_and_not_the_teacher(tmp_path):
-    place = Place(tmp_path, weights_dir=tmp_path / "weights")
+def test_a_full_disk_leaves_nothing_of_a_stage(tmp_path):
+    place = Place(tmp_path, stages_dir=tmp_path / "stages")
 
-    assert fetch_or_train(tiny_spec(epochs=1), place) is not None
-    assert list(place.weights_dir.iterdir()) == []
+    with pytest.raises(OSError, match="File too large"):
+        train_stages(distilled(tiny_spec(epochs=1)), place)
+    assert list(place.stages_dir.iterdir()) == []
 
 
 @pytest.mark.usefixtures("full_disk")
@@ -106,82 +112,3 @@ def test_a_full_disk_costs_a_checkpoint_and_leaves_nothing_of_it(tmp_path):
 
     assert execute(tiny_spec(epochs=2), "test", place).row["status"] == "ok"
     assert list(place.checkpoint_dir.iterdir()) == []
-
-
-def test_a_row_has_the_pace_of_its_steps_and_no_column_of_graphs_on_its_own():
-    row = execute(tiny_spec(), "test", Place(Path("unused"))).row
-
-    assert row["steps"] == 10
-    assert row["seconds_per_step"] == pytest.approx(row["seconds_train"] / 10)
-    assert row["images_per_second"] == pytest.approx(80 / row["seconds_train"])
-    assert 0 < row["seconds_train"] < row["seconds_total"]
-    assert row["plain_steps"] is None
-    assert row["seconds_other"] == 0.0
-
-
-def test_a_run_that_could_not_be_set_up_has_no_pace(monkeypatch):
-    def refuses(*args):
-        raise NoEffect("nothing to change")
-
-    monkeypatch.setattr("harness.training.execute.set_up", refuses)
-    row = execute(tiny_spec(), "test", Place(Path("unused"))).row
-
-    assert row["status"] == "skipped"
-    assert (row["steps"], row["epochs_done"], row["parameters"], row["train_loss"]) == (0, 0, None, None)
-    assert (row["seconds_per_step"], row["images_per_second"]) == (None, None)
-
-
-def test_the_time_of_other_trainings_is_that_between_their_ends(monkeypatch):
-    """On a clock that the other training moves by 7 seconds."""
-    now, real = [1000.0], session_module.fetch_or_train
-    monkeypatch.setattr(session_module.time, "perf_counter", lambda: now[0])
-
-    def slow(*args):
-        now[0] += 7.0
-        return real(*args)
-
-    monkeypatch.setattr(session_module, "fetch_or_train", slow)
-
-    assert session_module.set_up(distilled(tiny_spec()), Place(Path("unused"))).seconds_other == 7.0
-
-
-def test_another_network_is_had_with_and_without_its_images(pets, tmp_path):
-    place = Place(tmp_path)
-    given = fetch_or_train(pets, place, session_module.load_source(pets.data, tmp_path))
-    read = fetch_or_train(pets, place)
-
-    assert all(torch.equal(a, b) for a, b in zip(given.parameters(), read.parameters(), strict=True))
-
-
-@pytest.mark.parametrize(("device", "chosen"), [("cuda:1", ["cuda:1"]), ("cuda", []), ("cpu", []), ("cpu:0", [])])
-def test_a_numbered_card_becomes_the_current_one(device, chosen, monkeypatch):
-    asked = []
-    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
-    isolate(0, device)
-
-    assert asked == chosen
-
-
-def test_what_libraries_draw_depends_on_the_seed_alone():
-    drawn = []
-    for seed in (0, 1, 0):
-        isolate(seed, "cpu")
-        drawn.append((float(torch.rand(())), random.random(), np.random.random()))  # noqa: NPY002
-
-    assert drawn[0] == drawn[2]
-    assert all(a != b for a, b in zip(drawn[0], drawn[1], strict=True))
-
-
-def fails(*args):
-    raise ValueError("none")
-
-
-def test_an_error_says_where_it_came_from(monkeypatch):
-    """Outside of tricks, the innermost line."""
-    line = fails.__code__.co_firstlineno + 1
-    monkeypatch.setattr(Session, "validate", fails)
-
-    assert (
-        execute(tiny_spec(), "test", Place(Path("unused"))).row["reason"]
-        == f"ValueError: none (test_execute.py:{line})"
-    )

@@ -13,7 +13,8 @@ from harness.training import session as session_module
 from harness.training.execute import execute
 from harness.training.graph import GraphedStep, graphed, reason_against
 from harness.training.loop import Clock, train
-from harness.training.session import Place, Session, set_up
+from harness.training.place import Place
+from harness.training.session import Session, set_up
 from harness.tricks import registry
 
 PLACE = Place(data_root=Path("unused"))

@@ -17,7 +17,8 @@ from harness.models.build import build
 from harness.testing import tiny_batch, tiny_spec
 from harness.training.execute import execute
 from harness.training.loop import Clock, evaluation_epochs, train, verify
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 
 PLACE = Place(data_root=Path("unused"))

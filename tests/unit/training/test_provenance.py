@@ -13,7 +13,7 @@ from harness.experiment import Data, Model
 from harness.identity import BIT_VARIABLES
 from harness.testing import tiny_spec
 from harness.training import provenance
-from harness.training.session import Place
+from harness.training.place import Place
 
 PLACE = Place(data_root=Path("unused"))
 FOLDER = Data(name="folder", root="x", image_size=16, val_size=4)

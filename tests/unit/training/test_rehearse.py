@@ -1,5 +1,6 @@
 """A run in little: what trains in set-up does one step, and bundled experiments keep their memory layout."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,14 @@ from harness.experiment import Model, experiments_dir, load_experiment
 from harness.models.build import build
 from harness.models.classifier import Classifier, Normalize
 from harness.testing import tiny_info, tiny_spec
-from harness.training import session
+from harness.training import assemble, stages
 from harness.training.layout import layer_at_risk
+from harness.training.place import Place
 from harness.training.rehearse import rehearse
 from harness.training.seen import Seen
-from harness.training.session import Place
 from harness.tricks import registry
 from harness.tricks.images import TrainingPixels
+from harness.tricks.needs import needs_of
 
 PLACE = Place(data_root=Path("unused-by-digits"), contiguous=True)
 
@@ -27,24 +29,30 @@ def seen(spec):
     return last
 
 
-@pytest.mark.parametrize("name", ["masked_pretraining", "lr_range_test"])
-def test_a_set_up_phase_that_trains_does_one_step(name, monkeypatch):
+def test_a_set_up_phase_that_trains_does_one_step(monkeypatch):
     drawn, draw = [], TrainingPixels.draw
     monkeypatch.setattr(TrainingPixels, "draw", lambda self, *args: drawn.append(1) or draw(self, *args))
-    found = seen(tiny_spec(registry.make(name)))
+    found = seen(tiny_spec(registry.make("lr_range_test")))
 
     assert isinstance(found, Seen)
     assert not found.problem
     assert len(drawn) == 1
 
 
-@pytest.mark.parametrize("name", ["knowledge_distillation", "kd_logits_cached", "kd_plus_ood"])
-def test_a_teacher_is_not_trained(name, monkeypatch):
+@pytest.mark.parametrize("name", ["knowledge_distillation", "kd_logits_cached", "kd_plus_ood", "masked_pretraining"])
+def test_a_stage_is_neither_trained_nor_read(name, monkeypatch):
     def no(*_):
-        raise AssertionError("a teacher was trained")
+        raise AssertionError("a stage was looked for")
 
-    monkeypatch.setattr(session, "train", no)
-    assert seen(tiny_spec(registry.make(name))).problem == ""
+    built, deepest = [], assemble.assemble
+    monkeypatch.setattr(stages, "_states", no)
+    monkeypatch.setattr(stages, "assemble", lambda spec, *args, **kw: built.append(spec) or deepest(spec, *args, **kw))
+    spec = tiny_spec(registry.make(name))
+    *_, last = rehearse(spec, replace(PLACE, stages_dir=Path("there-is-none")), 1)
+
+    assert last.problem == ""
+    assert last.run_seconds > 0, "it went on to a training step"
+    assert built == list(needs_of(spec))
 
 
 def test_no_trick_of_ours_fails_in_little():
@@ -53,7 +61,7 @@ def test_no_trick_of_ours_fails_in_little():
 
 
 def test_a_rehearsal_leaves_nothing_behind(tmp_path):
-    place = Place(Path("unused-by-digits"), weights_dir=tmp_path, checkpoint_dir=tmp_path)
+    place = Place(Path("unused-by-digits"), stages_dir=tmp_path, checkpoint_dir=tmp_path)
     list(rehearse(tiny_spec(registry.make("knowledge_distillation"), model="resnet8"), place, 1))
     assert list(tmp_path.iterdir()) == []
 
@@ -111,7 +119,7 @@ def test_a_network_without_one_logit_for_each_class_is_refused_in_one_line(gives
     def odd(_model, data, _seed):
         return Classifier(Odd(gives), Normalize(data.mean, data.std), (), "head")
 
-    monkeypatch.setattr(session, "build", odd)
+    monkeypatch.setattr(assemble, "build", odd)
     found = seen(tiny_spec())
 
     assert found.problem.startswith("model.name = 'digits_resnet' " + why)

@@ -9,7 +9,8 @@ import torch
 from harness.experiment import Arm
 from harness.testing import tiny_spec
 from harness.training.execute import execute
-from harness.training.session import Place, set_up
+from harness.training.place import Place
+from harness.training.session import set_up
 from harness.tricks import registry
 from harness.tricks.contract import Info, Trick
 

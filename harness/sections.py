@@ -1,0 +1,141 @@
+"""The tables of an experiment that decide a run's numbers: `[data]`, `[model]` and `[recipe]`, strictly parsed."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+
+from harness.identity import LIBRARIES
+from harness.invariance import Declared
+from harness.values import Added, Strict, plain
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+OWN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
+"""The name of a part of one's own, as "mine.py:Net"."""
+
+
+class Data(Declared):
+    """`[data]`: which images, how many, and in what condition.
+
+    `root` is the folder in the data root of a `folder` data set, the table of a `csv` one (columns path, label and
+    perhaps split), or the file of an `npz` one. `group` is its column of what several images share, such as a patient,
+    whose images go to one split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the
+    named ones. `window` is the grey values that are black and white in 16- and 32-bit files, which do not say it
+    themselves; values beyond are clipped. `label_noise` is the exact fraction of training labels replaced by a wrong
+    class drawn uniformly. `imbalance` is the size of the smallest class over the largest (exponential profile, Cui et
+    al. 2019). Both touch the training split only.
+    """
+
+    name: Literal["digits", "cifar10", "cifar100", "folder", "csv", "npz"]
+    root: str | None = None
+    train_size: Count | None = None
+    val_size: Count
+    test_size: Count | None = None
+    classes: Annotated[
+        Annotated[int, Field(ge=2)] | Annotated[tuple[str, ...], Field(strict=False, min_length=2)] | None,
+        Field(union_mode="left_to_right"),
+    ] = None
+    image_size: Annotated[int, Field(ge=4, le=1024)] | None = None
+    window: Annotated[tuple[float, float] | None, Field(strict=False), Added(None)] = None
+    group: Annotated[str | None, Added(None)] = None
+    channels: Annotated[Literal[1, 3] | None, Added(None)] = None
+    label_noise: Fraction = 0.0
+    imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _check(self) -> Data:
+        if self.from_files and not (self.root and self.image_size):
+            raise ValueError(f"a {self.name} data set needs root (its name) and image_size (pixels)")
+        if self.name == "npz" and not self.root:
+            raise ValueError("an npz data set needs root (the file)")
+        for option in ("window", "channels", "root", *Declared.model_fields):
+            npz = self.name == "npz" and option not in ("window", "channels")
+            if not (self.from_files or npz) and getattr(self, option) is not None:
+                raise ValueError(f"{option} belongs to folder and csv data sets, and this is {self.name}")
+        if self.group is not None and self.name != "csv":
+            raise ValueError(f"group belongs to csv data sets, and this is {self.name}")
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
+        return self
+
+    @property
+    def from_files(self) -> bool:
+        """Whether the images are files of the user's, which are decoded once."""
+        return self.name in ("folder", "csv")
+
+    @property
+    def images(self) -> Data:
+        """The table with what does not decide the images set to its default, so that runs on them share the arrays."""
+        decides = ("name", "root", "classes", "image_size", "window", "group", "channels")
+        return Data(val_size=1, **{name: getattr(self, name) for name in decides})
+
+
+class Model(Strict):
+    """`[model]`: one of ours (`width` in channels of the first stage), or another one with its `args`.
+
+    Others are "timm/<name>", "torchvision/<name>", "mine.py:Net" and an entry point in the group `harness.models`.
+    `pretrained` starts from the weights that timm or torchvision offer, with a new last layer.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=rf"^(timm/|torchvision/)?[A-Za-z0-9_.-]+$|{OWN}")]
+    width: Annotated[int, Field(ge=1, le=65_536)] | None = None
+    args: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain)]] = Field(default_factory=dict)
+    pretrained: Annotated[bool, Added(False)] = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Model:
+        if self.pretrained and not self.name.startswith(LIBRARIES):
+            raise ValueError(f"pretrained = true is for networks of timm and torchvision, and this is {self.name}")
+        return self
+
+
+class Augment(Strict):
+    """The baseline's augmentation, drawn per image. All sizes are fractions of the image side.
+
+    `shift`: random translation with zero padding (pad and crop; 0.125 is 4 pixels of 32). `flip`:
+    horizontal mirror with probability one half. `rotation`: degrees, uniform in ±. `scale_min`: smallest
+    area of a random resized crop with aspect ratio 3/4 to 4/3 (1 is off).
+    """
+
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    flip: bool = False
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale_min: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class Recipe(Strict):
+    """`[recipe]`: the baseline's training recipe, with every library default that is a trick switched off.
+
+    `lr` is the peak learning rate; `schedule` multiplies it: "constant", "step" (times `gamma` at each of
+    `milestones`, fractions of training) or "cosine" (to zero). The last incomplete batch of an epoch is
+    dropped. `evaluations` is the number of points on the validation curves. `head_lr` is the peak rate of the network's
+    last layer, where that starts anew and the rest does not.
+    """
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Count
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Annotated[float, Field(gt=0)]
+    head_lr: Annotated[float | None, Field(gt=0), Added(None)] = None
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "step", "cosine"] = "step"
+    milestones: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(strict=False)] = (0.5, 0.75)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    augment: Augment = Augment()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = True
+    compile: bool = False
+    evaluations: Count = 20
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        if self.nesterov and self.optimizer == "sgd" and self.momentum == 0:
+            said = "" if "nesterov" in self.model_fields_set else " (the default of recipe.nesterov is true)"
+            raise ValueError(f"nesterov needs momentum > 0{said}; set nesterov = false")
+        return self
