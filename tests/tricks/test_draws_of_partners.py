@@ -1,4 +1,4 @@
-"""Which images tricks draw: every partner, hidden image and turn is as likely as any other; and the views of terms."""
+"""Which images tricks draw: every partner, hidden image, turn and patch is as likely as any other."""
 
 from importlib import import_module
 from pathlib import Path
@@ -164,6 +164,20 @@ def test_batches_of_a_rate_test_are_any_images_none_twice(monkeypatch):
     assert all(len(set(batch.tolist())) == 8 for batch in drawn)
     spread = torch.rand(960, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert_uniform(drawn.flatten() + spread, 0, 80)
+
+
+@pytest.mark.parametrize(("params", "masked", "patches"), [({}, 10, 4), ({"ratio": 0.25, "patches": 2}, 1, 2)])
+def test_any_patch_is_as_likely_masked_as_any_other(monkeypatch, params, masked, patches):
+    module, cls = of("masked_image_modelling")
+    calls, run, trick = recorded(monkeypatch, module, "patch_mask"), tiny_run(), cls(**params)
+    run.model = trick.model(run.model, run)
+    trick.gradient(None, tiny_batch(600), run)
+    ((score, ratio, size),) = calls
+
+    assert_uniform(score.flatten(), 0, 1)
+    mask = module.patch_mask(score, ratio, size)[:, 0, :: 8 // patches, :: 8 // patches].flatten(1)
+    for patch in mask.T:
+        assert_share(patch, masked / patches**2)
 
 
 SOURCES = {name: Path(import_module(path).__file__) for name, path in registry.builtin().items()}
