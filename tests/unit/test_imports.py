@@ -75,6 +75,8 @@ ALLOWED = {
     "workflow": {
         "workflow",
         "commands",
+        "judging",
+        "readers",
         "report",
         "tuning",
         "study",
