@@ -76,10 +76,12 @@ def trained_before(runs: pd.DataFrame, manifest: Manifest) -> TrainedBefore | No
 
 
 def _seconds(rows: pd.DataFrame, column: str) -> Floats:
-    return np.nan_to_num(rows[column].to_numpy(dtype=float, na_value=math.nan))
+    values: Floats = np.nan_to_num(rows[column].to_numpy(dtype=float, na_value=math.nan))
+    return values
 
 
 def _mean(values: Floats) -> Mean:
     if not len(values):
         return Mean(math.nan, math.nan, math.nan, 0)
-    return Mean(*map(float, t_interval(values)), len(values))
+    mean, low, high = map(float, t_interval(values))
+    return Mean(mean, low, high, len(values))
