@@ -112,16 +112,22 @@ class Model(Strict):
     """`[model]`: one of ours (`width` in channels of the first stage), or another one with its `args`.
 
     Others are "timm/<name>", "torchvision/<name>", "mine.py:Net" and an entry point in the group `harness.models`.
-    `pretrained` starts from the weights that timm or torchvision offer, with a new last layer.
+    `pretrained` starts from the weights that timm or torchvision offer, with a new last layer. `weights` is a file of
+    safetensors to start from, such as a kept one of an earlier run; a path from the current folder.
     """
 
     name: Annotated[str, StringConstraints(pattern=rf"^(timm/|torchvision/)?[A-Za-z0-9_.-]+$|{OWN}")]
     width: Annotated[int, Field(ge=1, le=65_536)] | None = None
     args: dict[str, Annotated[bool | int | float | str, BeforeValidator(plain)]] = Field(default_factory=dict)
     pretrained: Annotated[bool, Added(False)] = False
+    weights: Annotated[str | None, Added(None)] = None
 
     @model_validator(mode="after")
     def _check(self) -> Model:
+        if self.weights is not None and not self.weights.endswith(".safetensors"):
+            raise ValueError(f"weights is a file of safetensors, FILE.safetensors, and this is {self.weights}")
+        if self.weights is not None and self.pretrained:
+            raise ValueError("pretrained = true and weights both say what the network starts from; leave one out")
         if self.pretrained and not self.name.startswith(LIBRARIES):
             raise ValueError(f"pretrained = true is for networks of timm and torchvision, and this is {self.name}")
         return self

@@ -15,7 +15,9 @@ from harness.models.classifier import Classifier, Normalize
 from harness.models.libraries import build_timm, build_torchvision
 from harness.models.own import build_own
 from harness.models.plain import Builtin
+from harness.models.pretrained import weights_file
 from harness.models.resnet import ARCHITECTURES, ResNet
+from harness.models.weights import start_from
 
 
 def build(model: Model, data: DataInfo, seed: int) -> Classifier:
@@ -25,21 +27,29 @@ def build(model: Model, data: DataInfo, seed: int) -> Classifier:
     stream for their sake and put back afterwards.
 
     Raises:
-        UserError: the model is unknown or refuses its arguments.
+        UserError: the model is unknown or refuses its arguments, or the file of its weights does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive(seed, rng.INIT))
-        if model.name.startswith("timm/"):
-            return build_timm(model, data)
-        if model.name.startswith("torchvision/"):
-            return build_torchvision(model, data)
-        part = None if model.name in ARCHITECTURES else plugins.part(plugins.NETWORKS, model.name, "model.name")
-        return _ours(model, data) if part is None else build_own(part, model, data)
+        network = _drawn(model, data)
+    if model.weights is not None:
+        start_from(network, weights_file(model), model.weights)
+    return network
+
+
+def _drawn(model: Model, data: DataInfo) -> Classifier:
+    if model.name.startswith("timm/"):
+        return build_timm(model, data)
+    if model.name.startswith("torchvision/"):
+        return build_torchvision(model, data)
+    part = None if model.name in ARCHITECTURES else plugins.part(plugins.NETWORKS, model.name, "model.name")
+    return _ours(model, data) if part is None else build_own(part, model, data)
 
 
 def built_in(model: Model) -> Builtin:
     """What a library has built into the network, wherever it is trained; raises as `build`."""
-    return _built_in(model.model_dump_json()) if model.name.startswith(LIBRARIES) else Builtin()
+    drawn = model.model_copy(update={"weights": None})
+    return _built_in(drawn.model_dump_json()) if model.name.startswith(LIBRARIES) else Builtin()
 
 
 @lru_cache

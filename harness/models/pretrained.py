@@ -1,4 +1,4 @@
-"""The file of pretrained weights that a library offers for a network, through the library's own cache.
+"""The file of weights that a network starts from: one's own, or a library's, through the library's own cache.
 
 timm takes files of the Hugging Face hub, torchvision those of the folder of torch.hub. A file that is not there is
 fetched once. Nothing here imports torch before a network with pretrained weights is asked for.
@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from harness.data.disk import expand
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Model
 
@@ -24,7 +25,7 @@ def weights_digest(model: Model) -> str:
     Raises:
         UserError: as `weights_file`.
     """
-    if not model.pretrained:
+    if not model.pretrained and model.weights is None:
         return ""
     path = weights_file(model)
     facts = path.stat()
@@ -38,7 +39,19 @@ def weights_file(model: Model) -> Path:
         UserError: the library offers no weights for this network, or they can be neither found nor fetched; the line
             says which file is expected where.
     """
+    if model.weights is not None:
+        return _own(model.weights)
     return _timm(model) if model.name.startswith("timm/") else _torchvision(model)
+
+
+def _own(weights: str) -> Path:
+    path = expand(Path(weights))
+    if not path.is_file():
+        raise UserError(
+            f"model.weights = '{weights}': there is no such file in {Path.cwd()}; give a path from the current folder, "
+            "or a whole one, on every machine that trains"
+        )
+    return path
 
 
 def normalization(model: Model, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

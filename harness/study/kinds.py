@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from harness.commands.place import CommandPlace
 from harness.errors import UserError
 from harness.experiment import Experiment, RunSpec
 from harness.models.build import built_in
+from harness.models.pretrained import weights_digest
 from harness.store.schema import Manifest, MetricSpec
 from harness.study.places import AnyPlace
 from harness.study.stages import NO_STAGES, Stages, find_stages
@@ -143,12 +145,18 @@ def notes_of(experiment: AnyExperiment) -> list[str]:
     """What a reader of results must know of the workload."""
     if isinstance(experiment, CommandExperiment):
         return []
-    if experiment.data.imbalance == 1:
-        return []
-    return [
-        f"Training classes differ in size (data.imbalance = {experiment.data.imbalance:g}); what a trick does to the "
-        "rare ones stands in harness report --metric balanced_accuracy and worst_class_recall."
-    ]
+    said, model = [], experiment.model
+    if experiment.data.imbalance != 1:
+        said.append(
+            f"Training classes differ in size (data.imbalance = {experiment.data.imbalance:g}); what a trick does to "
+            "the rare ones stands in harness report --metric balanced_accuracy and worst_class_recall."
+        )
+    if model.weights is not None:
+        said.append(
+            f"All runs start from {PurePath(model.weights).name} (sha256 {weights_digest(model)}...); the last layer "
+            "is drawn anew where the file has it for another number of classes."
+        )
+    return said
 
 
 def scope_of(experiment: AnyExperiment) -> str:
@@ -175,4 +183,6 @@ def scope_of(experiment: AnyExperiment) -> str:
         parts.append(f"{'fold' if d.fold_alone else 'all but fold'} {d.fold[0]} of {d.fold[1]}")
     width = f" width {experiment.model.width}" if experiment.model.width else ""
     start = " pretrained" if experiment.model.pretrained else ""
+    if experiment.model.weights is not None:
+        start = f" from {PurePath(experiment.model.weights).name}"
     return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])

@@ -137,7 +137,14 @@ def _check_complete(name: str, data: StudyData, needed: set[tuple[str, str]]) ->
 
 def _check_root(specs: Iterable[str]) -> None:
     """The name of the data is part of what was trained, so it cannot be shortened afterwards."""
-    for root in {json.loads(spec).get("data", {}).get("root") for spec in set(specs)}:
+    tables = [json.loads(spec) for spec in set(specs)]
+    for weights in {table.get("model", {}).get("weights") for table in tables}:
+        if weights is not None and Path(weights).expanduser().is_absolute():
+            raise UserError(
+                f"model.weights = {weights}: the study would be published with this path; train it from the folder of "
+                "the file, with the file's name as model.weights"
+            )
+    for root in {table.get("data", {}).get("root") for table in tables}:
         if root is not None and Path(root).is_absolute():
             raise UserError(
                 f"data.root = {root}: the study would be published with this path; train it with the folder's name as "

@@ -143,6 +143,7 @@ def _images(spec: RunSpec) -> float:
 
 def _size(model: Model, base: Model, side: int) -> float:
     """The forward FLOPs of a network over those of another one; 1 where one does not take such images."""
+    model, base = (m.model_copy(update={"weights": None}) for m in (model, base))
     if model == base:
         return 1.0
     try:

@@ -50,7 +50,7 @@ def wider_baseline(spec: RunSpec, width_factor: int, epochs_factor: int) -> RunS
         if model.name not in ARCHITECTURES:
             raise NotApplicable(f"{model.name} has no width to multiply; set teacher_width_factor = 1")
         width = model.width or ARCHITECTURES[model.name][0]
-        model = model.model_copy(update={"width": width * width_factor})
+        model = model.model_copy(update={"width": width * width_factor, "weights": None})  # those fit one width
     recipe = recipe.model_copy(update={"epochs": recipe.epochs * epochs_factor})
     return plain(spec).model_copy(update={"model": model, "recipe": recipe})
 

@@ -1,7 +1,9 @@
 """Stages in studies: planned, trained first and once, taken over, resumed, and passed on when they have no result."""
 
 import json
+import math
 import multiprocessing
+import time
 from concurrent.futures import Future
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,6 +14,7 @@ import pytest
 import safetensors.torch
 
 from harness.experiment import load_experiment
+from harness.report.load import load
 from harness.store.reader import read_study
 from harness.store.writer import prepare
 from harness.study.forecast import forecast
@@ -20,9 +23,12 @@ from harness.study.runner import run_study
 from harness.study.stages import FOLDER
 from harness.study.workers import local
 from harness.study.workers.job import Finished
+from harness.training import files
 from harness.training.execute import execute
 from harness.training.place import Place
 from harness.training.session import Session
+from harness.training.stages import path_of
+from harness.tricks.needs import stages_of
 
 TEACHERS = ("knowledge_distillation", "kd_logits_cached", "kd_plus_ood")
 SMALL = {"recipe": {"epochs": 4}, "data": {"train_size": 100, "test_size": 100}, "model": {"width": 4}}
@@ -206,3 +212,52 @@ def test_a_diverged_teacher_is_a_diverged_arm(tmp_path):
 
     assert {role: row["status"] for (_, _, role), row in rows.items()} == {"arm": "diverged", "stage": "diverged"}
     assert "which it needs" in rows["kd_logits_cached", 0, "arm"]["reason"]
+
+
+LONGER = {"recipe": {"epochs": 40, "evaluations": 1}, "data": {"train_size": 200, "test_size": 100}}
+
+
+def times(results, *arms):
+    """Each arm's time over the baseline's, as the page has it."""
+    trained(results, *arms, seeds=3, model={"width": 16}, **LONGER)
+    (folder,) = (f.parent for f in results.glob("*/study.json"))
+    return {effect.arm: effect.time for effect in load(folder).analysis.effects}
+
+
+def by_hand(results, arm):
+    """The same from the CPU time of the whole calls, evaluation and all: of the arm and what it needs, each trained."""
+    plan = planned(results, arm, seeds=3, model={"width": 16}, **LONGER)
+    place = replace(PLACE, stages_dir=results / "by hand")
+
+    def timed(spec, **options):
+        before = time.process_time()
+        done = execute(spec, "test", place, **options)
+        took = time.process_time() - before
+        assert done.row["status"] == "ok"
+        return took, done
+
+    logs = []
+    for seed in range(3):
+        baseline, spec = sorted((s for s in plan.specs if s.seed == seed), key=lambda s: len(s.arm.tricks))
+        total = 0.0
+        for stage in stages_of([spec]).values():
+            took, done = timed(stage, as_stage=True)
+            files.write(path_of(place.name(stage), place), done.stage)
+            total += took
+        logs.append(math.log((total + timed(spec)[0]) / timed(baseline)[0]))
+    return math.exp(sum(logs) / 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arms", [TEACHERS, ("masked_pretraining",)], ids=["teachers", "pretraining"])
+def test_the_cost_of_an_arm_is_that_of_all_it_asked_for(arms, tmp_path):
+    """Alone, together, in any order: the same time within its interval, and what a stopwatch says."""
+    found = {arm: [times(tmp_path / arm, arm)[arm], by_hand(tmp_path / arm, arm)] for arm in arms}
+    for order in {arms, arms[::-1]} if len(arms) > 1 else ():
+        for arm, ratio in times(tmp_path / "".join(order), *order).items():
+            found[arm].append(ratio)
+    for alone, hand, *others in found.values():
+        assert hand == pytest.approx(alone.value, rel=0.15)
+        for other in others:
+            assert other.value == pytest.approx(alone.value, rel=0.15)
+            assert max(alone.low, other.low) <= min(alone.high, other.high)

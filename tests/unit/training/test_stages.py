@@ -267,3 +267,12 @@ def test_a_rehearsal_takes_untrained_stages(place):
 
     assert handed.costs == {}
     assert handed(stage).logits("train").shape == (40, 10)
+
+
+def test_a_wider_teacher_does_not_start_from_a_file_of_the_students_width():
+    spec = tiny_spec(registry.make("knowledge_distillation"))
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "w.safetensors"})})
+    same = tiny_spec(registry.make("knowledge_distillation", {"teacher_width_factor": 1, "teacher_epochs_factor": 2}))
+    same = same.model_copy(update={"model": spec.model})
+
+    assert [needs_of(s)[0].model.weights for s in (spec, same)] == [None, "w.safetensors"]
