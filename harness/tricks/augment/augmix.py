@@ -126,17 +126,23 @@ class AugMix(Trick):
         if self.jsd:
             views = self.view(torch.cat((batch.x, batch.x)), run).chunk(2)
             batch = together(batch, *(replace(batch, x=x) for x in views))
+        run.state[self.name] = True  # a probe of the loss hands in images alone
         loss = closure(batch)
+        del run.state[self.name]
         run.backward(loss)
         return loss.detach()
 
+    def _views(self, run: Run) -> bool:
+        """Whether the pass is of images and their mixtures."""
+        return self.jsd > 0 and self.name in run.state
+
     def example_weights(self, batch: Batch, logits: Tensor, run: Run) -> Tensor:
         """Three for the images and zero for their mixtures, so that the mean is the images' cross-entropy."""
-        n = len(logits) // 3
-        if not self.jsd:
+        if not self._views(run):
             return logits.new_ones(len(logits))
+        n = len(logits) // 3
         return torch.cat((logits.new_full((n,), 3.0), logits.new_zeros(2 * n)))
 
     def loss_terms(self, batch: Batch, logits: Tensor, run: Run) -> dict[str, Tensor]:
         """The divergence of the three predictions of each image."""
-        return {"jsd": self.jsd * jensen_shannon(logits)} if self.jsd else {}
+        return {"jsd": self.jsd * jensen_shannon(logits)} if self._views(run) else {}
