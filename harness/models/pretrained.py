@@ -7,11 +7,11 @@ fetched once. Nothing here imports torch before a network with pretrained weight
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from harness.data.disk import expand
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Model
 
@@ -45,7 +45,7 @@ def weights_file(model: Model) -> Path:
 
 
 def _own(weights: str) -> Path:
-    path = expand(Path(weights))
+    path = Path(os.path.expanduser(weights))  # noqa: PTH111 (leaves ~ where there is no home folder)
     if not path.is_file():
         raise UserError(
             f"model.weights = '{weights}': there is no such file in {Path.cwd()}; give a path from the current folder, "
