@@ -186,7 +186,8 @@ class RunSpec(Strict):
 
 def spec_of(experiment: Experiment, arm: Arm, seed: int) -> RunSpec:
     """The run that trains `arm` with `seed` on `experiment`."""
-    return RunSpec(data=experiment.data, model=experiment.model, recipe=experiment.recipe, arm=arm, seed=seed)
+    data = experiment.data.model_copy(update={"download": False})  # what is here by now decides no number
+    return RunSpec(data=data, model=experiment.model, recipe=experiment.recipe, arm=arm, seed=seed)
 
 
 def experiments_dir() -> Path:

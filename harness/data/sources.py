@@ -19,8 +19,9 @@ from torch.nn.functional import interpolate
 
 from harness.data.arrays import npz_digest, read_npz
 from harness.data.cifar import load_cifar
-from harness.data.content import content, digits_digest, read_digits
+from harness.data.content import code_of, content, digits_digest, read_digits
 from harness.data.folders import load_folder
+from harness.data.given import given_source
 from harness.data.hashes import changed
 from harness.data.listing import SPLITS, choose_classes
 from harness.data.rows import rows_of
@@ -52,6 +53,9 @@ def load_source(data: Data, data_root: Path) -> Source:
 def _load(data: Data, digest: str, data_root: Path) -> Source:
     if data.from_files:
         source = load_folder(data, data_root)
+    elif (of_code := code_of(data)) is not None:
+        found = given_source(of_code(data, data_root), data, data_root, f"data.name = '{data.name}'")
+        source = _resize(found, data.image_size)
     else:
         if data.name == "npz":
             whole = _arrays(data, digest, data_root)

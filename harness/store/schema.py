@@ -273,13 +273,15 @@ class Manifest(_Record):
     """Where the scores come from, if not from runs of this program: then its claims about its own runs do not hold."""
     stages: tuple[StagePlan, ...] = ()
     """Runs that those of the arms need, but for those that are arms themselves."""
+    leak: str = ""
+    """Which splits of the data share images, a sentence; empty where none do, and in studies of earlier versions."""
     probes: tuple[Probe, ...] = ()
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What a reader of the results must know: the notes, and what the network's library has built in."""
-        return (*self.notes, *filter(None, [self.network]))
+        """What a reader of the results must know: the notes, what the network's library has built in, and leaks."""
+        return (*self.notes, *filter(None, [self.network, self.leak]))
 
     @property
     def baseline(self) -> ArmPlan | None:

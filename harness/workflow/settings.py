@@ -56,7 +56,7 @@ def load(experiment: str, typed: Typed) -> Experiment:
 
 
 def add_parts(experiment: Experiment, known: Sequence[Path]) -> tuple[Path, ...]:
-    """Run the files that hold parts of an experiment, as its network, which is done once for the known plug-ins.
+    """Run the files that hold parts of an experiment, as its network and data, once for known plug-ins.
 
     Returns:
         all plug-ins: the known ones and these.
@@ -64,7 +64,7 @@ def add_parts(experiment: Experiment, known: Sequence[Path]) -> tuple[Path, ...]
     Raises:
         UserError: as `plugins.files_of` and `registry.add_plugin`.
     """
-    found = plugins.files_of([experiment.model.name], experiment.origins.file, known)
+    found = plugins.files_of([experiment.model.name, experiment.data.name], experiment.origins.file, known)
     for path in found:
         registry.add_plugin(path)
     return (*known, *found)

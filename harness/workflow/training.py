@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,6 +114,8 @@ class Trainer:
         ready = preflight(plan, place, r.results, self.workers, r.plugins)
         images = content(self.experiment.data, self.place.data_root)
         plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
+        if images.leak:
+            plan = replace(plan, manifest=plan.manifest.model_copy(update={"leak": images.leak}))
         missing = len(plan.missing)
         passed_over = images.notes if missing else ()
         notes = (note,) if note else (*passed_over, *plan.manifest.sentences)
