@@ -47,12 +47,17 @@ Plain = Annotated[Any, BeforeValidator(plain)]
 """A value of any type that is finite and can be printed."""
 
 
-class Question(Strict):
-    """`[experiment]`: what is asked, and the smallest effect that would matter."""
+class Asked(Strict):
+    """`[experiment]` of any kind: what is asked, and the smallest effect that would matter."""
 
     name: Slug
     question: str = ""
     margin: Annotated[float, Field(gt=0, description="points of the primary metric")] = 0.5
+
+
+class Question(Asked):
+    """`[experiment]` of the loop, whose metrics are those of images."""
+
     metric: Literal["test_accuracy", "test_top5"] = "test_accuracy"
 
 
@@ -90,12 +95,17 @@ class Experiment(Strict):
     @classmethod
     def _flatten(cls, value: Any) -> Any:
         """Names may be written without quotes, which TOML reads as nested tables."""
-        return _flat(value) if isinstance(value, dict) else value
+        return flat_ranges(value) if isinstance(value, dict) else value
 
     @property
     def origins(self) -> Origins:
         """Where the values came from."""
         return self._origins
+
+    def spec(self, arm: Arm, seed: int) -> RunSpec:
+        """The run that trains an arm with a seed."""
+        data = self.data.model_copy(update={"download": False})  # what is here by now decides no number
+        return RunSpec(data=data, model=self.model, recipe=self.recipe, arm=arm, seed=seed)
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], origins: Origins) -> Experiment:
@@ -113,14 +123,14 @@ class Experiment(Strict):
         return made
 
 
-def _flat(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_ranges(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested tables of ranges as one, by dotted name."""
     out: dict[str, Any] = {}
     for key, value in tables.items():
         name = f"{prefix}{key}"
         nested = isinstance(value, dict) and "choices" not in value
         if nested and any(isinstance(v, dict | list) for v in value.values()):
-            out |= _flat(value, f"{name}.")
+            out |= flat_ranges(value, f"{name}.")
         else:
             out[name] = value
     return out
@@ -163,6 +173,9 @@ BASELINE = "baseline"
 PREMISES = ("data", "model", "recipe")
 """The sections that an experiment's question rests on."""
 
+COMMAND = "command"
+"""The section that they are in where runs are commands (`harness.commands`)."""
+
 
 class RunSpec(Strict):
     """One arm trained with one seed: everything that decides the resulting numbers, and nothing else."""
@@ -186,8 +199,7 @@ class RunSpec(Strict):
 
 def spec_of(experiment: Experiment, arm: Arm, seed: int) -> RunSpec:
     """The run that trains `arm` with `seed` on `experiment`."""
-    data = experiment.data.model_copy(update={"download": False})  # what is here by now decides no number
-    return RunSpec(data=data, model=experiment.model, recipe=experiment.recipe, arm=arm, seed=seed)
+    return experiment.spec(arm, seed)
 
 
 def experiments_dir() -> Path:
@@ -226,10 +238,19 @@ def load_experiment(
     overrides: Mapping[str, Mapping[str, Any]] | None = None,
     options: Mapping[Keys, str] | None = None,
 ) -> Experiment:
-    """Parse an experiment file.
+    """The experiment of a file; the arguments and what it raises are those of `experiment_tables`."""
+    return Experiment.read(*experiment_tables(name_or_path, overrides, options))
+
+
+def experiment_tables(
+    name_or_path: str,
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    options: Mapping[Keys, str] | None = None,
+) -> tuple[dict[str, Any], Origins]:
+    """The tables of an experiment file of any kind, and where their values came from.
 
     The question, which is the title of the page, ends with what `overrides` change of its premises: of data, model and
-    recipe.
+    recipe, or of the command.
 
     Args:
         name_or_path: a bundled experiment's name or a .toml path.
@@ -251,20 +272,19 @@ def load_experiment(
     other = [] if "question" in (overrides or {}).get("experiment", {}) else _premises(tables, overrides or {})
     for section, values in (overrides or {}).items():
         tables[section] = merged(tables.get(section), values)
-    made = Experiment.read(tables, Origins(str(path), options or {}))
-    if other and made.experiment.question:
-        question = f"{made.experiment.question} (with {', '.join(other)})"
-        made = made.model_copy(update={"experiment": made.experiment.model_copy(update={"question": question})})
-    return made
+    asked = tables.get("experiment")
+    if other and isinstance(asked, dict) and isinstance(asked.get("question"), str) and asked["question"]:
+        tables["experiment"] = asked | {"question": f"{asked['question']} (with {', '.join(other)})"}
+    return tables, Origins(str(path), options or {})
 
 
 def _premises(old: Any, new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """What of data, model and recipe is other than in the file: "recipe.epochs = 6"."""
+    """What of data, model and recipe, or of the command, is other than in the file: "recipe.epochs = 6"."""
     out: list[str] = []
     for key, value in new.items():
         was = old.get(key) if isinstance(old, Mapping) else None
         if isinstance(value, Mapping):
-            out += _premises(was, value, f"{prefix}{key}.") if prefix or key in PREMISES else []
+            out += _premises(was, value, f"{prefix}{key}.") if prefix or key in (*PREMISES, COMMAND) else []
         elif was != value:
             out.append(f"{prefix}{key} = {str(value).lower() if isinstance(value, bool) else value}")
     return out

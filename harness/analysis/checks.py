@@ -33,7 +33,7 @@ def checks(
     return (
         ("paired seeds complete", *_complete(pairs, manifest)),
         ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
-        ("every seed gives runs of its own", *_seeds_differ(base, pairs, bool(manifest.source))),
+        ("every seed gives runs of its own", *_seeds_differ(base, pairs, not manifest.in_loop)),
         ("looked at once", *_looks(manifest)),
         (
             "one clean git commit",

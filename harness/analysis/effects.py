@@ -87,7 +87,7 @@ def analyse(
         manifest.scope,
         family,
         _grain(what, own, correct),
-        "logged number" if manifest.source else "prediction",
+        "prediction" if manifest.in_loop else "logged number",
     )
     # Predictions are stored for the test split.
     answers = correct if (what.split, what.needs) == ("test", "answers") else None

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.bench.loops import write_images
 from harness.bench.rows import BenchRow, summary
+from harness.commands.kinds import of_loop
 from harness.data.content import content
 from harness.experiment import find_experiment, load_experiment
 from harness.store.reader import Key
@@ -89,7 +90,7 @@ def _store(name: str, root: Path, results: Path) -> None:
             for e in range(1, 21)
             for m in ("accuracy", "nll")
         ]
-        row = _row(plan, plan.key(spec), spec.seed, spec.arm.label, place.fingerprint(spec), draw)
+        row = _row(plan, plan.key(spec), spec.seed, spec.arm.label, place.fingerprint(of_loop(spec)), draw)
         write_run(folder, row | {"spec": spec.canonical_json}, points, (np.arange(images), label, logits))
 
 

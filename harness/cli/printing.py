@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 from harness.cli.options import duration
+from harness.experiment import RunSpec
 
 if TYPE_CHECKING:
     from harness.analysis.compare import Comparison
@@ -28,6 +30,9 @@ def print_plan(plan: Plan, ahead: Forecast) -> None:
     typer.echo(f"{m.study}: {len(m.arms)} arms x {ahead.seeds} seeds, {ahead.runs} runs ({m.scope})")
     for arm in m.arms:
         typer.echo(f"  {arm.label}" + (f"  skipped: {arm.skipped}" if arm.skipped else ""))
+        words = next((s.run for s in plan.specs if s.run_id in arm.run_ids.values() and not isinstance(s, RunSpec)), ())
+        if words:
+            typer.echo(f"    {shlex.join(words)}")
     for note in m.sentences:
         typer.echo(f"  note: {note}")
     for stage in m.stages:

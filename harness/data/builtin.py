@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from harness.data.cifar import TIMEOUT_SECONDS
 from harness.data.disk import shown
 from harness.data.given import Given, Split, given, mark_of
 from harness.data.listing import SPLITS, Facts, File, Listing, Lost, choose_classes
@@ -121,7 +123,9 @@ def _parts(data: Data, data_root: Path, download: bool) -> dict[str, Any]:
 
     name = data.name.partition("/")[2]
     kind, args = KINDS[name], dict(data.args)
+    default = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(TIMEOUT_SECONDS)  # torchvision sets none and would wait for ever
         with contextlib.redirect_stdout(sys.stderr):
             return {
                 split: getattr(datasets, name)(data_root, download=download, **{**at, **args})
@@ -141,6 +145,8 @@ def _parts(data: Data, data_root: Path, download: bool) -> dict[str, Any]:
             f"data.name = '{data.name}': torchvision expects {kind.expected} in {shown(data_root)} and says: {said}; "
             f"{todo}"
         ) from None
+    finally:
+        socket.setdefaulttimeout(default)
 
 
 def _labels(part: Any) -> list[int]:

@@ -61,7 +61,7 @@ class TrickEvidence:
 def gather(origins: Sequence[Origin]) -> dict[str, TrickEvidence]:
     """The evidence by trick, in the order of the studies; methods of scores made elsewhere are no tricks."""
     found: dict[str, dict[str, list[Any]]] = {}
-    for origin in (o for o in origins if not o.loaded.manifest.source):
+    for origin in (o for o in origins if o.loaded.manifest.in_loop):
         effects = {e.arm: e for e in origin.loaded.analysis.effects}
         version = _versions(origin.loaded)
         for plan in origin.loaded.manifest.arms:

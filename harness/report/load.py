@@ -76,7 +76,7 @@ class Loaded:
 
     def findings(self) -> list[tuple[Finding, list[str]]]:
         """What the curves of the arms show; one entry for all arms that show the same with the same words."""
-        if self.manifest.source:  # they look at curves and at a recipe that only runs of this program have
+        if not self.manifest.in_loop:  # they look at curves and at a recipe that only runs of this program have
             return []
         context, runs = context_of(self.data, self.manifest), self.runs.assign(arm=self.runs["label"])
         stored = set(runs["arm"])
@@ -127,7 +127,7 @@ def analysed(
     """
     manifest, data, metric = with_score(manifest, data, metric, _own(metric))
     effects = analyse(data.runs, manifest, metric=metric, correct=correct)
-    collapsed = () if manifest.source else collapsed_arms(data.runs, manifest, data.classes)
+    collapsed = () if not manifest.in_loop else collapsed_arms(data.runs, manifest, data.classes)
     probes = probes_of(data.runs, manifest, data.classes)
     own, what = own_rows(data.runs, manifest), metric_of(manifest, metric)
     # Stacks share tricks, and costs no luck of a baseline.

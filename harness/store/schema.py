@@ -279,6 +279,11 @@ class Manifest(_Record):
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
 
     @property
+    def in_loop(self) -> bool:
+        """Whether the runs are of this program's own training loop: not commands, and not made elsewhere."""
+        return not self.source and self.settings.get("kind") != "command"
+
+    @property
     def sentences(self) -> tuple[str, ...]:
         """What a reader of the results must know: the notes, what the network's library has built in, and leaks."""
         return (*self.notes, *filter(None, [self.network, self.leak]))

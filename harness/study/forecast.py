@@ -20,13 +20,15 @@ import pandas as pd
 from harness.analysis.power import mde, pooled_sd, seeds_needed
 from harness.analysis.rows import metric_of, values_in
 from harness.analysis.verdicts import MIN_SEEDS
+from harness.commands.kinds import AnyExperiment
 from harness.data.cifar import not_here
 from harness.errors import UserError
-from harness.experiment import Arm, Experiment, spec_of
+from harness.experiment import PREMISES, Arm, Experiment, spec_of
 from harness.identity import NUMBERS
 from harness.store.folders import study_folders
 from harness.store.reader import read_kind
 from harness.store.schema import Manifest
+from harness.study.places import AnyPlace
 from harness.study.plan import Plan
 from harness.training.layout import layer_at_risk
 from harness.training.loop import Clock, Diverged, train
@@ -65,7 +67,7 @@ class Forecast:
     stages: int = 0
 
 
-def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, workers: int) -> Forecast:
+def forecast(plan: Plan, experiment: AnyExperiment, place: AnyPlace, results: Path, workers: int) -> Forecast:
     """Time, disk and power of a plan."""
     stored = stored_runs(plan.manifest, experiment, results)
     per_run, source = run_seconds(stored, plan.manifest, experiment, place)
@@ -74,7 +76,7 @@ def forecast(plan: Plan, experiment: Experiment, place: Place, results: Path, wo
     sd, pairs = paired_sd(stored, plan.manifest)
     n, family = len(plan.manifest.seeds), max(1, len(plan.manifest.family))
     level = plan.manifest.alpha / family
-    test = experiment.data.test_size or 10_000
+    test = (experiment.data.test_size or 10_000) if isinstance(experiment, Experiment) else 0
     return Forecast(
         seeds=n,
         runs=len(plan.specs),
@@ -100,10 +102,9 @@ def _block_cost(plan: Plan) -> float:
     return sum(map(plan.cost, ({spec.run_id: spec for spec in first} | stages).values()))
 
 
-def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd.DataFrame:
+def stored_runs(manifest: Manifest, experiment: AnyExperiment, results: Path) -> pd.DataFrame:
     """Finished rows of the same workload and fingerprint in all studies, once each."""
-    base = spec_of(experiment, Arm(), 0)
-    workload = {k: v for k, v in json.loads(base.canonical_json).items() if k in ("data", "model", "recipe")}
+    workloads = _workloads(manifest, experiment)
     frames = []
     for folder in study_folders(results):
         table, _, _ = read_kind(folder, "runs")
@@ -112,7 +113,7 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
         rows = table.to_pandas()
         rows = rows[(rows["fingerprint"] == manifest.fingerprint) & (rows["status"] == "ok")]
         rows = rows[_comparable(rows, manifest, experiment)]
-        frames.append(rows[rows["spec"].map(lambda text: _workload(text) == workload).astype(bool)])
+        frames.append(rows[rows["spec"].map(lambda text: _workload(text) in workloads).astype(bool)])
     if not frames:
         return pd.DataFrame(
             columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", "host", manifest.metric, "scores"]
@@ -121,7 +122,7 @@ def stored_runs(manifest: Manifest, experiment: Experiment, results: Path) -> pd
     return merged
 
 
-def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) -> pd.Series[bool]:
+def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: AnyExperiment) -> pd.Series[bool]:
     """Which rows are of the same images, code and numbers.
 
     Rows of the study's arms have the arms' identities. Of other arms, images and numbers decide. Earlier versions had
@@ -131,7 +132,7 @@ def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) 
 
     def fits(arm: str, data: str | None, identity: str | None, facts: str | None) -> bool:
         if identity is None or facts is None:
-            return data == manifest.data or not experiment.data.from_files
+            return data == manifest.data or (isinstance(experiment, Experiment) and not experiment.data.from_files)
         if arm in identities:
             return identity == identities[arm]
         return data == manifest.data and json.loads(facts)["numbers"] == NUMBERS
@@ -143,16 +144,33 @@ def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: Experiment) 
 
 def _workload(spec: str) -> dict[str, Any]:
     values: Mapping[str, Any] = json.loads(spec)
-    return {k: values[k] for k in ("data", "model", "recipe")}
+    if "kind" in values:  # of a command, which an arm changes
+        return {k: v for k, v in values.items() if k not in ("arm", "seed", "number")}
+    return {k: values[k] for k in PREMISES}
 
 
-def run_seconds(stored: pd.DataFrame, manifest: Manifest, experiment: Experiment, place: Place) -> tuple[float, str]:
+def _workloads(manifest: Manifest, experiment: AnyExperiment) -> list[dict[str, Any]]:
+    """What the runs of a study have in common, whatever their seeds: one for the loop, one for each arm of commands."""
+    if isinstance(experiment, Experiment):
+        return [_workload(spec_of(experiment, Arm(), 0).canonical_json)]
+    specs = [
+        experiment.spec(Arm(tricks=tuple(experiment.switch(n, p).spec() for n, p in arm.tricks.items())), 0)
+        for arm in manifest.arms
+    ]
+    return [_workload(spec.canonical_json) for spec in specs]
+
+
+def run_seconds(
+    stored: pd.DataFrame, manifest: Manifest, experiment: AnyExperiment, place: AnyPlace
+) -> tuple[float, str]:
     """Wall seconds of one baseline run, and where the figure comes from. Downloads nothing: then they are NaN."""
     timed = stored[(stored["arm"] == "baseline") & stored["host"].eq(socket.gethostname())]["seconds_total"]
     if timed.empty:  # a processor of that name elsewhere
         timed = stored[stored["arm"] == "baseline"]["seconds_total"]
     if len(timed):
         return float(timed.median()), f"median of {len(timed)} stored baseline runs"
+    if not isinstance(experiment, Experiment) or not isinstance(place, Place):
+        return float("nan"), f"unknown until one has run; `harness check {experiment.origins.file}` times some"
     absent = not_here(experiment.data, place.data_root)
     if absent:
         return float("nan"), absent

@@ -12,21 +12,32 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.experiment import Arm, Experiment, RunSpec, spec_of
+from harness.commands.kinds import AnyExperiment, AnySpec, of_loop
+from harness.experiment import Arm, RunSpec
 from harness.identity import Identity
-from harness.models.build import built_in
 from harness.names import checked_name
 from harness.store.folders import FinishedRuns
 from harness.store.reader import Key
 from harness.store.schema import ArmPlan, Manifest
 from harness.study.designs import ArmNames, Design, PlannedArm, arms_of, parse_arm
-from harness.study.stages import FOLDER, NO_STAGES, Stages, declared, find_stages, relative_cost
+from harness.study.kinds import (
+    AnyTrick,
+    card_of,
+    check_trick,
+    conflicts_of,
+    metrics_of,
+    network_of,
+    notes_of,
+    public,
+    refuse_clashes,
+    scope_of,
+    stages_at,
+    trick_of,
+)
+from harness.study.places import AnyPlace, identity_at, machine_of
+from harness.study.stages import FOLDER, NO_STAGES, Stages, declared, relative_cost
 from harness.study.workers.job import stage_file
-from harness.training.place import Place
-from harness.tricks import registry
-from harness.tricks.contract import Trick
 from harness.tricks.kinds import joint_kind
-from harness.tricks.stack import Stack, conflicts
 from harness.values import canonical
 from harness.version import __version__
 
@@ -36,7 +47,7 @@ class Plan:
     """A study before it runs: its declaration, its runs in the order of doing, and where finished ones lie."""
 
     manifest: Manifest
-    specs: tuple[RunSpec, ...]
+    specs: tuple[AnySpec, ...]
     identities: Mapping[str, Identity]
     """Of each run, by run id."""
     found: Mapping[Key, Path]
@@ -50,14 +61,14 @@ class Plan:
     """The ids of those stages that are trained and have left what runs that need them want."""
 
     @cached_property
-    def missing(self) -> tuple[RunSpec, ...]:
+    def missing(self) -> tuple[AnySpec, ...]:
         """Runs that must be trained, each after the stages that it needs, of which some may have to be trained too."""
         return tuple(spec for specs in self.missing_by_seed.values() for spec in specs)
 
     @cached_property
-    def missing_by_seed(self) -> dict[int, list[RunSpec]]:
+    def missing_by_seed(self) -> dict[int, list[AnySpec]]:
         """The same by the seed of the arm's run that needs it first."""
-        out: dict[int, list[RunSpec]] = {}
+        out: dict[int, list[AnySpec]] = {}
         begun: set[str] = set()
         for spec in self.specs:
             if self.key(spec) in self.found or spec.run_id in begun:
@@ -67,22 +78,24 @@ class Plan:
             out.setdefault(spec.seed, []).extend([*(self.stages.specs[i] for i in needed), spec])
         return out
 
-    def key(self, spec: RunSpec) -> Key:
+    def key(self, spec: AnySpec) -> Key:
         """What the row of one of the runs, or of a stage, is found by."""
         if spec.run_id in self.identities:
             return spec.run_id, self.identities[spec.run_id].short, self.manifest.fingerprint
         return self.stages.keys[spec.run_id]
 
-    def label(self, spec: RunSpec) -> str:
+    def label(self, spec: AnySpec) -> str:
         """How a run that is no arm is called; empty for an arm's."""
         if spec.run_id in self.identities:
             return ""
         return next((s.label for s in self.manifest.stages if spec.run_id in s.runs), spec.arm.label)
 
-    def cost(self, spec: RunSpec) -> float:
+    def cost(self, spec: AnySpec) -> float:
         """The expected time of a run in multiples of the baseline's."""
         arm = self.manifest.arm_of.get(spec.run_id)
-        return relative_cost(spec, self.specs[0]) if arm is None else arm.cost
+        if arm is not None:
+            return arm.cost
+        return relative_cost(of_loop(spec), of_loop(self.specs[0]))
 
     @property
     def mark(self) -> str:
@@ -115,12 +128,12 @@ class Plan:
 
 
 def make_plan(
-    experiment: Experiment,
+    experiment: AnyExperiment,
     asked: Sequence[str],
     *,
     design: str | Design,
     seeds: Sequence[int],
-    place: Place,
+    place: AnyPlace,
     results: Path,
     images: str,
     command: str,
@@ -158,43 +171,44 @@ def make_plan(
     made = design if isinstance(design, Design) else arms_of(design, asked, max_arms)
     names = sorted({n for arm in made.arms for n in arm.names})
     for trick in sorted({*names, *experiment.tricks}):
-        registry.check(trick)
-    tricks = {n: _trick(experiment, n) for n in names}
+        check_trick(experiment, trick)
+    tricks = {n: trick_of(experiment, n) for n in names}
     for together in made.factors or [arm.names for arm in made.arms]:
-        Stack(tricks[n] for n in together)  # what was asked for as one arm is refused if it clashes
-    made = made.skipping(lambda together: conflicts([tricks[n] for n in together]))
+        refuse_clashes([tricks[n] for n in together])  # what was asked for as one arm is refused if it clashes
+    made = made.skipping(lambda together: conflicts_of([tricks[n] for n in together]))
     made, arms = _distinct(made, experiment)
     costs = {label: _cost(arm.names, tricks) for label, arm in arms.items()}
     specs = {
-        (arm.label, seed): spec_of(experiment, arms[arm.label], seed)
+        (arm.label, seed): experiment.spec(arms[arm.label], seed)
         for arm in made.arms
         if arm.skipped is None
         for seed in seeds
     }
-    identities = {spec.run_id: place.identity(spec, images) for spec in specs.values()}
-    base = spec_of(experiment, Arm(), seeds[0])
-    stages = find_stages([base, *specs.values()], place, images)
-    before = declared(stages, {spec.run_id: label for (label, _), spec in specs.items()}, base)
+    identities = {spec.run_id: identity_at(place, spec, images) for spec in specs.values()}
+    base = experiment.spec(Arm(), seeds[0])
+    stages = stages_at(place, [base, *specs.values()], images)
+    labels = {spec.run_id: label for (label, _), spec in specs.items()}
+    before = declared(stages, labels, base) if isinstance(base, RunSpec) else ()
     plans = tuple(
         ArmPlan(
             label=arm.label,
             tricks={t.name: t.params for t in arms[arm.label].tricks},
             run_ids={seed: specs[arm.label, seed].run_id for seed in seeds if arm.skipped is None},
             skipped=arm.skipped,
-            summary="; ".join(tricks[n].info.summary for n in arm.names),
+            summary="; ".join(card_of(tricks[n]).summary for n in arm.names),
             cost=costs[arm.label],
-            identity=place.identity(spec_of(experiment, arms[arm.label], 0), images).short,
-            kind=joint_kind(tricks[n].info.kind for n in arm.names),
+            identity=identity_at(place, experiment.spec(arms[arm.label], 0), images).short,
+            kind=joint_kind(card_of(tricks[n]).kind for n in arm.names),
         )
         for arm in made.arms
     )
-    q = experiment.experiment
-    machine = place.fingerprint(experiment)
+    q, (metric, metrics) = experiment.experiment, metrics_of(experiment)
+    machine = machine_of(place, experiment)
     manifest = Manifest(
         study=checked_name(name) if name is not None else study_name(q.name, made.name, asked, seeds[0]),
         experiment=q.name,
         question=q.question,
-        metric=q.metric,
+        metric=metric,
         margin=q.margin,
         alpha=experiment.study.alpha,
         design=made.name,
@@ -202,16 +216,17 @@ def make_plan(
         arms=plans,
         fingerprint=machine["fingerprint"],
         data=images,
-        settings={k: v for k, v in canonical(spec_of(experiment, Arm(), 0)).items() if k not in ("arm", "seed")},
+        settings={k: v for k, v in canonical(experiment.spec(Arm(), 0)).items() if k not in ("arm", "seed")},
         scope=scope_of(experiment),
-        command=command,
-        asked=dict(request or {}),
-        toml=toml,
+        command=public(experiment, command),
+        asked=json.loads(public(experiment, json.dumps(dict(request or {})))),
+        toml=public(experiment, toml),
         harness_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         factors=tuple("+".join(factor) for factor in made.factors),
-        notes=(*made.notes, *filter(None, [note, _of_classes(experiment)])),
-        network=built_in(experiment.model).sentence,
+        notes=(*made.notes, *filter(None, [note, *notes_of(experiment)])),
+        network=network_of(experiment),
+        metrics=metrics,
         level=level,
         replicates=replicates,
         stages=before,
@@ -223,10 +238,10 @@ def make_plan(
     return Plan(manifest, ordered, identities, {}, (), machine["fingerprint_json"], stages).look(results)
 
 
-def moved(plan: Plan, place: Place, results: Path, note: str) -> Plan:
+def moved(plan: Plan, place: AnyPlace, results: Path, note: str) -> Plan:
     """The plan for another place, with a note that says why; it has another fingerprint, and finds other runs."""
-    machine = place.fingerprint(plan.specs[0])
-    stages = find_stages(plan.specs, place, plan.manifest.data)
+    machine = machine_of(place, plan.specs[0])
+    stages = stages_at(place, plan.specs, plan.manifest.data)
     marks = {i: key[2] for i, key in stages.keys.items()}
     before = tuple(s.model_copy(update={"fingerprint": marks[next(iter(s.runs))]}) for s in plan.manifest.stages)
     manifest = plan.manifest.model_copy(update={"fingerprint": machine["fingerprint"], "stages": before})
@@ -234,23 +249,16 @@ def moved(plan: Plan, place: Place, results: Path, note: str) -> Plan:
     return there.noted(note).look(results)
 
 
-def clashes(experiment: Experiment, arm: str) -> list[str]:
+def clashes(experiment: AnyExperiment, arm: str) -> list[str]:
     """Why the tricks of "a+b" cannot be combined; empty when they can."""
-    return conflicts([_trick(experiment, name) for name in parse_arm(arm)])
+    return conflicts_of([trick_of(experiment, name) for name in parse_arm(arm)])
 
 
-def _trick(experiment: Experiment, name: str, params: Mapping[str, Any] | None = None) -> Trick:
-    """A trick with the experiment's hyperparameters, and over them those of one arm."""
-    own = params or {}
-    origins = experiment.origins.given({("tricks", name, key): f"{name}.{key}={value}" for key, value in own.items()})
-    return registry.make(name, {**experiment.tricks.get(name, {}), **own}, origins)
+def _arm(experiment: AnyExperiment, arm: PlannedArm) -> Arm:
+    return Arm(tricks=tuple(trick_of(experiment, n, arm.params.get(n)).spec() for n in arm.names))
 
 
-def _arm(experiment: Experiment, arm: PlannedArm) -> Arm:
-    return Arm(tricks=tuple(_trick(experiment, n, arm.params.get(n)).spec() for n in arm.names))
-
-
-def _distinct(design: Design, experiment: Experiment) -> tuple[Design, dict[str, Arm]]:
+def _distinct(design: Design, experiment: AnyExperiment) -> tuple[Design, dict[str, Arm]]:
     """The design and its arms by label, with every arm once: of those that would train the same runs, the first."""
     kept: dict[str, tuple[PlannedArm, Arm]] = {}
     notes = []
@@ -263,10 +271,10 @@ def _distinct(design: Design, experiment: Experiment) -> tuple[Design, dict[str,
     return replace(design, arms=tuple(p for p, _ in kept.values()), notes=(*design.notes, *notes)), arms
 
 
-def _cost(names: ArmNames, tricks: Mapping[str, Trick]) -> float:
+def _cost(names: ArmNames, tricks: Mapping[str, AnyTrick]) -> float:
     cost = 1.0
     for n in names:
-        cost *= tricks[n].info.cost
+        cost *= card_of(tricks[n]).cost
     return cost
 
 
@@ -287,31 +295,3 @@ def study_name(experiment: str, design: str, asked: Sequence[str], first: int = 
         tail = f"{tail[:50]}-{mark}"
     start = f"seeds-from-{first}" if first else ""
     return "-".join(part for part in (experiment, *prefix, tail, start) if part)
-
-
-def _of_classes(experiment: Experiment) -> str:
-    """What to read where classes differ in size on purpose; empty where they do not."""
-    if experiment.data.imbalance == 1:
-        return ""
-    return (
-        f"Training classes differ in size (data.imbalance = {experiment.data.imbalance:g}); what a trick does to the "
-        "rare ones stands in harness report --metric balanced_accuracy and worst_class_recall."
-    )
-
-
-def scope_of(experiment: Experiment) -> str:
-    """The workload in a few words, for the sentences of verdicts."""
-    d, r = experiment.data, experiment.recipe
-    size = f"{d.train_size:,}" if d.train_size else "all"
-    parts = [d.root or d.name, f"{size} training images"]
-    if d.image_size:
-        parts.append(f"{d.image_size} px")
-    if d.classes:
-        parts.append(f"{d.classes if isinstance(d.classes, int) else len(d.classes)} classes")
-    if d.label_noise:
-        parts.append(f"{d.label_noise:.0%} label noise")
-    if d.imbalance < 1:
-        parts.append(f"imbalance {d.imbalance:g}")
-    width = f" width {experiment.model.width}" if experiment.model.width else ""
-    start = " pretrained" if experiment.model.pretrained else ""
-    return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])

@@ -24,6 +24,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.commands.kinds import of_loop
+from harness.commands.place import CommandPlace
 from harness.cpus import available
 from harness.errors import DEBUG, UserError
 from harness.experiment import BASELINE, Arm, RunSpec
@@ -33,6 +35,7 @@ from harness.study.workers.processes import main_hidden
 from harness.training.seen import MEMORY, Seen
 
 if TYPE_CHECKING:
+    from harness.study.places import AnyPlace
     from harness.study.plan import Plan
     from harness.training.place import Place
 
@@ -74,13 +77,13 @@ class Ready:
     """A study that can be trained: its plan and place, `refused` runs with their reasons by id, and what to say."""
 
     plan: Plan
-    place: Place
+    place: AnyPlace
     refused: Mapping[str, str]
     lines: tuple[str, ...]
 
 
 def preflight(
-    plan: Plan, place: Place, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
+    plan: Plan, place: AnyPlace, results: Path, workers: int | str | None, plugins: Sequence[Path] = ()
 ) -> Ready:
     """Look at every arm of which runs are missing, and plan again where they need another memory layout.
 
@@ -100,6 +103,8 @@ def preflight(
     """
     from harness.study.plan import moved
 
+    if isinstance(place, CommandPlace):  # the first run of the baseline shows what all would fail of
+        return Ready(plan, place, {}, ())
     note, rehearsal = "", Rehearsal(place)
     while plan.missing:
         runs = sum(map(plan.cost, plan.missing)) / _slots(workers)
@@ -120,7 +125,7 @@ def _refused(plan: Plan, failed: Mapping[str, str]) -> tuple[dict[str, str], tup
     for spec in plan.missing:
         called = plan.label(spec) or arms[spec.run_id].label
         of_stage = (refused[i] for i in plan.stages.direct.get(spec.run_id, ()) if i in refused)
-        reason = failed.get(_with_seed(spec, plan.manifest.seeds[0]).run_id) or next(of_stage, "")
+        reason = failed.get(_with_seed(of_loop(spec), plan.manifest.seeds[0]).run_id) or next(of_stage, "")
         if reason:
             refused[spec.run_id] = reason
             said[f"{called}: {reason}; its runs are stored as failed"] = None
@@ -148,8 +153,8 @@ def _slots(workers: int | str | None) -> int:
 def _arms(plan: Plan) -> list[RunSpec]:
     """One run of the baseline, and one of every other arm and stage of which runs are missing; all with one seed."""
     seed = plan.manifest.seeds[0]
-    first = plan.specs[0].model_copy(update={"arm": Arm(), "seed": seed})
-    return list({spec.run_id: spec for spec in (first, *(_with_seed(s, seed) for s in plan.missing))}.values())
+    first = of_loop(plan.specs[0]).model_copy(update={"arm": Arm(), "seed": seed})
+    return list({spec.run_id: spec for spec in (first, *(_with_seed(of_loop(s), seed) for s in plan.missing))}.values())
 
 
 def look(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.analysis.probe import FRACTIONS, SEEDS
+from harness.commands.kinds import of_loop
 from harness.experiment import Arm, RunSpec
 from harness.store.schema import Probe
 from harness.study.plan import Plan
@@ -30,7 +31,7 @@ def probing(plan: Plan, arms: Sequence[str], place: Place, results: Path) -> Pla
     slower: dict[str, RunSpec] = {}
     for arm in manifest.arms:
         for factor in FRACTIONS if arm.label in arms else ():
-            runs = {seed: at_rate(specs[arm.run_ids[seed]], factor) for seed in manifest.seeds[:SEEDS]}
+            runs = {seed: at_rate(of_loop(specs[arm.run_ids[seed]]), factor) for seed in manifest.seeds[:SEEDS]}
             ids = {seed: spec.run_id for seed, spec in runs.items()}
             probes.append(Probe(arm=arm.label, factor=factor, run_ids=ids, identity=arm.identity))
             slower |= {spec.run_id: spec for spec in runs.values()}

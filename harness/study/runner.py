@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.commands.execute import DIFFS, LOGS
+from harness.commands.place import CommandPlace
+from harness.commands.process import tail
 from harness.errors import UserError
 from harness.experiment import BASELINE
 from harness.identity import SHOWN, differences
@@ -14,13 +17,13 @@ from harness.store.folders import study_folders
 from harness.store.merge import adopt, consolidate
 from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
-from harness.store.writer import write_manifest
+from harness.store.writer import atomically, file_name, write_manifest
+from harness.study.places import AnyPlace
 from harness.study.plan import Plan
 from harness.study.stages import FOLDER
 from harness.study.workers.job import EpochEnd, Finished, Job
 from harness.study.workers.local import run_jobs, run_packed
 from harness.study.workers.storing import lost
-from harness.training.place import Place
 
 
 def other_question(study_dir: Path, manifest: Manifest) -> list[str]:
@@ -106,7 +109,7 @@ def record_look(study_dir: Path) -> None:
 
 def run_study(
     plan: Plan,
-    place: Place,
+    place: AnyPlace,
     results: Path,
     workers: int | str | None,
     plugins: Sequence[Path] = (),
@@ -128,7 +131,7 @@ def run_study(
     write_manifest(study_dir, plan.manifest)
     adopt(study_dir, plan.found)
     home = results / FOLDER
-    place = replace(place, packed=workers not in (1, None), stages_dir=home, checkpoint_dir=study_dir / "checkpoints")
+    place = _at_home(place, workers not in (1, None), study_dir, home)
     refused = refused or {}
     missing = [
         Job(
@@ -147,6 +150,8 @@ def run_study(
         if job.spec.run_id in refused:
             yield lost(job, refused[job.spec.run_id])
     jobs = [job for job in missing if job.spec.run_id not in refused]
+    if isinstance(place, CommandPlace):
+        jobs = yield from _first_alone(jobs, place, plan)
     if jobs:
         if workers is None:
             yield from run_packed(jobs, plugins)
@@ -155,5 +160,41 @@ def run_study(
         else:
             from harness.study.workers.ray import run_jobs_on_ray  # an optional dependency
 
-            yield from run_jobs_on_ray(jobs, workers, plugins, 1.0 if place.device.startswith("cuda") else 0.0)
+            cards = place.experiment.command.gpus if isinstance(place, CommandPlace) else 1
+            yield from run_jobs_on_ray(jobs, workers, plugins, float(cards) if place.device != "cpu" else 0.0)
     consolidate(study_dir)
+
+
+def _at_home(place: AnyPlace, packed: bool, study_dir: Path, stages: Path) -> AnyPlace:
+    """The place with the folders in which the runs of a study leave what they go on from."""
+    if isinstance(place, CommandPlace):
+        return replace(place, packed=packed and place.device == "cpu", home=study_dir)
+    return replace(place, packed=packed, stages_dir=stages, checkpoint_dir=study_dir / "checkpoints")
+
+
+def _first_alone(
+    jobs: Sequence[Job], place: CommandPlace, plan: Plan
+) -> Generator[Finished | EpochEnd, None, list[Job]]:
+    """Run one baseline before all others, unless one is stored: what fails there would fail in every run.
+
+    Keeps the difference of the code to its commit, once for all runs of that code. Returns what is left to do.
+
+    Raises:
+        UserError: the run failed; shows the end of its log.
+    """
+    if jobs and place.planned_code.diff:
+        kept = jobs[0].study_dir / DIFFS / f"{place.planned_code.digest}.diff"
+        kept.parent.mkdir(exist_ok=True)
+        atomically(kept, lambda file: file.write(place.planned_code.diff))
+    first = next((job for job in jobs if not job.spec.arm.tricks), None)
+    if first is None or any(not s.arm.tricks and plan.key(s) in plan.found for s in plan.specs):
+        return list(jobs)
+    for news in run_jobs([first], 1):
+        yield news
+        if isinstance(news, Finished) and news.status == "failed":
+            log = first.study_dir / LOGS / f"{Path(file_name(*first.key)).stem}.txt"
+            shown = "".join(f"\n  {line}" for line in tail(log))
+            raise UserError(
+                f"the first run of the {BASELINE} failed, so nothing else starts: {news.reason}\n{log}:{shown}"
+            )
+    return [job for job in jobs if job is not first]

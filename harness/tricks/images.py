@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +24,13 @@ def box_mask(top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: tup
     in_rows = (rows >= 0) & (rows < height[..., None])
     in_columns = (columns >= 0) & (columns < width[..., None])
     return in_rows[..., :, None] & in_columns[..., None, :]
+
+
+def cells(chosen: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which pixels (N, H, W) lie in chosen cells (N, g, g) of a grid, whose cells differ by a pixel where they must."""
+    grid = chosen.shape[-1]
+    rows, columns = (torch.arange(side, device=chosen.device) * grid // side for side in size)
+    return chosen.index_select(1, rows).index_select(2, columns)
 
 
 def flip(x: Tensor, which: Tensor, axis: int) -> Tensor:
@@ -135,6 +143,11 @@ class TrainingPixels:
         """Nothing to restore."""
 
 
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images (N, C, S, S) with `side` pixels a side, bilinear and smoothed where they shrink."""
+    return F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
 def check_allowed(what: str, value: float, limit: float, force: bool) -> None:
     """Refuse to change images by more than their classes bear.
 
@@ -178,15 +191,22 @@ def attack_radius(eps: float | None, data: DataInfo) -> float:
     return eps if eps is not None else 8 / 255 if data.channels == 3 else 0.1
 
 
-def input_gradient(run: Run, x: Tensor, y: Tensor) -> Tensor:
-    """Gradient of each image's cross-entropy with respect to its pixels, (N, C, H, W).
+def pixel_gradient(run: Run, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Gradient of `loss`, a function of logits (N, K), with respect to the pixels x (N, C, H, W).
 
-    Gradients of parameters and running statistics stay as they are. The sum over the batch, unlike its
-    mean, leaves small gradients some range in half precision.
+    Gradients of parameters and running statistics stay as they are.
     """
     x = x.detach().requires_grad_()
     with frozen_statistics(run.model):
         with run.autocast():
             logits = run.model(x)
-        (gradient,) = torch.autograd.grad(soft_cross_entropy(logits.float(), y).sum(), x)
+        (gradient,) = torch.autograd.grad(loss(logits.float()), x)
     return gradient
+
+
+def input_gradient(run: Run, x: Tensor, y: Tensor) -> Tensor:
+    """Gradient of each image's cross-entropy with respect to its pixels, (N, C, H, W).
+
+    The sum over the batch, unlike its mean, leaves small gradients some range in half precision.
+    """
+    return pixel_gradient(run, x, lambda logits: soft_cross_entropy(logits, y).sum())

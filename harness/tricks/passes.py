@@ -1,4 +1,4 @@
-"""A second forward and backward pass of a step, for tricks that take their gradient somewhere else."""
+"""Steps of more than one pass, or of one over several batches."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from torch import Tensor
 
 from harness.tricks.contract import Batch, Run
 from harness.tricks.modules import frozen_statistics
+
+
+def together(*batches: Batch) -> Batch:
+    """One batch after another as one, for a pass over all of them."""
+    return Batch(*(torch.cat([getattr(b, part) for b in batches]) for part in ("x", "y", "label", "index")))
 
 
 def gradient_elsewhere(

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from harness.experiment import BASELINE, RunSpec, spec_of
 from harness.store.schema import TUNED_BASELINE, ArmPlan, Manifest
-from harness.study.plan import scope_of
+from harness.study.kinds import scope_of
 from harness.tuning.plan import SearchedArm, SearchPlan
 from harness.tuning.space import Params, settle
 from harness.version import __version__

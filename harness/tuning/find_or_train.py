@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from harness.commands.kinds import of_loop
 from harness.experiment import RunSpec
 from harness.metrics import BESIDE, OBJECTIVES, usable
 from harness.store.folders import FinishedRuns
@@ -18,7 +19,7 @@ from harness.store.merge import adopt
 from harness.store.reader import find_row
 from harness.study.stages import Stages, find_stages, label_of
 from harness.study.workers.job import Job
-from harness.study.workers.local import Pool
+from harness.study.workers.pool import Pool
 from harness.study.workers.storing import lost
 from harness.study.workers.turns import POLL
 from harness.training.place import Place
@@ -93,7 +94,7 @@ class Runs:
             return
         for run_id in stages.direct.get(job.spec.run_id, ()):
             spec, identity = stages.specs[run_id], stages.identities[run_id]
-            label = label_of(spec, job.spec)
+            label = label_of(spec, of_loop(job.spec))
             stage = Job(spec, self.experiment, self.folder, self.place, identity, as_stage=True, label=label)
             row = self._obtained(stage, ("status", "reason"), stages)
             if row["status"] != "ok":

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from harness.metrics import OBJECTIVES
 from harness.store.schema import Manifest, SearchArm, SearchRecord, Trial
 from harness.store.writer import atomically
-from harness.study.plan import scope_of
+from harness.study.kinds import scope_of
 from harness.tuning.objective import REASON, RUN_IDS
 from harness.tuning.plan import SearchedArm, SearchPlan
 from harness.version import __version__

@@ -125,7 +125,7 @@ def open_search(
     peers = Peers(lock_folder(storage, folder), is_server(opened))
     place = replace(place, packed=workers != 1, stages_dir=results / FOLDER, checkpoint_dir=folder / "checkpoints")
     try:
-        with open_pool(workers, place.threads, plugins) as pool:
+        with open_pool(workers, place, plugins) as pool:
             refused = {arm.tricks: why for arm in plan.arms if (why := rehearsal.failed.get(arm.label))}
             name = plan.experiment.experiment.name
             runs = Runs(folder, results, name, place, pool, peers.stopped, plan.images, refused)

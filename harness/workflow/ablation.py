@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness import plugins
+from harness.commands.kinds import AnyExperiment, is_command
 from harness.data.content import content
 from harness.errors import UserError
 from harness.experiment import Experiment, text_of
@@ -21,14 +22,14 @@ from harness.study.asked import recall, remember, request_of
 from harness.tricks import registry
 from harness.workflow.events import Compared, Event, Looked, Planned, Started, Written
 from harness.workflow.options import options_of
-from harness.workflow.place import data_folder, make_place, parse_workers, slots
+from harness.workflow.place import data_folder, parse_workers, place_of, slots
 from harness.workflow.request import Request
 from harness.workflow.settings import add_parts, asked_seeds, load, parse_settings, parse_time
 from harness.workflow.training import Trainer, hold, write
 
 if TYPE_CHECKING:
+    from harness.study.places import AnyPlace
     from harness.study.plan import Plan
-    from harness.training.place import Place
 
 MAX_SEEDS = 20
 
@@ -49,7 +50,7 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
     if digest is not None and (yield from _answer(request, digest)):
         return
     # Everything below imports torch, so it comes when the input is known to be good and something is to be done.
-    place = make_place(request.device, request.threads, request.data_root, request.cuda_graphs, request.verify)
+    place = place_of(request, loaded, request.verify)
     if request.cross is None:
         study = _Study(request, tricks, loaded, request.name, place, budget)
         written = yield from study.events(plan_only)
@@ -60,6 +61,10 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
         return
     from harness.study.conditions import cross
 
+    if not isinstance(loaded, Experiment):
+        raise UserError(
+            f"--cross {request.cross}: conditions are of data, model and recipe; {request.experiment} has none"
+        )
     done = []
     for label, condition in cross(loaded, request.cross):
         written = yield from _Study(request, tricks, condition, label, place, budget).events(plan_only)
@@ -89,21 +94,24 @@ def facts_of(written: Written) -> dict[str, Any]:
     return facts | asdict(written.loaded.analysis)
 
 
-def _checked(r: Request) -> tuple[Request, Experiment, list[str], float]:
+def _checked(r: Request) -> tuple[Request, AnyExperiment, list[str], float]:
     """The request with all plug-ins, the experiment with its overrides, the arms as asked, seconds of the budget."""
     for path in r.plugins:
         registry.add_plugin(path)
-    for arm in r.tricks or ():
-        for trick in arm.partition("=")[0].split("+"):
-            registry.check(trick.partition(".")[0])
-    typed = parse_settings(r.settings)
+    if not is_command(r.experiment):
+        for arm in r.tricks or ():
+            for trick in arm.partition("=")[0].split("+"):
+                registry.check(trick.partition(".")[0])
+    typed = parse_settings(r.settings, r.experiment)
     if r.margin is not None:
         typed["experiment", "margin"] = r.margin, f"--margin {r.margin}"
     loaded = load(r.experiment, typed)
     if not r.tricks and not r.declared and r.design != "aa":
         own = f"; `harness run {r.experiment}` is the study that it declares" if loaded.study.tricks else ""
         raise UserError(f"name at least one trick; `harness tricks` lists them{own}")
-    tricks = list(r.tricks or loaded.study.tricks)
+    tricks = list(r.tricks or loaded.study.tricks or ([] if isinstance(loaded, Experiment) else loaded.tricks))
+    if r.plugins and not isinstance(loaded, Experiment):
+        raise UserError(f"--plugin {r.plugins[0]}: {r.experiment} runs commands, whose tricks are its own tables")
     if not tricks and r.design != "aa":
         raise UserError(f"{r.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
     if r.seeds not in (None, "auto"):
@@ -120,8 +128,10 @@ def _checked(r: Request) -> tuple[Request, Experiment, list[str], float]:
     return replace(r, plugins=add_parts(loaded, r.plugins)), loaded, tricks, budget
 
 
-def _digest(r: Request, loaded: Experiment) -> str | None:
+def _digest(r: Request, loaded: AnyExperiment) -> str | None:
     """What identifies the request where its plan depends on nothing but the request, the images and the code."""
+    if not isinstance(loaded, Experiment):  # its code and its data are looked at in any case
+        return None
     asked = {name for arm in (*(r.tricks or ()), *loaded.study.tricks) for name in arm.partition("=")[0].split("+")}
     foreign = any(registry.is_plugin(name.partition(".")[0]) for name in asked)
     own_network = loaded.model.pretrained or plugins.installed(plugins.NETWORKS, loaded.model.name) is not None
@@ -154,9 +164,9 @@ class _Study:
 
     r: Request
     tricks: Sequence[str]
-    loaded: Experiment
+    loaded: AnyExperiment
     name: str | None
-    place: Place
+    place: AnyPlace
     budget: float
 
     def __post_init__(self) -> None:
@@ -227,8 +237,10 @@ class _Study:
 
     def _images(self, plan_only: bool, warnings: list[str]) -> str:
         """The content digest of the data set; a plan may do without."""
+        from harness.study.places import images_at
+
         try:
-            return content(self.loaded.data, self.place.data_root).digest
+            return images_at(self.place, self.loaded)
         except UserError as error:
             if not plan_only:
                 raise
@@ -256,10 +268,13 @@ class _Study:
 
     def _greedy(self, seeds: range) -> Generator[Event, None, str]:
         """Put the tricks into greedy order, from studies of their own; returns the sentence that says so."""
+        import pandas as pd
+
         from harness.analysis.interactions import GREEDILY
         from harness.store.reader import read_study
         from harness.study.designs import arms_of
         from harness.study.greedy import greedy_order
+        from harness.study.kinds import validated
         from harness.study.plan import clashes
 
         arms_of("cumulative", self.tricks, self.r.max_arms)  # what could not be stacked is refused before it is trained
@@ -270,7 +285,8 @@ class _Study:
             written = yield from self._do(plan, named=False)
             manifest = written.loaded.manifest
             rows = read_study(written.folder, manifest.runs, predictions=False).runs
-            values = rows[rows["fingerprint"] == manifest.fingerprint].set_index("run_id")["val_accuracy"]
+            rows = rows[rows["fingerprint"] == manifest.fingerprint]
+            values = pd.Series(validated(rows, manifest, self.loaded), index=rows["run_id"])
             found = {frozenset(a.tricks): values.reindex(list(a.run_ids.values())) for a in manifest.arms}
             whole = {tricks: float(v.mean()) for tricks, v in found.items() if len(v) and v.notna().all()}
             try:

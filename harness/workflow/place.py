@@ -6,13 +6,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.commands.kinds import AnyExperiment
+from harness.commands.place import CommandPlace
+from harness.commands.surroundings import cards
 from harness.cpus import available
 from harness.errors import UserError
+from harness.experiment import Experiment
 from harness.values import whole
 from harness.workflow.request import MOST_WORKERS
 
 if TYPE_CHECKING:
+    from harness.study.places import AnyPlace
     from harness.training.place import Place
+    from harness.workflow.request import CheckRequest, ReplicationRequest, Request, SearchRequest
 
 
 def data_folder(data_root: Path | None) -> Path:
@@ -48,12 +54,45 @@ def make_place(
     return Place(root, device, threads, check=check, cuda_graphs=cuda_graphs)
 
 
-def parse_workers(asked: str | int | None, place: Place) -> int | str | None:
+def place_of(
+    r: Request | ReplicationRequest | CheckRequest | SearchRequest, experiment: AnyExperiment, verify: bool = False
+) -> AnyPlace:
+    """Where the runs of an experiment are trained, as a request says it.
+
+    Raises:
+        UserError: as in `make_place`, or cards that commands cannot have.
+    """
+    if isinstance(experiment, Experiment):
+        if r.devices is not None:
+            raise UserError(f"--devices {r.devices}: it is for experiments whose runs are commands; use --device")
+        return make_place(r.device, r.threads, r.data_root, r.cuda_graphs, verify)
+    given = [name for name, value in (("device", r.device != "auto"), ("cuda-graphs", r.cuda_graphs)) if value]
+    if given:
+        raise UserError(f"--{given[0]}: {experiment.file} runs commands, whose cards are command.gpus and --devices")
+    each = experiment.command.gpus
+    found = tuple(part.strip() for part in r.devices.split(",")) if r.devices is not None else tuple(cards())
+    if r.devices is not None and (not all(found) or len(set(found)) < len(found)):
+        raise UserError(f"--devices {r.devices}: write cards apart by commas, each once, as in 0,1,2")
+    if r.devices is not None and not each:
+        raise UserError(f"--devices {r.devices}: {experiment.file} has no command.gpus, so its runs own no card")
+    if each > len(found) and not str(r.workers).startswith("ray"):
+        raise UserError(
+            f"command.gpus = {each}: {len(found)} cards are visible here; name them with --devices, or set it to "
+            f"{len(found)} with --set command.gpus={len(found)}"
+        )
+    beside = (r.results.absolute(), r.reports.absolute())
+    return CommandPlace(experiment, r.threads, found if each else (), beside)
+
+
+def parse_workers(asked: str | int | None, place: AnyPlace) -> int | str | None:
     """The number of local workers, None for as many as one GPU holds, or a Ray address ("local" or "ray://...").
 
     Raises:
         UserError: neither a number from 1 nor a Ray address.
     """
+    most = place.slots if isinstance(place, CommandPlace) and place.device == "cuda" else None
+    if asked is None and isinstance(place, CommandPlace):
+        return most or max(1, available().count // place.threads)
     if asked is None:
         return None if place.device.startswith("cuda") else max(1, available().count // place.threads)
     text = str(asked)
@@ -64,6 +103,8 @@ def parse_workers(asked: str | int | None, place: Place) -> int | str | None:
     count = whole(text)
     if count is None or not 1 <= count <= MOST_WORKERS:
         raise UserError(f"--workers {text}: a number of processes up to {MOST_WORKERS}, ray, or ray://HOST:PORT")
+    if most is not None and count > most:
+        raise UserError(f"--workers {count}: the cards hold {most} runs at a time (--devices, command.gpus)")
     return count
 
 

@@ -16,9 +16,11 @@ from pydantic import ValidationError
 
 from harness.analysis.rows import own_rows
 from harness.analysis.types import GAINS, LOSSES
-from harness.data.content import content
+from harness.commands.experiment import CommandExperiment
+from harness.commands.kinds import load_any
+from harness.commands.place import CommandPlace
 from harness.errors import UserError
-from harness.experiment import Experiment, Question, RunSpec, Study
+from harness.experiment import BASELINE, Arm, Experiment, Question, RunSpec, Study, text_of
 from harness.identity import difference, differences
 from harness.store.asked import command_of
 from harness.store.folders import study_folders
@@ -27,7 +29,7 @@ from harness.store.schema import ArmPlan, Manifest
 from harness.tricks import registry
 from harness.values import Origins, parted
 from harness.workflow.events import Event, Planned
-from harness.workflow.place import make_place, parse_workers, slots
+from harness.workflow.place import parse_workers, place_of, slots
 from harness.workflow.request import ReplicationRequest
 from harness.workflow.settings import add_parts, asked_seeds
 from harness.workflow.training import Trainer
@@ -58,24 +60,25 @@ def replicate(r: ReplicationRequest, plan_only: bool = False) -> Iterator[Event]
     arms = _chosen(loaded, r)
     name = r.name or f"{r.study}-replication"
     seeds = fresh_seeds(folder, loaded.manifest, r.seeds, arms, name)
-    source = _Source.of(loaded, arms)
+    source = _CommandSource.of(loaded, arms, r) if _is_command(loaded, r) else _Source.of(loaded, arms)
     r = replace(r, plugins=add_parts(source.experiment, r.plugins))
 
     # Everything below imports torch, so it comes when the input is known to be good.
     from harness.names import check_free
     from harness.study.designs import Design, PlannedArm
     from harness.study.forecast import forecast
+    from harness.study.places import images_at
     from harness.study.plan import make_plan
 
-    place = make_place(r.device, r.threads, r.data_root, r.cuda_graphs)
-    workers = parse_workers(r.workers, place)
     experiment = source.experiment
-    images = content(experiment.data, place.data_root).digest
+    place = source.place if isinstance(source, _CommandSource) else place_of(r, experiment)
+    workers = parse_workers(r.workers, place)
+    images = images_at(place, experiment)
     made = (PlannedArm(tuple(sorted(a.tricks)), params=a.tricks, called=a.label) for a in arms)
     plan = make_plan(
         experiment, [arm.label for arm in arms], design=Design("one_at_a_time", (PlannedArm(()), *made)), seeds=seeds,
         place=place, results=r.results, images=images, request=r.asked, command=command_of(r.asked),
-        toml=loaded.manifest.toml, name=name, note=" ".join(source.changes(images)),
+        toml=source.toml, name=name, note=" ".join(source.changes(images)),
         replicates=r.study,
     )  # fmt: skip
     check_free(r.results, plan.manifest.study, "study")
@@ -158,6 +161,87 @@ def _looked_at(manifest: Manifest) -> set[int]:
     return {*manifest.seeds, *range(first, first + max(manifest.looks, default=0))}
 
 
+def _rows_of(loaded: Loaded, arms: Sequence[ArmPlan]) -> list[dict[str, str]]:
+    """Spec and identity of a stored run of each arm, the baseline first.
+
+    Raises:
+        UserError: an arm has none.
+    """
+    m, rows = loaded.manifest, []
+    runs = own_rows(loaded.data.runs, m)
+    for arm in (m.baseline, *arms):
+        stored = runs[runs["label"] == arm.label] if arm is not None else runs.head(0)
+        if stored.empty:
+            raise UserError(f"{m.study}: no run of {arm.label if arm else 'a baseline'} is stored to be repeated")
+        rows.append({name: stored[name].astype(object).fillna("").iloc[0] for name in ("spec", "identity_json")})
+    return rows
+
+
+def _is_command(loaded: Loaded, r: ReplicationRequest) -> bool:
+    """Whether the runs of a study are commands, which come from a file that is named and never from the study.
+
+    Raises:
+        UserError: they are and no file is named, or they are not and one is.
+    """
+    command = not loaded.manifest.in_loop
+    if loaded.manifest.source:
+        raise UserError(f"{r.study} has scores of {loaded.manifest.source}, whose runs cannot be repeated from here")
+    if command and r.experiment is None:
+        raise UserError(
+            f"the runs of {r.study} are commands, and no command is taken from a stored study: name the experiment "
+            "file with --experiment"
+        )
+    if not command and r.experiment is not None:
+        raise UserError(f"--experiment {r.experiment}: {r.study} says itself what was trained; leave it out")
+    return command
+
+
+@dataclass(frozen=True)
+class _CommandSource:
+    """The same of a study whose runs are commands: they come from the file, and the study has arms and values."""
+
+    study: str
+    experiment: CommandExperiment
+    place: CommandPlace
+    arms: Sequence[ArmPlan]
+    rows: Sequence[dict[str, str]]
+    toml: str
+
+    @staticmethod
+    def of(loaded: Loaded, arms: Sequence[ArmPlan], r: ReplicationRequest) -> _CommandSource:
+        """Of some arms of a study and the file that the request names.
+
+        Raises:
+            UserError: rows are missing, the file is no such experiment, or it has none of these tricks or metrics.
+        """
+        m = loaded.manifest
+        experiment = load_any(str(r.experiment))
+        if not isinstance(experiment, CommandExperiment):
+            raise UserError(f"--experiment {r.experiment}: its runs are no commands, and those of {m.study} are")
+        asked = {"name": m.experiment, "question": f"Does {m.study} hold on fresh seeds?", "margin": m.margin}
+        question = experiment.experiment.model_copy(update=asked | {"metric": m.metric})
+        study = experiment.study.model_copy(update={"alpha": m.alpha if m.level is None else m.level})
+        experiment = experiment.model_copy(update={"experiment": question, "study": study})
+        _ = experiment.metric_name
+        place = place_of(r, experiment)
+        assert isinstance(place, CommandPlace)
+        return _CommandSource(m.study, experiment, place, arms, _rows_of(loaded, arms), text_of(str(r.experiment)))
+
+    def changes(self, images: str) -> list[str]:
+        """What is other now than in the stored runs, in sentences: words, variables, data and code."""
+        said = []
+        for arm, row in zip((None, *self.arms), self.rows, strict=True):
+            tricks = () if arm is None else tuple(self.experiment.switch(n, p).spec() for n, p in arm.tricks.items())
+            was = json.loads(row["spec"])
+            now = self.experiment.spec(Arm(tricks=tricks), was["seed"])
+            changed = differences(was, json.loads(now.canonical_json))
+            said += [f"{arm.label if arm else BASELINE}: {change}." for change in changed]
+            why = difference(row["identity_json"], self.place.identity(now, images))
+            if why:
+                said.append(f"The runs of {self.study} are {why}.")
+        return list(dict.fromkeys(said))
+
+
 @dataclass(frozen=True)
 class _Source:
     """What the rows of a study say of its training: the workload, and spec and identity by arm, the baseline first."""
@@ -165,6 +249,7 @@ class _Source:
     study: str
     experiment: Experiment
     rows: Sequence[dict[str, str]]
+    toml: str
 
     @staticmethod
     def of(loaded: Loaded, arms: Sequence[ArmPlan]) -> _Source:
@@ -173,13 +258,7 @@ class _Source:
         Raises:
             UserError: rows are missing, are of settings that this version does not know, or a trick is unknown.
         """
-        m, rows = loaded.manifest, []
-        runs = own_rows(loaded.data.runs, m)
-        for arm in (m.baseline, *arms):
-            stored = runs[runs["label"] == arm.label] if arm is not None else runs.head(0)
-            if stored.empty:
-                raise UserError(f"{m.study}: no run of {arm.label if arm else 'a baseline'} is stored to be repeated")
-            rows.append({name: stored[name].astype(object).fillna("").iloc[0] for name in ("spec", "identity_json")})
+        m, rows = loaded.manifest, _rows_of(loaded, arms)
         for name in sorted({name for arm in arms for name in arm.tricks}):
             if name not in registry.names():
                 raise UserError(f"{m.study} has the trick {name}, which is not known here; give its file with --plugin")
@@ -199,7 +278,7 @@ class _Source:
         experiment = Experiment(
             experiment=question, data=spec.data, model=spec.model, recipe=spec.recipe, study=study, tricks=tricks
         )
-        return _Source(m.study, experiment, rows)
+        return _Source(m.study, experiment, rows, m.toml)
 
     def changes(self, images: str) -> list[str]:
         """What is other now than in the stored runs, in sentences: versions and settings of tricks, images, code.

@@ -30,6 +30,11 @@ Device = Annotated[str, Field(description="auto, cpu or cuda.")]
 CudaGraphs = Annotated[
     bool, Field(description="On a GPU, capture training steps and replay them, where the tricks allow it.")
 ]
+Devices = Annotated[
+    str | None,
+    Field(description="Cards that runs which are commands may have, as 0,1,2; all visible ones by default."),
+    TOLD,
+]
 Threads = Annotated[int, Field(ge=1, le=1024, description="CPU threads of each run; part of the fingerprint.")]
 Workers = Annotated[
     str | int | None,
@@ -94,6 +99,7 @@ class Request:
     budget: Annotated[str | None, Field(description="Most time for --seeds auto, for example 20m.")] = None
     settings: Settings = ()
     device: Device = "auto"
+    devices: Devices = None
     cuda_graphs: CudaGraphs = False
     workers: Workers = None
     threads: Threads = 1
@@ -124,6 +130,11 @@ class ReplicationRequest:
     """A replication that is asked for; the fields are the options of `harness replicate`, with its words and limits."""
 
     study: Annotated[str, Field(description="Name of the study in the results folder."), TOLD]
+    experiment: Annotated[
+        str | None,
+        Field(description="The file of an experiment whose runs are commands: they come from no stored study."),
+        Flag(("--experiment", "-e")),
+    ] = None
     arms: Annotated[
         str | None, Field(description="Only these arms: mixup,cutmix. Those that help or hurt by default.")
     ] = None
@@ -135,6 +146,7 @@ class ReplicationRequest:
         ),
     ] = None
     device: Device = "auto"
+    devices: Devices = None
     cuda_graphs: CudaGraphs = False
     workers: Workers = None
     threads: Threads = 1
@@ -153,6 +165,70 @@ class ReplicationRequest:
     def asked(self) -> dict[str, Any]:
         """The request as plain values, for the declaration of the replication."""
         return asked_of("replicate", self, [self.study])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest:
+    """A check that is asked for; the fields are the options of `harness check`, with its words and limits."""
+
+    experiment: ExperimentName = DEFAULT
+    seeds: Annotated[int, Field(ge=2, le=20, description="Seeds of the baseline; the first one is run twice.")] = 2
+    settings: Settings = ()
+    device: Device = "auto"
+    devices: Devices = None
+    cuda_graphs: CudaGraphs = False
+    workers: Workers = None
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
+    plugins: Plugins = ()
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateRequest:
+    """A decision that is asked for; the fields are the options of `harness gate`, with its words and limits."""
+
+    experiment: ExperimentName = DEFAULT
+    candidate: Annotated[str, Field(description="Trick, or tricks joined by +; with --from a method of the table.")] = (
+        ""
+    )
+    state: Annotated[Path, Field(description="JSON file that all candidates of the stream share.")] = Path("gate.json")
+    alpha: Annotated[
+        float, Field(gt=0, lt=0.5, description="Most chance that the stream ever accepts one that does not help.")
+    ] = 0.05
+    candidates: Annotated[
+        int, Field(ge=1, le=100_000, description="How many the stream may try; those accepted or inactive count none.")
+    ] = 20
+    reader: Annotated[
+        str | None,
+        Field(description="The file holds runs that were made elsewhere: judge those, with this reader (table, ...)."),
+        Flag(("--from",)),
+    ] = None
+    metric: Annotated[str | None, Field(description="With --from: column of the score.")] = None
+    method: Annotated[str | None, Field(description="With --from: column of the method.")] = None
+    baseline: Annotated[str | None, Field(description="With --from: method that is the baseline.")] = None
+    margin: Annotated[float | None, Field(description="Smallest gain that matters, in points.")] = None
+    settings: Settings = ()
+    device: Device = "auto"
+    devices: Devices = None
+    workers: Workers = None
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
+    plugins: Plugins = ()
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
+
+    @property
+    def rows(self) -> Path | None:
+        """The file of runs that were made elsewhere; None where runs are made here."""
+        return Path(self.experiment) if self.reader is not None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +280,7 @@ class SearchRequest:
         TOLD,
     ] = None
     device: Device = "auto"
+    devices: Devices = None
     cuda_graphs: CudaGraphs = False
     threads: Threads = 1
     results: Results = Path("results")

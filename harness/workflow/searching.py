@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from harness.data.content import content
 from harness.errors import UserError
-from harness.experiment import text_of
+from harness.experiment import Experiment, text_of
 from harness.store.asked import command_of
 from harness.tricks import registry
 from harness.workflow.events import (
@@ -49,7 +49,9 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
     for arm in r.tricks:
         for trick in arm.split("+"):
             registry.check(trick)
-    loaded = load(r.experiment, parse_settings(r.settings))
+    loaded = load(r.experiment, parse_settings(r.settings, r.experiment))
+    if not isinstance(loaded, Experiment):
+        raise UserError(f"{r.experiment} runs commands, which a search does not tune; name an experiment of the loop")
     plugins = add_parts(loaded, r.plugins)
     if r.export is not None and not r.export.absolute().parent.is_dir():
         raise UserError(f"--export {r.export}: no such folder {r.export.parent}")

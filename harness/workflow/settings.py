@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import plugins
+from harness.commands.kinds import AnyExperiment, is_command, load_any
 from harness.errors import UserError
-from harness.experiment import Experiment, load_experiment
+from harness.experiment import Experiment
 from harness.tricks import registry
 from harness.values import Keys, read_seeds, read_value
 
@@ -17,8 +18,12 @@ Typed = dict[Keys, tuple[Any, str]]
 """Values that options gave, each with the option as it was typed, by the keys that lead to it."""
 
 
-def parse_settings(settings: Sequence[str]) -> Typed:
-    """The values of `--set`: trick.param=value, or section.key=value for experiment, data, model, recipe and study.
+SECTIONS = ("experiment", "data", "model", "recipe", "study")
+OF_COMMANDS = ("experiment", "command", "metrics", "curve", "cost", "study")
+
+
+def parse_settings(settings: Sequence[str], experiment: str) -> Typed:
+    """The values of `--set`: trick.param=value, or section.key=value for a section of the experiment.
 
     Raises:
         UserError: not of the form NAME.KEY=VALUE, or an unknown trick.
@@ -29,19 +34,21 @@ def parse_settings(settings: Sequence[str]) -> Typed:
         section, *keys = left.split(".")
         if not (equals and section and keys and all(keys)):
             raise UserError(f"--set {text}: write NAME.KEY=VALUE, for example mixup.alpha=0.4 or recipe.epochs=5")
-        if section not in ("experiment", "data", "model", "recipe", "study"):
-            registry.check(section)
+        commands = is_command(experiment)
+        if section not in (OF_COMMANDS if commands else SECTIONS):
+            if not commands:  # the tricks of commands are those of the file, which is read later
+                registry.check(section)
             keys, section = [section, *keys], "tricks"
         value = None if right == "null" else read_value(right, f"--set {text}")  # TOML has no null
         out[(section, *keys)] = value, f"--set {text}"
     return out
 
 
-def load(experiment: str, typed: Typed) -> Experiment:
+def load(experiment: str, typed: Typed) -> AnyExperiment:
     """The experiment of that name or path with the values that options gave.
 
     Raises:
-        UserError: as in `load_experiment`, or a value inside one that is no table.
+        UserError: as in `load_any`, or a value inside one that is no table.
     """
     overrides: dict[str, dict[str, Any]] = {}
     for keys, (value, option) in typed.items():
@@ -52,10 +59,10 @@ def load(experiment: str, typed: Typed) -> Experiment:
             if not isinstance(target, dict):
                 raise UserError(f"{option}: {key} has another value, which holds no {last}; leave one of them out")
         target[last] = value
-    return load_experiment(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
+    return load_any(experiment, overrides, {keys: option for keys, (_, option) in typed.items()})
 
 
-def add_parts(experiment: Experiment, known: Sequence[Path]) -> tuple[Path, ...]:
+def add_parts(experiment: AnyExperiment, known: Sequence[Path]) -> tuple[Path, ...]:
     """Run the files that hold parts of an experiment, as its network and data, once for known plug-ins.
 
     Returns:
@@ -64,6 +71,8 @@ def add_parts(experiment: Experiment, known: Sequence[Path]) -> tuple[Path, ...]
     Raises:
         UserError: as `plugins.files_of` and `registry.add_plugin`.
     """
+    if not isinstance(experiment, Experiment):
+        return tuple(known)
     found = plugins.files_of([experiment.model.name, experiment.data.name], experiment.origins.file, known)
     for path in found:
         registry.add_plugin(path)

@@ -25,7 +25,10 @@ from harness.workflow.events import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-Told = TypeVar("Told", bound=Event | SearchEvent)
+    from harness.workflow.checking import Checked
+    from harness.workflow.gating import Decided
+
+Told = TypeVar("Told", bound="Event | SearchEvent | Checked | Decided")
 
 BESIDE_THE_BAR = Finished | Epoch | TrialEnded | FreshRun
 
@@ -58,7 +61,7 @@ def telling(events: Iterator[Told], log: Console) -> Iterator[Told]:
             yield event
 
 
-def lines(event: Event | SearchEvent) -> Iterable[tuple[str, str]]:
+def lines(event: Event | SearchEvent | Checked | Decided) -> Iterable[tuple[str, str]]:
     """What is said of an event: lines with their styles."""
     match event:
         case Planned():

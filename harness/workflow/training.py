@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from harness.data.content import content
 from harness.errors import UserError
+from harness.experiment import Experiment
 from harness.store.locks import POLL, StudyLock
 from harness.store.writer import prepare
 from harness.workflow.events import Epoch, Event, Finished, Started, Waiting, Written
 
 if TYPE_CHECKING:
-    from harness.experiment import Experiment
+    from harness.commands.kinds import AnyExperiment
+    from harness.study.places import AnyPlace
     from harness.study.plan import Plan
-    from harness.training.place import Place
     from harness.workflow.request import ReplicationRequest, Request
 
 NAMED = 5
@@ -77,8 +78,8 @@ class Trainer:
     """How the studies of a request are trained: on what, where, and by how many workers."""
 
     r: Request | ReplicationRequest
-    experiment: Experiment
-    place: Place
+    experiment: AnyExperiment
+    place: AnyPlace
     workers: int | str | None
 
     def do(self, plan: Plan, named: bool, last: bool | None = None) -> Generator[Event, None, Written]:
@@ -89,6 +90,7 @@ class Trainer:
         """
         from harness.study.probes import probing
         from harness.study.runner import record_look, taken
+        from harness.training.place import Place
 
         r = self.r
         with ExitStack() as held:
@@ -98,13 +100,13 @@ class Trainer:
             record_look(folder)
             written = write(folder, r.reports)
             arms = written.loaded.collapsed
-            if arms and last is not None and (last or not written.undecided):
+            if arms and isinstance(place, Place) and last is not None and (last or not written.undecided):
                 note = f"at lower learning rates, because they collapsed: {', '.join(arms)}"
                 yield from self._train(probing(taken(folder, plan), arms, place, r.results), place, note)
                 written = write(folder, r.reports)
             return written
 
-    def _train(self, plan: Plan, place: Place, note: str = "") -> Generator[Event, None, tuple[Plan, Place]]:
+    def _train(self, plan: Plan, place: AnyPlace, note: str = "") -> Generator[Event, None, tuple[Plan, AnyPlace]]:
         """Do the missing runs; returns what was done, and where. A `note` is said in place of those of the plan."""
         from harness.study.preflight import preflight
         from harness.study.runner import run_study
@@ -112,12 +114,8 @@ class Trainer:
 
         r = self.r
         ready = preflight(plan, place, r.results, self.workers, r.plugins)
-        images = content(self.experiment.data, self.place.data_root)
-        plan = ready.plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else ready.plan
-        if images.leak:
-            plan = replace(plan, manifest=plan.manifest.model_copy(update={"leak": images.leak}))
+        plan, passed_over = self._noted(ready.plan)
         missing = len(plan.missing)
-        passed_over = images.notes if missing else ()
         notes = (note,) if note else (*passed_over, *plan.manifest.sentences)
         total = len(plan.specs) + sum(map(bool, map(plan.label, plan.missing)))
         yield Started(plan.manifest.study, total, missing, notes, ready.lines)
@@ -128,6 +126,18 @@ class Trainer:
             told = run.reason in ready.refused.values()
             yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy, told)
         return plan, ready.place
+
+    def _noted(self, plan: Plan) -> tuple[Plan, tuple[str, ...]]:
+        """The plan with what is left out of its images, and lines about what was passed over where runs are missing."""
+        from harness.training.place import Place
+
+        if not isinstance(self.experiment, Experiment) or not isinstance(self.place, Place):
+            return plan, ()
+        images = content(self.experiment.data, self.place.data_root)
+        noted = plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else plan
+        if images.leak:
+            noted = replace(noted, manifest=noted.manifest.model_copy(update={"leak": images.leak}))
+        return noted, tuple(images.notes) if noted.missing else ()
 
 
 def left_out(unreadable: Sequence[tuple[str, str]], images: int) -> str:

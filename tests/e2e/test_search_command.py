@@ -83,7 +83,7 @@ def test_time_that_is_up_leaves_a_record_and_a_page_that_can_be_written_again(co
 
 
 def test_a_value_of_none_can_be_typed():
-    typed = parse_settings(["bce_one_vs_rest.target_threshold=null", "batch_norm.norm=none"])
+    typed = parse_settings(["bce_one_vs_rest.target_threshold=null", "batch_norm.norm=none"], "digits")
 
     assert typed["tricks", "bce_one_vs_rest", "target_threshold"][0] is None
     assert typed["tricks", "batch_norm", "norm"][0] == "none"

@@ -6,7 +6,8 @@ import torch
 from draws import assert_beta, assert_share, assert_uniform, recorded
 from harness.testing import TrickConformance, tiny_batch, tiny_run
 from harness.tricks.mixing import cutmix as module
-from harness.tricks.mixing.cutmix import Box, Cutmix, box, cutmix
+from harness.tricks.mixing.cutmix import Cutmix, box, cutmix
+from harness.tricks.mixtures import Box
 
 
 class TestCutmix(TrickConformance):

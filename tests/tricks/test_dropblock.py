@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from draws import assert_share, assert_uniform
 from harness.testing import TrickConformance, tiny_run
 from harness.tricks.regularization.dropblock import Dropblock, dropped_blocks
 
@@ -53,3 +54,17 @@ def test_norms_and_sums_of_the_last_two_stages_are_hooked():
     hooked = {name for name, m in run.model.named_modules() if m._forward_hooks}
     stages = [f"net.stage{i}.0" for i in (2, 3)]
     assert hooked == {f"{stage}{part}" for stage in stages for part in ("", ".norm1", ".norm2")}
+
+
+def test_squares_lie_anywhere_in_the_map_with_the_chance_of_equation_1():
+    """gamma = 0.02 * 36 / (4 * 25) for each of 25 corners; a map without any has the chance (1 - gamma)^25."""
+    hidden = dropped_blocks(torch.ones(6000, 1, 6, 6), 0.02, 2, generator())[:, 0] == 0
+    gamma = 0.02 * 36 / (4 * 25)
+    lone = hidden[hidden.sum((1, 2)) == 4]
+    spread = torch.rand(2, len(lone), generator=generator())
+
+    assert_share(~hidden.flatten(1).any(1), (1 - gamma) ** 25)
+    for axis, noise in zip((2, 1), spread, strict=True):
+        corner = lone.any(axis).int().argmax(1)
+        assert set(corner.tolist()) == set(range(5))
+        assert_uniform(corner + noise, 0, 5)

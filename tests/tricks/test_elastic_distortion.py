@@ -57,10 +57,11 @@ def test_no_displacement_is_the_identity():
 
 
 @pytest.mark.parametrize(
-    ("params", "strength", "sigma"), [({}, 0.048, 4 / 29), ({"strength": 0.1, "sigma": 0.1}, 0.1, 0.1)]
+    ("params", "strength", "sigma"), [({}, 0.048, 0.138), ({"strength": 0.1, "sigma": 0.1}, 0.1, 0.1)]
 )
 def test_displacements_have_the_deviation_that_is_asked_for(params, strength, sigma, monkeypatch):
     """The default is the paper's: alpha 34, sigma 4 pixels, on images of 29."""
+    assert ElasticDistortion().sigma * 29 == pytest.approx(4, rel=0.01)
     assert ElasticDistortion().strength * 29 == pytest.approx(34 / 3**0.5 / (2 * np.pi**0.5 * 4), rel=0.01)
     smoothed, moves = recorded(monkeypatch, module, "smooth_field"), recorded(monkeypatch, module, "displaced")
     ElasticDistortion(**params).batch(tiny_batch(3000, size=8), tiny_run(size=8))

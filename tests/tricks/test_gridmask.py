@@ -44,7 +44,7 @@ def test_squares_are_filled_with_the_mean_or_black():
         assert abs(float(hidden.float().mean()) - 0.16) < 0.03
 
 
-@pytest.mark.parametrize(("params", "low", "high"), [({}, 96 / 224, 1.0), ({"d_min": 0.2, "d_max": 0.5}, 0.2, 0.5)])
+@pytest.mark.parametrize(("params", "low", "high"), [({}, 0.43, 1.0), ({"d_min": 0.2, "d_max": 0.5}, 0.2, 0.5)])
 def test_units_and_offsets_are_drawn_for_each_image(params, low, high, monkeypatch):
     calls = recorded(monkeypatch, module, "grid")
     GridMask(**params).batch(tiny_batch(2000, size=16), tiny_run(size=16))

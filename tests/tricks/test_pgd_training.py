@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from draws import assert_uniform
 from harness.testing import TrickConformance, tiny_batch, tiny_run
+from harness.tricks.adversarial import pgd_training as module
 from harness.tricks.adversarial.fgsm_training import FgsmTraining
 from harness.tricks.adversarial.pgd_training import PgdTraining, direction, project
 from harness.tricks.functional import soft_cross_entropy
@@ -118,3 +120,22 @@ def test_one_step_by_default_is_a_quarter_of_the_radius(norm, size):
 
     assert PgdTraining().k == 10
     torch.testing.assert_close(lengths, torch.full((8,), size), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", None), ("linf", 0.05), ("l2", None)])
+def test_random_starts_fill_the_ball_evenly(monkeypatch, norm, eps):
+    """The largest change is uniform per pixel, or the d-th power of the length is; the radii are 0.1 and 0.5."""
+    radius = eps or {"linf": 0.1, "l2": 0.5}[norm]
+    starts, batch, run = [], tiny_batch(400), tiny_run()
+    batch = replace(batch, x=0.4 + 0.2 * batch.x)  # nothing is clipped
+    monkeypatch.setattr(module, "input_gradient", lambda _run, x, _y: starts.append(x) or torch.zeros_like(x))
+    PgdTraining(norm=norm, eps=eps, k=1).batch(batch, run)
+    change = ((starts[0] - batch.x) / radius).flatten(1).double()
+
+    if norm == "linf":
+        assert_uniform(change[:, :20].flatten(), -1, 1)
+    else:
+        lengths = change.norm(dim=1)
+        assert_uniform(lengths**64, 0, 1)
+        turn = torch.special.ndtr(change / lengths[:, None] * 64**0.5)  # a coordinate of a direction is nearly normal
+        assert_uniform(turn[:, 0], 0, 1)

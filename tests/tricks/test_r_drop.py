@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.tricks.consistency.r_drop import RDrop, disagreement, twice
+from harness.tricks.consistency.r_drop import RDrop, disagreement
 from harness.tricks.functional import soft_cross_entropy
+from harness.tricks.passes import together
 from harness.tricks.stack import Stack
 
 
@@ -72,7 +73,7 @@ def test_without_dropout_there_is_no_divergence_and_the_gradient_is_twice_the_pl
 
 def test_both_copies_keep_their_targets_in_order():
     batch = tiny_batch(3)
-    both = twice(batch)
+    both = together(batch, batch)
     for name in ("x", "y", "label", "index"):
         first, second = getattr(both, name).chunk(2)
         assert torch.equal(first, getattr(batch, name))

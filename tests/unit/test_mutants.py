@@ -137,6 +137,19 @@ def test_a_mutant_meets_its_own_tests_first_then_the_fast_ones_within_the_budget
 
 
 @pytest.mark.parametrize(
+    ("test", "own"),
+    [
+        ("tests/tricks/test_mixup.py::test_a", True),
+        ("tests/test_pairs.py::test_a[3-mixup]", True),
+        ("tests/test_pairs.py::test_mixup", False),
+        ("tests/tricks/test_mixup_knn.py::test_a[mixup_knn]", False),
+    ],
+)
+def test_tests_of_a_file_are_named_after_it(test, own):
+    assert lines.own(test, "code/mixup.py") == own
+
+
+@pytest.mark.parametrize(
     ("status", "state"), [(0, "survived"), (1, "killed"), (2, "killed"), (-24, "killed"), (-11, "killed"), (4, "error")]
 )
 def test_how_a_process_ended_is_read(status, state):
@@ -202,7 +215,7 @@ def listed(found, reasons):
 
 def test_planted_mutants_are_told_apart(tmp_path):
     status, out = planted(tmp_path)
-    alive = re.findall(r"planted/(\w+\.py):\d+\n  - (.*)\n  \+ (.*)\n", out)
+    alive = re.findall(r"planted/(\w+\.py):\d+\n  - (.*)\n  \+ (.*)\n", out.partition("change none")[2])
 
     assert status == 1
     assert sorted(name[:2] for name in alive) == sorted([*LEFT, ("even.py", "return a if a > b else b")])

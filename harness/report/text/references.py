@@ -109,7 +109,7 @@ def check(manifest: Manifest, analysis: Analysis) -> tuple[ArmCheck, ...]:
 
     Nor for scores made elsewhere, whose methods may have the name of a trick and be something else.
     """
-    if manifest.source or not analysis.metric.endswith("accuracy"):
+    if not manifest.in_loop or not analysis.metric.endswith("accuracy"):
         return ()
     effects = {e.arm: e for e in analysis.effects}
     found = []

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from harness.commands.kinds import AnySpec
 from harness.data.content import content
 from harness.experiment import RunSpec
 from harness.identity import Identity
 from harness.store.reader import Key
 from harness.store.writer import file_name
+from harness.study.places import AnyPlace, machine_of
 from harness.training.place import Place
 from harness.training.stages import SUFFIX
 
@@ -26,10 +28,10 @@ class Job:
     such a file. `label` is how it is called where it is no arm, and is empty for a run of an arm.
     """
 
-    spec: RunSpec
+    spec: AnySpec
     experiment: str
     study_dir: Path
-    place: Place
+    place: AnyPlace
     identity: Identity
     needs: Mapping[str, Path] = field(default_factory=dict)
     as_stage: bool = False
@@ -49,7 +51,7 @@ class Job:
     @property
     def stage_file(self) -> Path | None:
         """The file that it leaves for runs that need it; None where it leaves none."""
-        folder = self.place.stages_dir
+        folder = self.place.stages_dir if isinstance(self.place, Place) else None
         return stage_file(self.key, folder) if self.as_stage and folder is not None else None
 
     @property
@@ -61,7 +63,7 @@ class Job:
     @property
     def key(self) -> Key:
         """What the run's row is found by."""
-        return self.spec.run_id, self.identity.short, self.place.fingerprint(self.spec)["fingerprint"]
+        return self.spec.run_id, self.identity.short, machine_of(self.place, self.spec)["fingerprint"]
 
 
 def stage_file(key: Key, folder: Path) -> Path:

@@ -10,22 +10,27 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
+from harness.commands.kinds import of_loop
+from harness.commands.place import CommandPlace
 from harness.cpus import available
-from harness.errors import UserError
+from harness.study.places import AnyPlace
+from harness.study.workers.commands import CommandPool
 from harness.study.workers.job import EpochEnd, Finished, Job, Rows
-from harness.study.workers.processes import CannotStart, Died, Processes, tell
-from harness.study.workers.storing import lost, store
+from harness.study.workers.pool import Pool
+from harness.study.workers.processes import Died, Processes, tell
+from harness.study.workers.storing import store
 from harness.study.workers.turns import POLL, Turns
 from harness.training.execute import OUT_OF_MEMORY, execute
 from harness.training.loop import CurvePoint
+from harness.training.place import Place
 from harness.tricks import registry
 
 Answer = TypeVar("Answer")
@@ -45,68 +50,42 @@ MEMORY_SHARE = 0.9
 TELL_SECONDS = 0.25
 """Least time between two epochs of a run that are told of; the last one always is."""
 
-TRIES = 2
-"""A run whose worker died is tried once more, then stored as failed."""
 
-
-class Pool:
+class ProcessPool(Pool):
     """Worker processes that any number of threads share (see `open_pool`).
 
-    A job whose worker died is done once more, and then stored as failed. Rows are on disk before a job is finished.
+    A job whose worker died is done once more, and then stored as failed.
     """
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
 
     def start(self, job: Job, told: Callable[[EpochEnd], None] = lambda news: None) -> Future[Finished]:
-        """Begin a job as soon as a worker is free; `outcome` takes what comes of it, and `told` gets its epochs."""
+        """As in `Pool`."""
         return self._processes.schedule(work, (job,), told)
-
-    def outcome(self, future: Future[Finished], job: Job, tries: int) -> Finished | None:
-        """What became of a job that has ended for the `tries`-th time, or None when it must be started again.
-
-        Raises:
-            UserError: no worker can start.
-            OSError: the rows cannot be written.
-            CancelledError: the pool was stopped.
-        """
-        try:
-            return future.result()
-        except Died as how:
-            return lost(job, f"the worker process died {TRIES} times: {how}") if tries >= TRIES else None
-        except (OSError, CancelledError, UserError):
-            raise
-        except CannotStart as error:
-            raise UserError(
-                f"the worker processes could not start ({error}); `harness doctor` says what is broken, "
-                "and --plugin files must also import in a worker"
-            ) from None
-        except Exception as error:
-            return lost(job, f"{type(error).__name__}: {error}")
-
-    def do(self, job: Job) -> Finished:
-        """Do a job and wait for its end; see `outcome` for what it raises."""
-        finished, tries = None, 0
-        while finished is None:
-            tries += 1
-            finished = self.outcome(self.start(job), job, tries)
-        return finished
 
     def ask(self, question: Callable[[], Answer]) -> Answer:
         """The answer of a worker."""
         return self._processes.schedule(question).result()
 
     def stop(self) -> None:
-        """End the workers at once; threads that wait in `do` get `CancelledError`."""
+        """As in `Pool`."""
         self._processes.stop()
 
 
 @contextmanager
-def open_pool(workers: int, threads: int, plugins: Sequence[Path] = ()) -> Iterator[Pool]:
+def open_processes(workers: int, threads: int, plugins: Sequence[Path] = ()) -> Iterator[ProcessPool]:
     """Worker processes with that many CPU threads each. Leaving early (Ctrl-C) stops them; finished runs stay."""
     begin = partial(start_worker, threads, [str(p) for p in plugins])
     with _environment(worker_environment(threads)), Processes(workers, begin) as processes:
-        yield Pool(processes)
+        yield ProcessPool(processes)
+
+
+def open_pool(workers: int, place: AnyPlace, plugins: Sequence[Path] = ()) -> AbstractContextManager[Pool]:
+    """So many workers for runs of the kind that a place is for. Leaving early stops them; finished runs stay."""
+    if isinstance(place, CommandPlace):
+        return CommandPool(workers, place)
+    return open_processes(workers, place.threads, plugins)
 
 
 def run_jobs(jobs: Sequence[Job], workers: int, plugins: Sequence[Path] = ()) -> Iterator[Finished | EpochEnd]:
@@ -129,7 +108,7 @@ def run_packed(
     place, rest = jobs[0].place, deque(jobs)
     ended: dict[str, Finished] = {}
     free, total = 0, 1  # nothing is known: one run at a time
-    with Turns(jobs, ended) as turns, open_pool(1, place.threads, plugins) as pool:
+    with Turns(jobs, ended) as turns, open_processes(1, place.threads, plugins) as pool:
         while rest:
             turn = turns.next()
             if turn is None:
@@ -178,7 +157,7 @@ def _each(
     if not jobs:
         return
     workers = min(workers, len(jobs))
-    with Turns(jobs, ended) as turns, open_pool(workers, jobs[0].place.threads, plugins) as pool:
+    with Turns(jobs, ended) as turns, open_pool(workers, jobs[0].place, plugins) as pool:
         pending: dict[Future[Finished], tuple[Job, int]] = {}
         news: SimpleQueue[tuple[Job, Future[Finished] | EpochEnd]] = SimpleQueue()
 
@@ -237,7 +216,8 @@ def work(job: Job) -> Finished:
 
 def train(job: Job) -> Rows:
     """Train one run, in a process that `start_worker` has set up."""
-    result = execute(job.spec, job.experiment, job.place, job.identity, _Teller(job), job.as_stage)
+    assert isinstance(job.place, Place), "a place does not fit the kind of the run"
+    result = execute(of_loop(job.spec), job.experiment, job.place, job.identity, _Teller(job), job.as_stage)
     predictions = None
     if result.predictions is not None:
         p = result.predictions
@@ -253,7 +233,7 @@ class _Teller:
 
     def __call__(self, epoch: int, points: list[CurvePoint]) -> None:
         self._points += points
-        spec = self._job.spec
+        spec = of_loop(self._job.spec)
         if time.monotonic() - self._told < TELL_SECONDS and epoch < spec.recipe.epochs:
             return
         plain = tuple((p.epoch, p.step, p.split, p.metric, p.value) for p in self._points)

@@ -22,10 +22,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.commands.place import CommandPlace
+from harness.commands.surroundings import cards
 from harness.cpus import available
 from harness.errors import UserError
+from harness.study.places import AnyPlace
+from harness.study.workers.commands import run_command
 from harness.study.workers.job import Finished, Job, Rows
-from harness.study.workers.local import TRIES, start_worker, train, worker_environment
+from harness.study.workers.local import start_worker, train, worker_environment
+from harness.study.workers.pool import TRIES
 from harness.study.workers.storing import lost, store
 from harness.study.workers.turns import POLL, Turns
 from harness.version import __version__
@@ -68,7 +73,7 @@ def run_jobs_on_ray(
         return
     place = jobs[0].place
     if place.device.startswith("cuda") and not gpus_per_run:
-        raise UserError("runs with --device cuda on Ray take no GPU (gpus_per_run is 0); give each a share above 0")
+        raise UserError("runs on cuda and Ray take no GPU (gpus_per_run is 0); give each a share above 0")
     ray = _import_ray()
     texts = tuple((path.name, path.read_bytes()) for path in plugins)
     connected_before = ray.is_initialized()
@@ -164,13 +169,21 @@ def work(job: Job, plugins: PluginTexts, version: str, files: Sequence[tuple[str
             f"Ray node {socket.gethostname()} has harness {__version__} and this machine {version}; install one "
             "version everywhere"
         )
+    place = job.place
+    if isinstance(place, CommandPlace):
+        if not job.study_dir.is_dir():
+            raise UserError(
+                f"Ray node {socket.gethostname()} has no {job.study_dir}: commands leave their files there, so the "
+                "results folder must be one that all nodes share (--results)"
+            )
+        return run_command(job, cards())  # Ray has made those of its task the visible ones
     _start_once(job.place.threads, plugins)
     if job.study_dir.is_dir():
         return train(job)
     with tempfile.TemporaryDirectory() as folder:  # no shared file system, so no checkpoints
         for name, (content,) in files:
             Path(folder, name).write_bytes(_import_ray().get(content))
-        return train(replace(job, place=replace(job.place, stages_dir=Path(folder), checkpoint_dir=None)))
+        return train(replace(job, place=replace(place, stages_dir=Path(folder), checkpoint_dir=None)))
 
 
 @lru_cache
@@ -188,7 +201,10 @@ def _start_once(threads: int, plugins: PluginTexts) -> None:
 
 def _sent(job: Job) -> Job:
     """The job with paths that hold in another working directory."""
-    place = job.place
+    place: AnyPlace = job.place
+    if isinstance(place, CommandPlace):
+        place = replace(place, home=place.home and place.home.absolute())
+        return replace(job, study_dir=job.study_dir.absolute(), place=place)
     place = replace(
         place,
         stages_dir=place.stages_dir and place.stages_dir.absolute(),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime
 
 from harness.errors import UserError
 from harness.identity import Identity, difference
 from harness.store.writer import file_name, write_run
+from harness.study.places import machine_of
 from harness.study.workers.job import Finished, Job, Rows
 from harness.training import files
+from harness.training.place import Place
 from harness.training.provenance import host_facts
 
 
@@ -19,7 +22,7 @@ def store(job: Job, rows: Rows) -> Finished:
         files.write(job.stage_file, rows.stage)
     write_run(job.study_dir, rows.row, rows.points, rows.predictions)
     row = rows.row
-    if job.place.checkpoint_dir is not None and row["status"] != "failed":
+    if isinstance(job.place, Place) and job.place.checkpoint_dir is not None and row["status"] != "failed":
         name = file_name(row["run_id"], row["identity"], row["fingerprint"])
         (job.place.checkpoint_dir / name).with_suffix(".pt").unlink(missing_ok=True)
     if row["identity"] != job.identity.short:
@@ -46,10 +49,10 @@ def lost(job: Job, reason: str, status: str = "failed") -> Finished:
         "seconds_total": 0.0,
         "started": now,
         "finished": now,
-        **job.place.fingerprint(job.spec),
+        **machine_of(job.place, job.spec),
         "data_hash": job.identity.data,
         "identity": job.identity.short,
         "identity_json": job.identity.json,
-        **host_facts(),
+        **(host_facts() if isinstance(job.place, Place) else {"host": socket.gethostname()}),
     }
     return store(job, Rows(row, [], None))

@@ -56,7 +56,7 @@ class ElasticDistortion(Trick):
         cost=1.02,
     )
     strength: Annotated[float, Field(ge=0, le=0.5), Search(0.01, 0.1), NoOp(0)] = 0.048
-    sigma: Annotated[float, Field(gt=0, le=1), Search(0.05, 0.3)] = 4 / 29
+    sigma: Annotated[float, Field(gt=0, le=1), Search(0.05, 0.3)] = 0.138
     force: bool = False
 
     def recipe(self, recipe: Recipe, data: DataInfo) -> Recipe:

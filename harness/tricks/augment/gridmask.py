@@ -40,8 +40,9 @@ class GridMask(Trick):
             "prob grows linearly from 0 over the first `ramp` of training"
         ),
         expect=(
-            "Helps large nets on photographs in long training, a little more than cutout in the paper (1.3 points of a "
-            "ResNet-50 on ImageNet). Hides strokes of digits, whose class a few pixels decide."
+            "Helps large nets on photographs in long training, about as cutout: of a ResNet-50 on ImageNet in 300 "
+            "epochs PaddleClas reports 0.5 points, and 0.7 with cutout. Hides strokes of digits, whose class a few "
+            "pixels decide."
         ),
         differs=(
             "d is a share of the side, 96 to 224 pixels of 224 by default, and no whole number; the mask is not "
@@ -51,7 +52,7 @@ class GridMask(Trick):
     )
     prob: Annotated[float, Field(ge=0, le=1), Search(0.2, 1.0), NoOp(0)] = 0.8
     ratio: Annotated[float, Field(ge=0, le=1), Search(0.4, 0.8), NoOp(1)] = 0.6
-    d_min: Annotated[float, Field(gt=0, le=1), Search(0.2, 0.9)] = 96 / 224
+    d_min: Annotated[float, Field(gt=0, le=1), Search(0.2, 0.9)] = 0.43
     d_max: Annotated[float, Field(gt=0, le=1), Search(0.5, 1.0)] = 1.0
     ramp: Annotated[float, Field(ge=0, le=1), Search(0.0, 1.0)] = 0.8
     fill: Annotated[Literal["mean", "black"], Choice(("mean", "black"))] = "mean"

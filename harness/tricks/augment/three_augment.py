@@ -60,7 +60,7 @@ class ThreeAugment(Trick):
         cost=1.03,
     )
     jitter: Annotated[float, Field(ge=0, le=1), Search(0.0, 0.5)] = 0.3
-    sigma: Annotated[float, Field(ge=0, le=1), Search(0.0, 0.05)] = 2 / 224
+    sigma: Annotated[float, Field(ge=0, le=1), Search(0.0, 0.05)] = 0.009
     force: bool = False
 
     def prepare(self, run: Run) -> None:

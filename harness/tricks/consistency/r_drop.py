@@ -5,21 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, Info, ModelStage, Passes, Run, Search, Trick, at
 from harness.tricks.modules import DropInput
+from harness.tricks.passes import together
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
-
-
-def twice(batch: Batch) -> Batch:
-    """The batch followed by itself."""
-    return Batch(*(torch.cat((t, t)) for t in (batch.x, batch.y, batch.label, batch.index)))
 
 
 def disagreement(logits: Tensor) -> Tensor:
@@ -65,7 +60,7 @@ class RDrop(Trick):
     @at(Passes.WHOLE)
     def gradient(self, closure: Callable[[Batch], Tensor], batch: Batch, run: Run) -> Tensor:
         """One pass over both copies."""
-        loss = closure(twice(batch))
+        loss = closure(together(batch, batch))
         run.backward(loss)
         return loss.detach()
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
-from harness.tricks.functional import mix
-
-
-def mixup(batch: Batch, partner: Tensor, weight: Tensor | float) -> Batch:
-    """Mix each example with `partner` (a permutation, (N,)): x = w x_i + (1 - w) x_j, and y alike.
-
-    `weight` is a scalar or one value per example, (N,), in [0, 1].
-    """
-    return replace(batch, x=mix(batch.x, partner, weight), y=mix(batch.y, partner, weight))
+from harness.tricks.mixtures import mixup
 
 
 class Mixup(Trick):

@@ -92,7 +92,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for result in forks.run(root, plans, asked.jobs, Path(folder), settings["margin"]):
             results.append((package_of[result.mutant.id], result))
-            print(f"{len(results)}/{len(plans)} {result.state} {result.seconds:.1f} s {result.by[-90:]}", flush=True)
+            more = result.by[-90:] if result.state == "killed" else shown(result.mutant)
+            print(f"{len(results)}/{len(plans)} {result.state} {result.seconds:.1f} s {more}", flush=True)
         killers = {r.by for _, r in results if r.state == "killed" and r.by in tests.seconds}
         guilty = list(wrong(root, killers, tests, asked.jobs, Path(folder), settings["margin"]))
     text, right = summary(results, settings.get("survivor", []), settings["share"])

@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -90,7 +91,13 @@ def work(root, mutant, seconds, folder, margin):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(root)
     if mutant is not None:
-        sys.meta_path.insert(0, Changed(root, mutant))
+        changed = Changed(root, mutant)
+        sys.meta_path.insert(0, changed)
+        try:
+            importlib.import_module(changed.name)  # before pytest, which imports files named test_* by itself
+        except BaseException:
+            traceback.print_exc()
+            os._exit(int(pytest.ExitCode.INTERRUPTED))
     files = list(dict.fromkeys(test.partition("::")[0] for test in seconds))
     options = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", ""]
     status = pytest.main(

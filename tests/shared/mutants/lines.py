@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -46,8 +47,10 @@ class Record:
 
 
 def own(test, file):
-    """Whether a test's file is named after a file of the code."""
-    return Path(test.partition("::")[0]).name == f"test_{Path(file).stem}.py"
+    """Whether a test's file is named after a file of the code, or one of the test's parameters is its name."""
+    stem = Path(file).stem
+    path, _, name = test.partition("::")
+    return Path(path).name == f"test_{stem}.py" or stem in re.split(r"[][-]", name)[1:]
 
 
 def within(text, number):

@@ -485,6 +485,14 @@ def test_checks_name_what_differs_in_one_row(changes: dict[str, Any], broken: se
     assert {what for what, state, _ in analysis.checks if state == "fails"} == broken
 
 
+def test_images_in_two_splits_fail_a_check_and_are_told() -> None:
+    leak = "The same images lie in more than one place: 2 in train and in test. Remove the copies."
+    manifest = ONE.model_copy(update={"leak": leak})
+    assert ("no image in two splits", "fails", leak) in analyse(frame(BASE, MIXUP), manifest).checks
+    assert leak in manifest.sentences
+    assert "no image in two splits" not in [what for what, *_ in analyse(frame(BASE, MIXUP), ONE).checks]
+
+
 def test_what_the_rows_do_not_tell_is_not_known() -> None:
     silent = {"git_commit": None, "versions": None, "data_hash": None, "test_digest": None}
     states = {what: state for what, state, _ in analyse(frame(BASE, MIXUP).assign(**silent), ONE).checks}

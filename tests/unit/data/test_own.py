@@ -214,7 +214,7 @@ def test_a_study_of_own_data_and_an_own_network_in_one_plug_in(mine, monkeypatch
     from harness.cli import main
     from harness.store.reader import read_kind, read_manifest
 
-    root = mine(LOAD + NET)
+    root = mine(LOAD.replace("    labels =", "    images[4] = images[1]\n    labels =") + NET)
     (root / "mine.toml").write_text(STUDY)
     words = ["harness", "ablate", "label_smoothing", "-e", "mine.toml", "--data-root", ".", "--seeds", "2"]
     monkeypatch.setattr(sys, "argv", [*words, "--workers", "1", "--results", "r", "--reports", "p"])
@@ -227,6 +227,7 @@ def test_a_study_of_own_data_and_an_own_network_in_one_plug_in(mine, monkeypatch
     runs, _, _ = read_kind(folder, "runs", manifest.runs)
     assert [str(status) for status in runs["status"]] == ["ok"] * 4
     assert manifest.data == content(asked(), root).digest
+    assert "1 twice in train, from which a split is drawn" in manifest.leak
 
 
 NET = """

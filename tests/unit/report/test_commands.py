@@ -14,7 +14,7 @@ def planned(command, tmp_path):
     first = next(i for i, w in enumerate(words) if w.startswith("--"))
     options = list(zip(words[first::2], words[first + 1 :: 2], strict=True))
     given = dict(options)
-    settings = parse_settings([value for option, value in options if option == "--set"])
+    settings = parse_settings([value for option, value in options if option == "--set"], given["--experiment"])
     experiment = load(given["--experiment"], settings)
     return make_plan(
         experiment,

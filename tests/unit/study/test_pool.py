@@ -6,9 +6,9 @@ from concurrent.futures import CancelledError, Future
 import pytest
 
 from harness.errors import UserError
-from harness.study.workers import local
+from harness.study.workers import pool
 from harness.study.workers.job import Finished
-from harness.study.workers.local import Pool, fitting
+from harness.study.workers.local import ProcessPool, fitting
 from harness.study.workers.processes import CannotStart, Died
 
 DONE = Finished("baseline", 0, "ok", "", 1.0, 0.9)
@@ -40,21 +40,21 @@ def lost(monkeypatch):
         reasons.append(reason)
         return Finished("baseline", 0, "failed", reason, 0.0, None)
 
-    monkeypatch.setattr(local, "lost", note)
+    monkeypatch.setattr(pool, "lost", note)
     return reasons
 
 
 def test_a_job_whose_worker_died_is_done_once_more(lost):
     processes = Processes(KILLED, DONE)
 
-    assert Pool(processes).do("job") == DONE
+    assert ProcessPool(processes).do("job") == DONE
     assert lost == []
 
 
 def test_a_job_whose_worker_died_twice_is_stored_as_failed(lost):
     processes = Processes(KILLED, KILLED, DONE)
 
-    assert Pool(processes).do("job").status == "failed"
+    assert ProcessPool(processes).do("job").status == "failed"
     assert lost == [
         "the worker process died 2 times: killed by SIGKILL (often the kernel, for want of memory; fewer --workers "
         "need less)"
@@ -63,23 +63,23 @@ def test_a_job_whose_worker_died_twice_is_stored_as_failed(lost):
 
 
 def test_what_a_worker_raises_is_stored_with_the_reason(lost):
-    assert Pool(Processes(KeyError("x"))).do("job").reason == "KeyError: 'x'"
+    assert ProcessPool(Processes(KeyError("x"))).do("job").reason == "KeyError: 'x'"
 
 
 def test_a_full_disk_is_no_fault_of_the_run(lost):
     with pytest.raises(OSError, match="no space"):
-        Pool(Processes(OSError("no space"))).do("job")
+        ProcessPool(Processes(OSError("no space"))).do("job")
     assert lost == []
 
 
 def test_workers_that_cannot_start_are_one_clear_error():
     with pytest.raises(UserError, match=r"worker processes could not start \(no module x\)"):
-        Pool(Processes(CannotStart("no module x"))).do("job")
+        ProcessPool(Processes(CannotStart("no module x"))).do("job")
 
 
 def test_a_stopped_run_is_not_a_failed_one(lost):
     with pytest.raises(CancelledError):
-        Pool(Processes(CancelledError("stopped"))).do("job")
+        ProcessPool(Processes(CancelledError("stopped"))).do("job")
     assert lost == []
 
 

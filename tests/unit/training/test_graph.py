@@ -191,3 +191,13 @@ def test_captured_runs_are_compared_among_themselves():
 
     assert plain.fingerprint(spec)["fingerprint"] != captured.fingerprint(spec)["fingerprint"]
     assert "cuda_graphs" not in plain.fingerprint(spec)["fingerprint_json"]
+
+
+def test_an_optimizer_that_can_count_on_the_device_is_told_to():
+    s = session_of({"adamw": {}})
+    step = graphed(s.step, s.run, s.stack, s.amp, tape)
+    assert not any(group["capturable"] for group in s.run.optimizer.param_groups)
+    trained(s, step)
+
+    assert all(group["capturable"] for group in s.run.optimizer.param_groups)
+    assert all(isinstance(group["lr"], torch.Tensor) for group in s.run.optimizer.param_groups)

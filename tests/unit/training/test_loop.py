@@ -222,3 +222,8 @@ def test_what_was_compiled_for_one_arm_is_not_taken_for_another_that_differs_in_
 
     assert hooked["status"] == "ok", hooked["reason"]
     assert hooked["test_digest"] == alone["test_digest"]
+
+
+def test_a_clock_starts_at_nothing_and_adds_up():
+    assert Clock() == Clock(wall=0.0, cpu=0.0, steps=0)
+    assert Clock(1.0, 2.0, 3) != Clock(1.0, 2.0, 4)

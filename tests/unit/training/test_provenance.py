@@ -1,11 +1,14 @@
 """What a fingerprint is made of: whatever may change a bit, and nothing else."""
 
+import hashlib
 import json
+import re
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
 from harness.experiment import Data, Model
 from harness.identity import BIT_VARIABLES
 from harness.testing import tiny_spec
@@ -69,3 +72,46 @@ def test_a_variable_that_changes_bits_is_in_it_where_it_is_set(name, monkeypatch
 
     assert facts() == unset | {name: "1"}
     assert name not in unset
+
+
+def test_a_fingerprint_is_eight_digits_of_its_facts_in_a_fixed_order():
+    found = PLACE.fingerprint(tiny_spec())
+    names = list(json.loads(found["fingerprint_json"]))
+
+    assert names == sorted(names)
+    assert found["fingerprint"] == hashlib.sha256(found["fingerprint_json"].encode()).hexdigest()[:8]
+
+
+@pytest.mark.parametrize(
+    ("cards", "asked", "found"),
+    [
+        (0, "auto", "cpu"),
+        (2, "auto", "cuda"),
+        (0, "cpu", "cpu"),
+        (0, "cpu:0", "cpu:0"),
+        (2, "cuda", "cuda"),
+        (2, "cuda:0", "cuda:0"),
+        (2, "cuda:1", "cuda:1"),
+    ],
+)
+def test_the_device_that_is_meant(cards, asked, found, monkeypatch):
+    monkeypatch.setattr(provenance.torch.cuda, "device_count", lambda: cards)
+    monkeypatch.setattr(provenance.torch.cuda, "is_available", lambda: cards > 0)
+
+    assert provenance.resolve_device(asked) == found
+
+
+@pytest.mark.parametrize(
+    ("cards", "asked", "why"),
+    [
+        (0, "cuda", "sees no CUDA device; use --device cpu"),
+        (2, "cuda:2", "there is no such device; the last one is number 1"),
+        (0, "cpu:1", "there is no such device; the last one is number 0"),
+        (0, "meta", "runs train on cpu or cuda"),
+        (0, "gpu", "not a torch device"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(cards, asked, why, monkeypatch):
+    monkeypatch.setattr(provenance.torch.cuda, "device_count", lambda: cards)
+    with pytest.raises(UserError, match=re.escape(why)):
+        provenance.resolve_device(asked)

@@ -145,3 +145,7 @@ def test_a_transformer_of_another_size_says_which_argument_makes_it_fit():
     assert "; set model.args = {img_size=32}, or images of another size" in seen(small).problem
     fitting = Model(name="timm/vit_tiny_patch16_224", args={"img_size": 32})
     assert seen(small.model_copy(update={"model": fitting})).problem == ""
+
+
+def test_what_was_not_seen_is_no_problem_and_takes_no_time():
+    assert Seen() == Seen(problem="", own=False, at_risk="", run_seconds=0.0)

@@ -25,8 +25,10 @@ class Half(Trick):
 
 def test_mixers_are_known_by_the_stage_of_their_hook():
     assert MIXERS == [
-        "copy_paste", "cutmix", "mixup", "mixup_cross_batch", "mixup_input_only", "mixup_knn", "mixup_latent",
-        "mixup_multi", "mixup_plus_label_smoothing", "mixup_same_class", "mosaic",
+        "copy_paste", "cutmix", "fmix", "gridmix", "mix_switch", "mixup", "mixup_cross_batch",
+        "mixup_input_only", "mixup_knn", "mixup_latent",
+        "mixup_multi", "mixup_plus_label_smoothing", "mixup_same_class", "mosaic", "resizemix",
+        "saliencymix", "smoothmix",
     ]  # fmt: skip
 
 
