@@ -91,6 +91,7 @@ def test_a_loss_that_falls_to_the_end_has_not_converged(name: str) -> None:
     finding = diagnose(make_row(val_nll=1.3), curves, CONTEXT)[0]
     assert (finding.code, finding.severity) == ("not_converged", "warning")
     assert "1.0 times its average pace" in finding.evidence
+    assert "after 20 epochs; " in finding.evidence
     assert "bring 0.2" in finding.evidence
 
 

@@ -137,6 +137,14 @@ def test_shapley_values_leave_out_blocks_with_a_missing_arm():
         shapley(values[~((values["a"] == 1) & (values["b"] == 1) & (values["c"] + values["d"] == 0))])
 
 
+def test_of_many_missing_arms_three_are_named():
+    values = table(MAIN)
+    with pytest.raises(UserError, match=r"need all 16 sets .*: 11 did not run \(a\+b, a\+c, a\+d, \.\.\.\)"):
+        shapley(values[values[list("abcd")].sum(axis=1) < 2])
+    with pytest.raises(UserError, match=r": 3 did not run \(a\+b, a\+c, a\+d\)"):
+        shapley(values[(values[list("abcd")].sum(axis=1) != 2) | (values["a"] == 0)])
+
+
 def test_credit_depends_on_the_order_of_stacking():
     values = table({"a": 2.0, "b": 1.0, "a:b": -1.5, "c": 1.0}, "abc")
     found = {r.name: r for r in order_range(values)}
