@@ -158,3 +158,17 @@ def test_with_a_trick_too_a_network_of_another_size_is_named():
 
     assert found.own
     assert found.problem.startswith("model.name = 'timm/vit_tiny_patch16_224' cannot take images of 32 x 32 pixels")
+
+
+@pytest.mark.parametrize(
+    ("channels_last", "contiguous", "named"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_layer_that_bears_no_channels_last_is_named_before_anything_trains(
+    channels_last, contiguous, named, monkeypatch
+):
+    monkeypatch.setattr("harness.training.session.layer_at_risk", lambda model: "net.stem.0")
+    place = Place(data_root=Path("unused-by-digits"), contiguous=contiguous)
+    *phases, found = rehearse(tiny_spec(channels_last=channels_last), place, 1)
+
+    assert found.at_risk == ("net.stem.0" if named else "")
+    assert ("a training step" in phases) is not named
