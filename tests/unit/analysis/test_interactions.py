@@ -401,3 +401,13 @@ def test_sums_that_cancel_are_zero_in_spite_of_rounding():
 
     assert means(fit.main) == pytest.approx({"a": 0.1, "b": 0.2})
     assert means(fit.interactions) == {"a:b": 0.0}
+
+
+def test_the_standard_error_of_an_estimate_by_hand():
+    """b - a is 1, 2 and 6 in three blocks: mean 3, deviation sqrt(7), so that the error is sqrt(7 / 3)."""
+    values = pd.DataFrame(
+        [{"seed": s, "a": a, "value": 10.0 + a * d} for s, d in enumerate((1.0, 2.0, 6.0)) for a in (0, 1)]
+    )
+    (found,) = one_at_a_time_effects(values)
+
+    assert (found.mean, found.se) == pytest.approx((3.0, math.sqrt(7 / 3)))
