@@ -40,8 +40,9 @@ class GridMask(Trick):
             "prob grows linearly from 0 over the first `ramp` of training"
         ),
         expect=(
-            "Helps large nets on photographs in long training, a little more than cutout in the paper (1.3 points of a "
-            "ResNet-50 on ImageNet). Hides strokes of digits, whose class a few pixels decide."
+            "Helps large nets on photographs in long training, about as cutout: of a ResNet-50 on ImageNet in 300 "
+            "epochs PaddleClas reports 0.5 points, and 0.7 with cutout. Hides strokes of digits, whose class a few "
+            "pixels decide."
         ),
         differs=(
             "d is a share of the side, 96 to 224 pixels of 224 by default, and no whole number; the mask is not "

@@ -26,8 +26,8 @@ class HideAndSeek(Trick):
             "drawn for each image and cell; y unchanged"
         ),
         expect=(
-            "Made so that a net looks at more than the most telling part, to find whole objects; in classification "
-            "about as cutout. Half of a digit's cells hide what tells its class."
+            "Made so that a net looks at more than the most telling part, to find whole objects; of a ResNet-50 on "
+            "ImageNet in 300 epochs PaddleClas reports 0.1 points. Half of a digit's cells hide what tells its class."
         ),
         differs=(
             "One grid, where the paper draws its size from several, no grid among them. `fill = 'black'` is an "

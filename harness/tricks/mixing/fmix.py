@@ -46,8 +46,8 @@ class FMix(Trick):
             "+ (1 - w) y_j"
         ),
         expect=(
-            "As CutMix, with shapes of any kind in place of boxes; in the paper a little above it on CIFAR and below "
-            "on ImageNet. Weak where small images hold little to share."
+            "As CutMix, with shapes of any kind in place of boxes; near it in OpenMixup's tables of CIFAR-10 and "
+            "CIFAR-100. Weak where small images hold little to share."
         ),
         differs=(
             "w is the exact share of the pixels that stay; the authors' targets have the w that was drawn, and their "

@@ -44,8 +44,8 @@ class ResizeMix(Trick):
             "place; y = (1 - s) y_i + s y_j, s the share of pixels that it covers"
         ),
         expect=(
-            "What is pasted is always a whole object, unlike CutMix's box, so that its target is right; a little above "
-            "CutMix in the paper. Small copies of tiny images hold few pixels."
+            "What is pasted is always a whole object, unlike CutMix's box, so that its target is right; level with "
+            "CutMix in OpenMixup's table of CIFAR-100. Small copies of tiny images hold few pixels."
         ),
         differs=(
             "One scale and place for the batch, with a probability `prob` that it is mixed, which the paper does not "

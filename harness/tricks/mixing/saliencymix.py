@@ -56,8 +56,8 @@ class SaliencyMix(Trick):
             "x_j and clipped, comes from x_j, j a random permutation; y mixes by the share of pixels that stay"
         ),
         expect=(
-            "The pasted box holds the object more often than CutMix's, so that its target is right: a little above it "
-            "in the paper, level with it in OpenMixup's table. Little where objects fill the image."
+            "The pasted box holds the object more often than CutMix's, so that its target is right: in OpenMixup's "
+            "table of CIFAR-100 level with it. Little where objects fill the image."
         ),
         differs=(
             "Each image has its own box; the authors' code takes that of one image for the batch. Saliency is the "

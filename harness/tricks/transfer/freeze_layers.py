@@ -40,8 +40,8 @@ class FreezeLayers(Trick):
         version=2,
         excludes={"gradual_unfreezing": "it trains what this freezes"},
         measured=(
-            "As expected from scratch: −3.1 points [−4.7, −1.5] on digits, −2.7 [−4.0, −1.3] on noisy digits (n = "
-            "10), for 0.72 [0.65, 0.81] of the CPU time of a step."
+            "As expected from scratch: −2.9 points [−4.5, −1.3] on digits, −3.5 [−5.1, −1.8] on noisy digits (n = "
+            "10), for 0.72 [0.64, 0.81] of the CPU time."
         ),
     )
     upto: Annotated[int, Field(ge=1), Choice((1, 2, 3, 4))] = 2
