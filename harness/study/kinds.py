@@ -163,9 +163,16 @@ def scope_of(experiment: AnyExperiment) -> str:
     if d.classes:
         parts.append(f"{d.classes if isinstance(d.classes, int) else len(d.classes)} classes")
     if d.label_noise:
-        parts.append(f"{d.label_noise:.0%} label noise")
+        kind = "" if d.label_noise_kind == "uniform" else f" by {d.label_noise_kind}"
+        parts.append(f"{d.label_noise:.0%} label noise{kind}")
+    if d.labels:
+        parts.append(f"labels of {d.labels}")
+    if d.labelled < 1:
+        parts.append(f"{d.labelled:.0%} labelled")
     if d.imbalance < 1:
         parts.append(f"imbalance {d.imbalance:g}")
+    if d.fold:
+        parts.append(f"{'fold' if d.fold_alone else 'all but fold'} {d.fold[0]} of {d.fold[1]}")
     width = f" width {experiment.model.width}" if experiment.model.width else ""
     start = " pretrained" if experiment.model.pretrained else ""
     return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])
