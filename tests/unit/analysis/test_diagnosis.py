@@ -78,6 +78,16 @@ def test_a_loss_that_fell_or_an_accuracy_above_guessing_is_not_at_chance() -> No
     assert find(make_row(val_accuracy=0.1060), train_loss=[2.31] * 20) == [("at_chance", "problem")]
 
 
+def test_a_loss_that_is_back_where_it_began_has_learnt_nothing_that_could_go_on() -> None:
+    """It falls at the end; without a number of classes its start is all that there is to compare with."""
+    loss = np.concatenate([np.linspace(1.0, 2.0, 10), np.linspace(1.9, 1.0, 10)])
+    assert loss[0] == loss[-1]
+    found = diagnose(make_row(val_accuracy=0.5), make_curves(train_loss=loss), Context(0.5, None))
+    assert "not_converged" not in dict(codes(found))
+    lower = diagnose(make_row(val_accuracy=0.5), make_curves(train_loss=loss - np.arange(20) / 100), Context(0.5, None))
+    assert "not_converged" in dict(codes(lower))
+
+
 def test_nothing_is_at_chance_where_the_number_of_classes_is_unknown() -> None:
     curves = make_curves(train_loss=[2.31] * 20)
     assert "at_chance" in dict(codes(diagnose(make_row(val_accuracy=0.1), curves, Context(0.5, 10))))
