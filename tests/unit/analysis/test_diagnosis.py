@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from harness import testing
 from harness.analysis.detectors import Context, Run, findings_of
-from harness.analysis.diagnosis import context_of, curves_by_run, diagnose_arms
+from harness.analysis.diagnosis import _merged, context_of, curves_by_run, diagnose_arms
 from harness.analysis.types import Finding
 from harness.store.reader import StudyData
 from harness.store.schema import RUNS, Manifest, predictions_schema
@@ -247,3 +247,12 @@ def test_the_classes_are_those_of_the_stored_predictions() -> None:
     data = StudyData(nothing, nothing, predictions_schema(7).empty_table())
     assert context_of(data, manifest) == Context(0.7, 7, "test_top5")
     assert context_of(StudyData(nothing, nothing, None), manifest).classes is None
+
+
+@pytest.mark.parametrize(("runs", "severity"), [(1, "info"), (2, "warning"), (3, "warning")])
+def test_what_half_of_the_runs_show_keeps_its_severity(runs: int, severity: str) -> None:
+    finding = Finding("not_converged", "warning", "t", "e", "a")
+    merged = _merged([(seed, finding) for seed in range(runs)], 4)
+
+    assert merged.severity == severity
+    assert merged.evidence.startswith(f"{runs} of 4 runs (seeds 0")
