@@ -25,9 +25,17 @@ class Data(Declared):
     perhaps split), or the file of an `npz` one. `group` is its column of what several images share, such as a patient,
     whose images go to one split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the
     named ones. `window` is the grey values that are black and white in 16- and 32-bit files, which do not say it
-    themselves; values beyond are clipped. `label_noise` is the exact fraction of training labels replaced by a wrong
-    class drawn uniformly. `imbalance` is the size of the smallest class over the largest (exponential profile, Cui et
-    al. 2019). Both touch the training split only.
+    themselves; values beyond are clipped.
+
+    What follows touches the training split only. `labels` is a file of labels in the data root, which replace those of
+    the training images: .npy, or .csv and .parquet with the columns index and label; an index is the position of an
+    image in the training part of the data set before it is split. `label_noise` is the exact fraction of training
+    labels that are wrong: "uniform", of a wrong class drawn uniformly; "pair", of the next class; "class", in each
+    class that `label_noise_to` names, such as {truck = "automobile"}. `imbalance` is the size of the smallest class
+    over the largest (exponential profile, Cui et al. 2019). `labelled` is the share of the training images that
+    keep their labels, repeated to the old number; the others are for tricks that learn without labels. `fold` is
+    [k, K]: of the training images in K stratified folds, drawn by the seed, the run trains on all but fold k, which
+    counts from 0; with `fold_alone`, on fold k alone. Labels are as without a fold.
     """
 
     name: Literal["digits", "cifar10", "cifar100", "folder", "csv", "npz"]
@@ -45,6 +53,12 @@ class Data(Declared):
     channels: Annotated[Literal[1, 3] | None, Added(None)] = None
     label_noise: Fraction = 0.0
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
+    label_noise_kind: Annotated[Literal["uniform", "pair", "class"], Added("uniform")] = "uniform"
+    label_noise_to: Annotated[dict[str, str] | None, Added(None)] = None
+    labelled: Annotated[float, Field(gt=0, le=1), Added(1.0)] = 1.0
+    labels: Annotated[str | None, Added(None)] = None
+    fold: Annotated[tuple[int, int] | None, Field(strict=False), Added(None)] = None
+    fold_alone: Annotated[bool, Added(False)] = False
 
     @model_validator(mode="after")
     def _check(self) -> Data:
@@ -58,6 +72,19 @@ class Data(Declared):
                 raise ValueError(f"{option} belongs to folder and csv data sets, and this is {self.name}")
         if self.group is not None and self.name != "csv":
             raise ValueError(f"group belongs to csv data sets, and this is {self.name}")
+        if (self.label_noise_kind == "class") != bool(self.label_noise_to):
+            raise ValueError(
+                'label_noise_kind = "class" needs label_noise_to, a table of classes, and no other kind does'
+            )
+        same = [old for old, new in (self.label_noise_to or {}).items() if old == new]
+        if same:
+            raise ValueError(f"label_noise_to: {same[0]} becomes itself, which is no noise; name another class")
+        if self.labels is not None and self.classes is not None:
+            raise ValueError("labels count all images of the data set, and classes leaves some out; set one of the two")
+        if self.fold is not None and not 0 <= self.fold[0] < self.fold[1] > 1:
+            raise ValueError(f"fold is [k, K] with 0 <= k < K and K > 1, and it is {list(self.fold)}")
+        if self.fold_alone and self.fold is None:
+            raise ValueError("fold_alone = true needs fold, which says which one")
         if self.window is not None and self.window[0] >= self.window[1]:
             raise ValueError(f"window is [black, white] with black below white, and it is {list(self.window)}")
         return self
@@ -68,9 +95,16 @@ class Data(Declared):
         return self.name in ("folder", "csv")
 
     @property
+    def fold_share(self) -> float:
+        """The part of the training images that a run with this fold trains on."""
+        if self.fold is None:
+            return 1.0
+        return 1 / self.fold[1] if self.fold_alone else 1 - 1 / self.fold[1]
+
+    @property
     def images(self) -> Data:
         """The table with what does not decide the images set to its default, so that runs on them share the arrays."""
-        decides = ("name", "root", "classes", "image_size", "window", "group", "channels")
+        decides = ("name", "root", "classes", "image_size", "window", "group", "channels", "labels")
         return Data(val_size=1, **{name: getattr(self, name) for name in decides})
 
 

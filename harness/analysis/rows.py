@@ -18,7 +18,7 @@ from harness.analysis.scores import SCORES
 from harness.errors import UserError, did_you_mean
 from harness.metrics import COLUMNS, Metric
 from harness.store.reader import counting
-from harness.store.schema import ArmPlan, Manifest, SearchRecord
+from harness.store.schema import ArmPlan, Manifest, SearchRecord, StagePlan
 
 Floats = NDArray[np.float64]
 
@@ -97,6 +97,11 @@ def probe_rows(runs: pd.DataFrame, manifest: Manifest) -> pd.DataFrame:
     """The rows of a study's probes (`Manifest.probes`), one for each run, as in `own_rows` but without label."""
     wanted = {run_id: probe.identity for probe in manifest.probes for run_id in probe.run_ids.values()}
     return _split(runs, wanted, manifest.fingerprint)[0]
+
+
+def stage_rows(runs: pd.DataFrame, stage: StagePlan) -> pd.DataFrame:
+    """The rows of some of a study's stages, one for each run, as in `own_rows` but without label."""
+    return _split(runs, stage.runs, stage.fingerprint)[0]
 
 
 def points_of(curves: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import sys
 
 import typer
 
-from harness.cli import checking, comparing, complaints, judging, machine, options, pages, searching, studies
+from harness.cli import checking, comparing, complaints, gating, judging, machine, options, pages, searching, studies
 from harness.ending import orderly
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("ablate", cls=options.Renamed)(studies.ablate)
 app.command("plan", cls=options.Renamed)(studies.plan)
 app.command("run", cls=options.Renamed)(studies.run)
 app.command("check", cls=options.Renamed)(checking.check)
+app.command("gate")(gating.gate)
 app.command("replicate")(studies.replicate)
 app.command("search")(searching.search)
 app.command("judge")(judging.judge)

@@ -11,13 +11,14 @@ import gc
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
 from harness.data.decoded import DECODER, About, Failure, pillow, reports
 from harness.data.disk import shown
 from harness.data.hashes import hashes
+from harness.data.labels import with_labels
 from harness.data.listing import SPLITS, File, Listing, Lost, list_folder
 from harness.data.tables import list_table
 from harness.errors import UserError
@@ -74,8 +75,14 @@ def content(data: Data, data_root: Path) -> Content:
         data_root: the folder that holds data sets.
 
     Raises:
-        UserError: a folder of images is missing, incomplete, or changes while it is read.
+        UserError: a folder of images is missing, incomplete, or changes while it is read; or a file of labels is.
     """
+    found = _images(data, data_root)
+    return replace(found, digest=with_labels(found.digest, data, data_root))
+
+
+def _images(data: Data, data_root: Path) -> Content:
+    """What the data set itself holds, whose labels `data.labels` may replace."""
     if data.from_files:
         folder = read_folder(data, data_root)
         failed = reports(folder.about(data), data_root)

@@ -22,6 +22,7 @@ from harness.data.cifar import load_cifar
 from harness.data.content import content, digits_digest, read_digits
 from harness.data.folders import load_folder
 from harness.data.hashes import changed
+from harness.data.labels import read_labels, with_labels
 from harness.data.listing import SPLITS, choose_classes
 from harness.data.rows import rows_of
 from harness.data.types import DIGITS, PHOTOS, Labels, Pixels, Source
@@ -58,6 +59,9 @@ def _load(data: Data, digest: str, data_root: Path) -> Source:
         else:
             whole = _digits() if data.name == "digits" else load_cifar(data.name, data_root)
         source = _resize(_keep(whole, choose_classes(data.classes, whole.classes)), data.image_size)
+    if data.labels is not None:
+        said = read_labels(data, data_root, source.classes, len(source.train_labels))
+        source = replace(source, said_labels=said, digest=with_labels(source.digest, data, data_root))
     if source.digest != digest:
         raise UserError(
             f"data set {data.name}: its files changed while they were read; start again when it is complete"

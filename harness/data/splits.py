@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness import rng
+from harness.data.conditions import LABELLED, fold_of, labelled, with_noise
 from harness.data.rows import Rows, rows_of
 from harness.data.types import DataInfo, Labels, Part, Source, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Data
-
-LABEL_NOISE = "label_noise"
-"""Purpose of the stream that draws label noise, so that it never moves the split itself."""
 
 Positions = NDArray[np.int64]
 
@@ -48,12 +46,20 @@ def first(part: Part, count: int) -> Held:
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of one seed."""
+    """The three splits of one seed.
+
+    given: of each training image the label that the data set has, before noise and other labels came; for scores alone.
+    unlabelled: the training images whose labels are hidden, which are all -1; None where there are none.
+    rest: the training images that a fold leaves out, with the labels that they would be trained on; None without one.
+    """
 
     train: TrainingSet
     val: Held
     test: Held
     info: DataInfo
+    given: Tensor
+    unlabelled: Held | None = None
+    rest: Held | None = None
 
 
 def split(source: Source, data: Data, seed: int) -> Splits:
@@ -109,20 +115,79 @@ def split(source: Source, data: Data, seed: int) -> Splits:
         val = stratified_order(source.val_labels, draw)[: data.val_size]
         held_val = (rows_of(source.val_images), source.val_labels, val)
     kept = kept[_imbalanced(source.train_labels[kept], len(source.classes), data.imbalance)]
-    true_label = torch.from_numpy(source.train_labels[kept])
+    given = torch.from_numpy(source.train_labels[kept])
+    said = given if source.said_labels is None else torch.from_numpy(source.said_labels[kept])
     train = TrainingSet(
         images=rows.select(torch.from_numpy(kept)),
-        label=_with_noise(true_label, len(source.classes), data.label_noise, seed),
+        label=with_noise(said, source.classes, data, seed),
         index=torch.from_numpy(kept),
         peak=source.peak,
     )
+    rest = None
+    if data.fold is not None:
+        groups = None if source.groups is None else source.groups[kept]
+        inside = torch.from_numpy(_trained_on(train.label.numpy(), groups, data, source.classes, seed))
+        rest = Held(*_some(train, ~inside))
+        train, given = TrainingSet(*_some(train, inside)), given[inside]
     info = describe(train, source)
-    return Splits(
-        train=train,
-        val=_held(*held_val, source.peak),
-        test=_held(*held_test, source.peak),
-        info=info._replace(invariances=source.invariances._replace(**data.declared)),
-    )
+    info = info._replace(invariances=source.invariances._replace(**data.declared))
+    splits = Splits(train, _held(*held_val, source.peak), _held(*held_test, source.peak), info, given, rest=rest)
+    return splits if data.labelled == 1 else _partly_labelled(splits, data.labelled, seed)
+
+
+def _trained_on(
+    label: Labels, groups: Labels | None, data: Data, classes: tuple[str, ...], seed: int
+) -> NDArray[np.bool_]:
+    """Which of the training images (N,) a fold is trained on.
+
+    Raises:
+        UserError: it has none of a class.
+    """
+    assert data.fold is not None
+    fold, count = data.fold
+    inside: NDArray[np.bool_] = (fold_of(label, groups, count, seed) == fold) == data.fold_alone
+    missing = np.setdiff1d(label, label[inside])
+    if len(missing):
+        raise UserError(
+            f"data.fold = [{fold}, {count}]: no image of class '{classes[missing[0]]}' is left to train on; "
+            f"ask for {'fewer' if data.fold_alone else 'other'} folds, or make data.train_size larger"
+        )
+    return inside
+
+
+def _some(train: TrainingSet, chosen: Tensor) -> tuple[Rows, Tensor, Tensor, int]:
+    """What makes a split of the training images where a mask (N,) holds."""
+    at = chosen.nonzero()[:, 0]
+    return train.rows.select(at), train.label[at], train.index[at], train.peak
+
+
+def _partly_labelled(splits: Splits, share: float, seed: int) -> Splits:
+    """The splits with most training labels hidden; those that stay are a subset of those of a larger share.
+
+    The labelled images are repeated, so that an epoch is as long as with all labels.
+
+    Raises:
+        UserError: no label is hidden.
+    """
+    train, classes = splits.train, len(splits.info.classes)
+    count, label = len(train.label), train.label.numpy()
+    order = stratified_order(label, rng.numpy_stream(seed, LABELLED))
+    # A class that noise has emptied is in no labelled part either.
+    chosen = torch.from_numpy(labelled(_with_every_class(order, label, classes), share, classes))
+    hidden = torch.ones(count, dtype=torch.bool)
+    hidden[chosen] = False
+    if not hidden.any():
+        raise UserError(
+            f"data.labelled = {share:g} leaves none of the {count} training images without a label; make it smaller, "
+            "or leave it out"
+        )
+    apart = hidden.nonzero()[:, 0]
+    unlabelled = Held(train.rows.select(apart), torch.full_like(apart, -1), train.index[apart], train.peak)
+    repeated = chosen.repeat(-(-count // len(chosen)))[:count]
+    few = TrainingSet(train.rows.select(repeated), train.label[repeated], train.index[repeated], train.peak)
+    counts = torch.bincount(train.label[chosen], minlength=classes)
+    info = splits.info._replace(train_counts=tuple(counts.tolist()))
+    return Splits(few, splits.val, splits.test, info, splits.given[repeated], unlabelled, splits.rest)
 
 
 def _drawn(key: str, size: int | None, own: Labels | None, what: str) -> int:
@@ -244,16 +309,6 @@ def _imbalanced(labels: Labels, classes: int, fraction: float) -> Positions:
     for label, count in enumerate(counts):
         rank[labels == label] = np.arange(count)
     return np.flatnonzero(rank < quota[labels])
-
-
-def _with_noise(label: Tensor, classes: int, fraction: float, seed: int) -> Tensor:
-    """Labels of which exactly round(fraction * N) are replaced by a wrong class."""
-    draw = rng.numpy_stream(seed, LABEL_NOISE)
-    noisy = np.sort(draw.permutation(len(label))[: round(fraction * len(label))])
-    away = draw.integers(1, classes, size=len(noisy))
-    changed = label.clone()
-    changed[noisy] = (label[noisy] + torch.from_numpy(away)) % classes
-    return changed
 
 
 def _held(images: Rows, labels: Labels, positions: Positions, peak: int) -> Held:

@@ -46,6 +46,7 @@ class Source:
     (`harness.data.content`). unreadable: the files that were left out, each with the reason. notes: lines about what
     was passed over.
     groups: (N,), of each training image the number of its group, whose images stay in one split; None without groups.
+    said_labels: (N,), other labels of the training images to learn from (`data.labels`); None without.
     """
 
     train_images: Pixels | Rows
@@ -61,6 +62,7 @@ class Source:
     groups: Labels | None = None
     val_images: Pixels | Rows | None = None
     val_labels: Labels | None = None
+    said_labels: Labels | None = None
 
 
 class DataInfo(NamedTuple):

@@ -15,14 +15,14 @@ from harness.readers.table import flat, plain, read
 
 def curve_of(path: Path, step: str = "epoch") -> list[dict[str, float]]:
     """The rows of an epoch log in order; headers in the middle are left out, and of an epoch that a resumed run
-    repeats the last row counts.
+    repeats the last value of each column counts.
     """
     found: dict[float, dict[str, float]] = {}
     for run in read(path):
         numbers = {k: float(v) for k, v in run.values.items() if isinstance(v, int | float)}
         if step not in numbers:
             raise UserError(f"{path}, {run.where}: no {step}; its columns are {', '.join(run.values)}")
-        found[numbers[step]] = numbers
+        found.setdefault(numbers[step], {}).update(numbers)  # sparse logs have several rows of one step
     return [found[at] for at in sorted(found)]
 
 

@@ -7,13 +7,21 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
+from harness.readers.databases import MLFLOW_DB, OPTUNA
+from harness.readers.hf import HF
+from harness.readers.hydra import HYDRA
+from harness.readers.loggers import FASTAI, KERAS, LIGHTNING
+from harness.readers.mlflow import MLFLOW
+from harness.readers.mmengine import MMENGINE
 from harness.readers.record import Reader
 from harness.readers.sacred import SACRED
 from harness.readers.table import TABLE
 from harness.readers.timm import TIMM
 from harness.readers.ultralytics import ULTRALYTICS
 
-BUILT_IN = (TIMM, ULTRALYTICS, SACRED, TABLE)
+BUILT_IN = (
+    HYDRA, TIMM, ULTRALYTICS, SACRED, HF, LIGHTNING, FASTAI, MMENGINE, MLFLOW, MLFLOW_DB, OPTUNA, KERAS, TABLE,
+)  # fmt: skip
 """The more special ones first: the first that fits a path reads it."""
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npz", ".npy", ".bin")

@@ -20,6 +20,7 @@ from harness.analysis.replication import Replication, replication
 from harness.analysis.rows import metric_of, own_rows, points_of
 from harness.analysis.scores import SCORES, Score, own_score, with_score
 from harness.analysis.sequential import looked
+from harness.analysis.stages import TrainedBefore, trained_before
 from harness.analysis.sweep import Sweep, sweep_of
 from harness.analysis.types import Analysis, DesignAnalysis, Finding
 from harness.errors import UserError, did_you_mean
@@ -69,6 +70,8 @@ class Loaded:
     points: pd.DataFrame
     sweep: Sweep | None = None
     """What the arms of a large study share."""
+    trained_before: TrainedBefore | None = None
+    """The runs that those of the arms need, and their part of what an arm costs."""
     replication: Replication | None = None
     """Of a study that replicates another one whose rows are here."""
     collapsed: tuple[str, ...] = ()
@@ -108,7 +111,7 @@ class Loaded:
 def load(study_dir: Path, metric: str | None = None) -> Loaded:
     """Read and analyse a study."""
     manifest = read_manifest(study_dir)
-    data = read_study(study_dir, manifest.runs)
+    data = read_study(study_dir, manifest.runs | manifest.stage_runs)
     before, correct = read_replicated(study_dir, manifest), data.correct(manifest.fingerprint)
     return analysed(manifest, data, metric, correct, before)
 
@@ -140,6 +143,7 @@ def analysed(
         analysis=at_this_rate(effects, collapsed, probes),
         design=analyse_design(data.runs, manifest, metric),
         sweep=sweep_of(effects) if alike else None,
+        trained_before=trained_before(data.runs, manifest),
         replication=replication(*before, manifest, effects) if before else None,
         runs=own,
         points=points_of(data.curves, own.loc[own["ok"], ["run_id", "fingerprint", "label"]]),

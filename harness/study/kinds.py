@@ -15,7 +15,7 @@ from harness.commands.experiment import clashes as switch_clashes
 from harness.commands.kinds import AnyExperiment, AnySpec
 from harness.commands.place import CommandPlace
 from harness.errors import UserError
-from harness.experiment import Experiment, RunSpec
+from harness.experiment import Arm, Experiment, RunSpec
 from harness.models.build import built_in
 from harness.store.schema import Manifest, MetricSpec
 from harness.study.places import AnyPlace
@@ -23,6 +23,7 @@ from harness.study.stages import NO_STAGES, Stages, find_stages
 from harness.tricks import registry
 from harness.tricks.contract import Trick
 from harness.tricks.stack import conflicts
+from harness.values import canonical
 
 AnyTrick = Trick | Switch
 
@@ -89,6 +90,11 @@ def refuse_clashes(tricks: Sequence[AnyTrick]) -> None:
     found = conflicts_of(tricks)
     if found:
         raise UserError("these tricks cannot be combined: " + "; ".join(found))
+
+
+def settings_of(experiment: AnyExperiment) -> dict[str, Any]:
+    """What a declaration keeps of the baseline: all that its runs have in common whatever their seed."""
+    return {k: v for k, v in canonical(experiment.spec(Arm(), 0)).items() if k not in ("arm", "seed")}
 
 
 def network_of(experiment: AnyExperiment) -> str:
@@ -163,9 +169,16 @@ def scope_of(experiment: AnyExperiment) -> str:
     if d.classes:
         parts.append(f"{d.classes if isinstance(d.classes, int) else len(d.classes)} classes")
     if d.label_noise:
-        parts.append(f"{d.label_noise:.0%} label noise")
+        kind = "" if d.label_noise_kind == "uniform" else f" by {d.label_noise_kind}"
+        parts.append(f"{d.label_noise:.0%} label noise{kind}")
+    if d.labels:
+        parts.append(f"labels of {d.labels}")
+    if d.labelled < 1:
+        parts.append(f"{d.labelled:.0%} labelled")
     if d.imbalance < 1:
         parts.append(f"imbalance {d.imbalance:g}")
+    if d.fold:
+        parts.append(f"{'fold' if d.fold_alone else 'all but fold'} {d.fold[0]} of {d.fold[1]}")
     width = f" width {experiment.model.width}" if experiment.model.width else ""
     start = " pretrained" if experiment.model.pretrained else ""
     return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])

@@ -115,10 +115,10 @@ def _check_target(study_dir: Path, target: Path) -> None:
 
 
 def _declared(study_dir: Path) -> tuple[list[Manifest], dict[str, str]]:
-    """The comparisons, and all runs by id with their identities, those of a search's trials among them."""
+    """The comparisons, and all runs by id with their identities, those of trials and of stages among them."""
     if (study_dir / "study.json").exists():
         manifest = read_manifest(study_dir)
-        return [manifest], manifest.runs
+        return [manifest], manifest.runs | manifest.stage_runs
     record = read_search(study_dir)
     return list(record.comparisons.values()), record.runs
 

@@ -138,7 +138,7 @@ def relative_cost(stage: RunSpec, base: RunSpec) -> float:
 
 def _images(spec: RunSpec) -> float:
     """Images of an epoch; without a size, as many as any."""
-    return float(spec.data.train_size or 1)
+    return (spec.data.train_size or 1) * spec.data.fold_share
 
 
 def _size(model: Model, base: Model, side: int) -> float:

@@ -79,7 +79,7 @@ def assemble(
     run = Run(spec=spec, recipe=recipe, data=splits.info, device=device, stage=stage, seed_of=seed_of)
     run.rehearsal = place.rehearsal
     run.model = build(spec.model, splits.info, seed_of(spec.seed, rng.INIT))
-    run.train = splits.train
+    run.train, run.unlabelled = splits.train, splits.unlabelled
     made = Assembled(run, stack, splits)
     if relabel and stack.hooks("dataset"):
         with made.clocked():

@@ -191,7 +191,13 @@ def _no_stage(spec: RunSpec) -> Stage:
 
 
 def _part(splits: Splits, name: str) -> Part:
-    parts: dict[str, Part | None] = {"train": splits.train, "val": splits.val, "test": splits.test}
+    parts: dict[str, Part | None] = {
+        "train": splits.train,
+        "val": splits.val,
+        "test": splits.test,
+        "unlabelled": splits.unlabelled,
+        "rest": splits.rest,
+    }
     part = parts.get(name)
     if part is None:
         known = ", ".join(known for known, p in parts.items() if p is not None)

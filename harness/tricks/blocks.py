@@ -1,4 +1,4 @@
-"""Residual branches: what is put behind one, and dropping one."""
+"""Residual blocks and stems: what is put behind a branch or dropped, downsampling, convolutions of one's own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from harness import rng
+from harness.models.build import build
+from harness.tricks.contract import NoEffect, Run
 from harness.tricks.modules import conv_norm_names, dropout, residual_blocks
 
 if TYPE_CHECKING:
@@ -40,6 +43,33 @@ def behind_branches(model: Classifier, build: Callable[[int], nn.Module]) -> lis
         put.append(build(conv.out_channels))
         setattr(block, name, Then(getattr(block, name), put[-1]))
     return put
+
+
+def stem_convolution(model: Classifier) -> tuple[str, nn.Conv2d]:
+    """The first convolution of the network and its path in `model.net`.
+
+    Raises:
+        NoEffect: the network has none.
+    """
+    found = next(((path, m) for path, m in model.net.named_modules() if isinstance(m, nn.Conv2d)), None)
+    if found is None:
+        raise NoEffect("needs a first convolution, and the model has none")
+    return found
+
+
+def drawn_conv(
+    channels_in: int, channels_out: int, kernel: int, run: Run, name: str, stride: int = 1, padding: int = 0
+) -> nn.Conv2d:
+    """A convolution without bias, He-normal (fan out) as the baseline's, from the stream of the trick `name`."""
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, bias=False, device="meta")
+    conv.to_empty(device=run.device)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu", generator=run.rng(name))
+    return conv
+
+
+def another_network(run: Run, name: str) -> Classifier:
+    """The experiment's model without the arm's surgery, with initial weights that the trick `name` draws."""
+    return build(run.spec.model, run.data, rng.derive(run.seed_of(run.spec.seed, name), name))
 
 
 class DropBranch:

@@ -116,7 +116,10 @@ class Stage(Protocol):
         """A copy of the network of its last epoch, as it was evaluated: in evaluation mode, frozen, on the device."""
 
     def part(self, name: str) -> Part:
-        """Its own images: "train", "val" or "test", or "rest", the training images that its fold leaves out."""
+        """Its own images.
+
+        By name: "train", "val", "test" or "unlabelled", or "rest", the training images that its fold leaves out.
+        """
 
     def logits(self, of: str | Part) -> Tensor:
         """Logits (N, K) of one of its parts by name, or of any images, without augmentation, in float32."""
@@ -140,6 +143,8 @@ class Run:
     model: Classifier = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
     train: TrainingSet = field(init=False)
+    unlabelled: Part | None = None
+    """The training images whose labels `data.labelled` hides, each labelled -1; None where there are none."""
     step: int = 0
     epoch: int = 0
     steps_per_epoch: int = 0

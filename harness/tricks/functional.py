@@ -49,6 +49,15 @@ def adjusted(logits: Tensor, counts: Sequence[int], tau: float) -> Tensor:
     return logits + tau * table(tuple(math.log(share) for share in class_shares(counts)), logits)
 
 
+def effective_weights(counts: Sequence[int], beta: float) -> tuple[float, ...]:
+    """(1 - beta) / (1 - beta^n) of each class, scaled to the sum K (Cui et al. 2019, 1901.05555).
+
+    An empty class counts as one image.
+    """
+    raw = [(1 - beta) / (1 - beta ** max(n, 1)) for n in counts]
+    return tuple(w * len(raw) / sum(raw) for w in raw)
+
+
 def constant() -> Schedule:
     """Factor one all through training."""
     return lambda progress: 1.0
@@ -116,3 +125,15 @@ def distillation(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T² KL(softmax(teacher / T) || softmax(logits / T)), mean over the batch, for logits (N, K)."""
     student, target = (F.log_softmax(z / temperature, dim=-1) for z in (logits, teacher))
     return temperature**2 * F.kl_div(student, target, reduction="batchmean", log_target=True)
+
+
+def supervised_contrast(z: Tensor, keys: Tensor, positive: Tensor, candidate: Tensor, tau: float) -> Tensor:
+    """-mean over an anchor's positives of log softmax over its candidates of z_i k_j / tau; mean over anchors.
+
+    z: (N, D) and keys: (M, D), unit rows. positive, candidate: (N, M); an anchor without positives is left out.
+    """
+    positive = positive & candidate
+    similarity = (z @ keys.T / tau).masked_fill(~candidate, -1e9)  # finite, for rows with no candidate
+    scores = F.log_softmax(similarity, dim=1).masked_fill(~positive, 0.0).sum(1)
+    count = positive.sum(1)
+    return -(scores / count.clamp(min=1)).sum() / (count > 0).sum().clamp(min=1)

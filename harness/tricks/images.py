@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -142,6 +143,11 @@ class TrainingPixels:
         """Nothing to restore."""
 
 
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images (N, C, S, S) with `side` pixels a side, bilinear and smoothed where they shrink."""
+    return F.interpolate(x, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+
+
 def check_allowed(what: str, value: float, limit: float, force: bool) -> None:
     """Refuse to change images by more than their classes bear.
 
@@ -185,15 +191,22 @@ def attack_radius(eps: float | None, data: DataInfo) -> float:
     return eps if eps is not None else 8 / 255 if data.channels == 3 else 0.1
 
 
-def input_gradient(run: Run, x: Tensor, y: Tensor) -> Tensor:
-    """Gradient of each image's cross-entropy with respect to its pixels, (N, C, H, W).
+def pixel_gradient(run: Run, x: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Gradient of `loss`, a function of logits (N, K), with respect to the pixels x (N, C, H, W).
 
-    Gradients of parameters and running statistics stay as they are. The sum over the batch, unlike its
-    mean, leaves small gradients some range in half precision.
+    Gradients of parameters and running statistics stay as they are.
     """
     x = x.detach().requires_grad_()
     with frozen_statistics(run.model):
         with run.autocast():
             logits = run.model(x)
-        (gradient,) = torch.autograd.grad(soft_cross_entropy(logits.float(), y).sum(), x)
+        (gradient,) = torch.autograd.grad(loss(logits.float()), x)
     return gradient
+
+
+def input_gradient(run: Run, x: Tensor, y: Tensor) -> Tensor:
+    """Gradient of each image's cross-entropy with respect to its pixels, (N, C, H, W).
+
+    The sum over the batch, unlike its mean, leaves small gradients some range in half precision.
+    """
+    return pixel_gradient(run, x, lambda logits: soft_cross_entropy(logits, y).sum())

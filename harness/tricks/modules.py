@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harness.tricks.contract import Groups, NoEffect, NotApplicable, Run
 
@@ -111,6 +112,32 @@ def drawn_linear(features: int, outputs: int, generator: torch.Generator) -> nn.
     return layer
 
 
+class CosineHead(nn.Module):
+    """`scale` times the cosine between the features (N, D) and each class's weight: (N, K)."""
+
+    def __init__(self, linear: nn.Linear, scale: float) -> None:
+        super().__init__()
+        self.weight, self.scale = linear.weight, scale
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, in float32 since the angle near zero needs it."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.scale * F.linear(F.normalize(features.to(self.weight.dtype)), F.normalize(self.weight))
+
+
+def with_cosines(model: Classifier, scale: float) -> Classifier:
+    """The network with cosines in the place of its linear head.
+
+    Raises:
+        NotApplicable: the head is not linear.
+    """
+    if not isinstance(model.head, nn.Linear):
+        raise NotApplicable("needs a linear head, and the model has another one")
+    model.set_head(CosineHead(model.head, scale))
+    return model
+
+
 @torch.no_grad()
 def check_forward(model: nn.Module, run: Run, size: int, what: str) -> None:
     """Try one image of `size` pixels a side, in evaluation mode.
@@ -169,6 +196,18 @@ def frozen_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode for a while; each module gets its own mode back."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, own in before:
+            module.training = own
 
 
 @torch.no_grad()
@@ -276,3 +315,15 @@ class FeatureTap:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Nothing to restore."""
+
+
+class OutputTap(FeatureTap):
+    """The same for the output of a module, as a forward hook: a stage's maps (N, C, H, W)."""
+
+    def __call__(self, module: nn.Module, args: tuple[Tensor, ...], output: Tensor | None = None) -> None:
+        """See the module's output."""
+        if module.training and torch.is_grad_enabled():
+            self.last = output
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OutputTap:
+        return OutputTap()

@@ -1,4 +1,4 @@
-"""What tricks share that take the place of the recipe's optimizer."""
+"""What tricks share that take the place of the recipe's optimizer, or choose which weights decay."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import nn
 from torch.optim import Optimizer
 
 from harness.experiment import Recipe
@@ -72,3 +73,34 @@ class CoupledAdam(OwnOptimizer):
     def build(self, groups: Groups, run: Run, **common: Any) -> Optimizer:
         """In one kernel."""
         return torch.optim.Adam(groups, betas=(self.beta1, self.beta2), fused=True, **common)
+
+
+def vectors(model: nn.Module, scope: str) -> set[nn.Parameter]:
+    """Parameters without weight decay: all of one dimension or none, and those that the network itself names.
+
+    "bias": those of layers whose weight has more dimensions, or that have no weight. "norm": all others,
+    which are the scales and shifts of normalisations, layer scales, learned slopes, and what a module lists in timm's
+    `no_weight_decay()`, such as the position embedding of a transformer.
+    """
+    found: set[nn.Parameter] = set()
+    for module in model.modules() if "norm" in scope else ():
+        named: set[str] = getattr(module, "no_weight_decay", set)()
+        found |= {parameter for name, parameter in module.named_parameters() if name in named}
+    for module in model.modules():
+        weight = getattr(module, "weight", None)
+        for name, parameter in module.named_parameters(recurse=False):
+            bias = name.endswith("bias") and (weight is None or weight.ndim > 1)
+            if parameter.ndim <= 1 and ("bias" if bias else "norm") in scope:
+                found.add(parameter)
+    return found
+
+
+def exempt(groups: Groups, free: set[nn.Parameter]) -> Groups:
+    """Split every group in two; the part with the parameters in `free` has weight decay zero."""
+    split: Groups = []
+    for group in groups:
+        decayed = [p for p in group["params"] if p not in free]
+        spared = [p for p in group["params"] if p in free]
+        split += [{**group, "params": decayed}] if decayed else []
+        split += [{**group, "params": spared, "weight_decay": 0.0}] if spared else []
+    return split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from harness.errors import UserError
 from harness.experiment import Arm, RunSpec, TrickSpec
 from harness.models.resnet import ARCHITECTURES
 from harness.tricks import registry
@@ -17,6 +18,25 @@ SHAPING = {*CHANGING, "prepare", "finalize"}
 def plain(spec: RunSpec) -> RunSpec:
     """The run of the same experiment and seed without tricks."""
     return spec.model_copy(update={"arm": Arm()})
+
+
+def on_folds(spec: RunSpec, count: int, alone: bool = False) -> tuple[RunSpec, ...]:
+    """The run on all but one of `count` folds of its training images, for each fold; or on each fold alone.
+
+    `stage.logits("rest")` is what such a run says of the images that it leaves out, `stage.part("rest")`.
+
+    Raises:
+        NotApplicable: the run is on a fold already.
+        UserError: `count` is below 2.
+    """
+    if spec.data.fold is not None:
+        raise NotApplicable("folds of a fold are not made; leave data.fold out")
+    if count < 2:
+        raise UserError(f"{count} fold: images are parted into at least 2")
+    return tuple(
+        spec.model_copy(update={"data": spec.data.model_copy(update={"fold": (k, count), "fold_alone": alone})})
+        for k in range(count)
+    )
 
 
 def wider_baseline(spec: RunSpec, width_factor: int, epochs_factor: int) -> RunSpec:

@@ -79,9 +79,10 @@ def _runs(
     place: AnyPlace,
     results: Path,
     tricks: Sequence[str],
-    seeds: range,
+    seeds: Sequence[int],
     workers: int | str | None,
     plugins: Sequence[Path],
+    name: str = "check",
 ) -> Generator[Event, None, Round]:
     """The rows of the baseline and of each trick with these seeds, trained in a folder of their own."""
     from harness.analysis.rows import own_rows
@@ -97,16 +98,28 @@ def _runs(
     arms = (PlannedArm(()), *(PlannedArm(parse_arm(name)) for name in tricks))
     plan = make_plan(
         experiment, tricks, design=Design("one_at_a_time", arms), seeds=seeds, place=place, results=results,
-        images=images_at(place, experiment), command="", toml=text_of(r.experiment), name="check",
+        images=images_at(place, experiment), command="", toml=text_of(r.experiment), name=name,
     )  # fmt: skip
-    prepare(results / "check")
+    prepare(results / name)
     ready = preflight(plan, place, results, workers, plugins)
-    yield Started(f"check of {experiment.experiment.name}", len(plan.specs), len(plan.missing), (), ready.lines)
+    yield Started(name, len(plan.specs), len(plan.missing), (), ready.lines)
     for run in run_study(ready.plan, ready.place, results, workers, plugins, ready.refused):
         if not isinstance(run, EpochEnd):
             yield Finished(run.arm, run.seed, run.status, run.reason, run.seconds, run.val_accuracy)
-    data = read_study(results / "check", ready.plan.manifest.runs, predictions=False)
+    data = read_study(results / name, ready.plan.manifest.runs, predictions=False)
     return own_rows(data.runs, ready.plan.manifest), ready.plan.manifest
+
+
+def run_round(r: CheckRequest, seeds: Sequence[int], name: str) -> Generator[Event, None, Round]:
+    """The rows of an experiment's baseline with these seeds, as a study of that name in the results folder."""
+    for path in r.plugins:
+        registry.add_plugin(path)
+    experiment = load(r.experiment, parse_settings(r.settings, r.experiment))
+    plugins = add_parts(experiment, r.plugins)
+    place = place_of(r, experiment)
+    return (
+        yield from _runs(r, experiment, place, r.results, [], seeds, parse_workers(r.workers, place), plugins, name)
+    )
 
 
 def _facts(experiment: AnyExperiment, first: Round, again: Round) -> Iterator[Fact]:

@@ -189,6 +189,49 @@ class CheckRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GateRequest:
+    """A decision that is asked for; the fields are the options of `harness gate`, with its words and limits."""
+
+    experiment: ExperimentName = DEFAULT
+    candidate: Annotated[str, Field(description="Trick, or tricks joined by +; with --from a method of the table.")] = (
+        ""
+    )
+    state: Annotated[Path, Field(description="JSON file that all candidates of the stream share.")] = Path("gate.json")
+    alpha: Annotated[
+        float, Field(gt=0, lt=0.5, description="Most chance that the stream ever accepts one that does not help.")
+    ] = 0.05
+    candidates: Annotated[
+        int, Field(ge=1, le=100_000, description="How many the stream may try; those accepted or inactive count none.")
+    ] = 20
+    reader: Annotated[
+        str | None,
+        Field(description="The file holds runs that were made elsewhere: judge those, with this reader (table, ...)."),
+        Flag(("--from",)),
+    ] = None
+    metric: Annotated[str | None, Field(description="With --from: column of the score.")] = None
+    method: Annotated[str | None, Field(description="With --from: column of the method.")] = None
+    baseline: Annotated[str | None, Field(description="With --from: method that is the baseline.")] = None
+    margin: Annotated[float | None, Field(description="Smallest gain that matters, in points.")] = None
+    settings: Settings = ()
+    device: Device = "auto"
+    devices: Devices = None
+    workers: Workers = None
+    threads: Threads = 1
+    results: Results = Path("results")
+    reports: Reports = Path("reports")
+    data_root: DataRoot = None
+    plugins: Plugins = ()
+
+    def __post_init__(self) -> None:
+        expand_paths(self)
+
+    @property
+    def rows(self) -> Path | None:
+        """The file of runs that were made elsewhere; None where runs are made here."""
+        return Path(self.experiment) if self.reader is not None else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchRequest:
     """A search that is asked for; the fields are the options of `harness search`, with its words and limits."""
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.workflow.checking import Checked
+    from harness.workflow.gating import Decided
 
-Told = TypeVar("Told", bound="Event | SearchEvent | Checked")
+Told = TypeVar("Told", bound="Event | SearchEvent | Checked | Decided")
 
 BESIDE_THE_BAR = Finished | Epoch | TrialEnded | FreshRun
 
@@ -60,7 +61,7 @@ def telling(events: Iterator[Told], log: Console) -> Iterator[Told]:
             yield event
 
 
-def lines(event: Event | SearchEvent | Checked) -> Iterable[tuple[str, str]]:
+def lines(event: Event | SearchEvent | Checked | Decided) -> Iterable[tuple[str, str]]:
     """What is said of an event: lines with their styles."""
     match event:
         case Planned():

@@ -1,6 +1,7 @@
 """Studies whose runs are commands, from the file to the page."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -334,3 +335,106 @@ def test_an_experiment_of_the_loop_is_checked_by_the_same_verb(program, short):
 
     assert facts["repeatable"][0] == facts["seed used"][0] == facts["mixup"][0] == "ok"
     assert facts["erm_baseline"][1].startswith("inactive")
+
+
+def gated(program, candidate, *arguments, env=None):
+    done = program.here("gate", "timm.toml", "--candidate", candidate, "--json", *arguments)
+    assert done.returncode in (0, 3, 4), done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_gate_accepts_what_helps_and_rejects_the_rest(program, monkeypatch, tmp_path):
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    code, decided = gated(program, "mixup", "--candidates", 3)
+    assert (code, decided["decision"], decided["exit_code"]) == (0, "accept", 0)
+    assert [look["n"] for look in decided["looks"]] == [5]
+    assert decided["fresh"]["n"] == 10
+    assert decided["fresh"]["mean"] == pytest.approx(2, abs=0.2)
+    assert decided["noise"]["n"] == 5
+    assert decided["noise"]["sd"] > 0
+    assert decided["charged"] == 0
+
+    code, decided = gated(program, "ema", "--candidates", 3)
+    assert (code, decided["decision"], decided["charged"]) == (3, "inactive", 0)
+    code, decided = gated(program, "smoothing", "--candidates", 3)
+    assert (code, decided["decision"], decided["charged"]) == (3, "reject", 1)
+    assert decided["why"] == "a gain of 0.5 is out of reach"
+
+    runs = len(list((program.folder / "results").rglob("*.txt")))
+    assert gated(program, "smoothing", "--candidates", 3) == (code, decided)  # remembered
+    assert len(list((program.folder / "results").rglob("*.txt"))) == runs
+    assert summary.read_text().startswith("### Gate: mixup: accept")
+    assert "Noise floor: sd" in summary.read_text()
+
+    other = program.here("gate", "timm.toml", "--candidate", "smoother", "--alpha", 0.1)
+    assert "it was begun for another stream (alpha was 0.05 and is 0.1; candidates was 3 and is 20)" in other.stderr
+
+
+def test_a_stream_that_is_spent_accepts_nothing_more(program):
+    gated(program, "smoothing", "--candidates", 1)
+    spent = program.here("gate", "timm.toml", "--candidate", "mixup", "--candidates", 1)
+
+    assert spent.returncode == 2
+    assert "the 1 declared candidates are spent" in spent.stderr.replace("\n", " ")
+
+
+def test_a_gate_judges_rows_that_were_made_elsewhere(program):
+    rows = ["method,seed,val_acc"]
+    for seed in range(7):
+        base = 70 + seed % 3
+        rows += [f"base,{seed},{base}", f"good,{seed},{base + 3 + seed / 50}", f"even,{seed},{base + (-1) ** seed}"]
+    (program.folder / "runs.csv").write_text("\n".join(rows) + "\n")
+
+    def decided(candidate):
+        done = program.here("gate", "runs.csv", "--from", "table", "--candidate", candidate, "--json")
+        return done.returncode, json.loads(done.stdout)["why"]
+
+    assert decided("good")[0] == 0
+    assert decided("even") == (4, "7 pairs, and the next look is at 10")
+
+
+def test_a_search_tunes_flags_and_hyperparameters_by_the_validation_metric(program):
+    with (program.folder / "timm.toml").open("a") as file:
+        file.write('[search]\nmixup.alpha = [0.1, 0.4]\n"flags.--smoothing" = [0.0, 0.2]\n')
+    said = program.here(
+        "search",
+        "mixup",
+        "-e",
+        "timm.toml",
+        "--trials",
+        3,
+        "--seeds",
+        2,
+        "--fresh",
+        5,
+        "--sampler",
+        "random",
+        "--workers",
+        2,
+    )
+    assert said.returncode == 0, said.stderr
+    record = json.loads((program.folder / "results" / "timm-like-search-mixup" / "search.json").read_text())
+    arms = {arm["label"]: arm for arm in record["arms"]}
+
+    assert set(arms["mixup"]["space"]) == {"mixup.alpha", "flags.--smoothing"}
+    assert set(arms["baseline"]["space"]) == {"flags.--smoothing"}
+    won = arms["mixup"]["trials"][arms["mixup"]["winner"]]
+    assert won["params"]["mixup.alpha"] == max(t["params"]["mixup.alpha"] for t in arms["mixup"]["trials"])
+    assert 0.7 < won["values"]["accuracy"][0] < 0.8  # a fraction of the percent that the program writes
+    tuned = record["comparisons"]["tuned"]
+    assert (tuned["metric"], tuned["seeds"]) == ("top1", [2, 3, 4, 5, 6])
+    assert "tuned, against the tuned baseline: +" in said.stdout
+    used = shlex.split(said.stdout.split("use it: ")[2].splitlines()[0])[1:]
+    again = program.here(*used, "--seeds", "2:7")
+    assert "all 10 runs are done already" not in again.stderr  # the baseline of the search is tuned, too
+    assert "5 to train" in again.stderr
+
+
+def test_a_search_needs_a_metric_of_validation_data(program):
+    edit(program, 'unit = "percent"', 'unit = "percent"\nsplit = "test"')
+    with (program.folder / "timm.toml").open("a") as file:
+        file.write("[search]\nmixup.alpha = [0.1, 0.4]\n")
+    refused = program.here("search", "mixup", "-e", "timm.toml", "--trials", 2)
+
+    assert "choosing by results needs a metric of validation data" in refused.stderr

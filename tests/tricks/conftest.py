@@ -11,6 +11,7 @@ SMALL = {
     "alternating_flip": {"force": True},
     "batch_size": {"size": 10},
     "cutmix": {"prob": 1.0},
+    "deferred_reweighting": {"start": 0.5},
     "flooding": {"b": 100.0},
     "gradient_clipping": {"limit": 0.02},
     "gradual_unfreezing": {"groups_per_epoch": 2},
@@ -27,6 +28,7 @@ SMALL = {
     "random_flip": {"force": True},
     "snapshot_ensemble": {"cycles": 2},
     "step_decay": {"milestones": (0.2, 0.8)},
+    "trades": {"k": 2},
     "warmup_cosine": {"epochs": 1.0},
 }
 """Everything else has its defaults."""

@@ -100,6 +100,13 @@ def test_without_the_term_the_mixture_is_what_is_learned():
     assert AugMix().batch(batch, run) is batch
 
 
+def test_a_probe_of_the_loss_sees_the_images_alone():
+    """As a learning-rate finder makes one, which hands in batches of any size itself."""
+    _, batch, closure, seen = prepared(AugMix())
+    loss = closure(batch)
+    torch.testing.assert_close(loss.detach(), soft_cross_entropy(seen[0][1], batch.y).mean())
+
+
 def test_gradients_of_equal_views_are_those_of_the_images(monkeypatch):
     """Mixtures that are the images add nothing, but for batch statistics, which are the same."""
     trick = AugMix()

@@ -5,8 +5,8 @@ import torch
 
 from harness.testing import TrickConformance, tiny_info, tiny_run
 from harness.tricks.contract import NoEffect
-from harness.tricks.functional import soft_cross_entropy
-from harness.tricks.losses.class_balanced_loss import ClassBalancedLoss, base_loss, effective_weights
+from harness.tricks.functional import effective_weights, soft_cross_entropy
+from harness.tricks.losses.class_balanced_loss import ClassBalancedLoss, base_loss
 
 
 class TestClassBalancedLoss(TrickConformance):

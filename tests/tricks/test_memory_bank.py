@@ -5,8 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from harness.testing import TrickConformance, tiny_batch, tiny_run
-from harness.tricks.consistency.memory_bank import MemoryBank, Queue, supervised_contrast
+from harness.tricks.consistency.memory_bank import MemoryBank, Queue
 from harness.tricks.contract import Batch
+from harness.tricks.functional import supervised_contrast
 
 
 class TestMemoryBank(TrickConformance):

@@ -5,7 +5,8 @@ from torch import nn
 
 from harness.testing import TrickConformance, tiny_run
 from harness.tricks.contract import NoEffect
-from harness.tricks.optimization.no_bias_decay import NoBiasDecay, exempt, vectors
+from harness.tricks.optimization.no_bias_decay import NoBiasDecay
+from harness.tricks.optimizers import exempt, vectors
 
 
 class TestNoBiasDecay(TrickConformance):

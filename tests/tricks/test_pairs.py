@@ -48,7 +48,10 @@ EXCEPTIONS: dict[str, str] = {
 }
 """Pairs in which an effect is lost for a reason that is right."""
 
-UNFIT = {"grayscale": "digits has 1 channel(s), and so no colour to take out"}
+UNFIT = {
+    "grayscale": "digits has 1 channel(s), and so no colour to take out",
+    "small_image_stem": "the stem keeps the size of the image already",
+}
 """Tricks that refuse this workload, and why."""
 
 

@@ -108,3 +108,19 @@ def test_term_ramps_up_and_leaves_running_statistics_alone():
 def test_the_ramp_is_in_order():
     with pytest.raises(ValueError, match="after end"):
         PseudoLabel(start=0.7, end=0.6)
+
+
+def test_labels_that_the_data_set_hides_are_those_it_learns_without():
+    run, trick = tiny_run(), PseudoLabel(labelled=0.25)
+    run.spec = run.spec.model_copy(update={"data": run.spec.data.model_copy(update={"labelled": 0.25})})
+    run.unlabelled = replace(run.train, images=run.train.images[60:], label=torch.full((20,), -1))
+    assert trick.dataset(run.train, run) is run.train
+    assert torch.equal(run.state[trick.name].rows[:], run.train.images[60:])
+
+
+def test_another_share_than_that_of_the_data_set_is_refused():
+    run, trick = tiny_run(), PseudoLabel()
+    run.spec = run.spec.model_copy(update={"data": run.spec.data.model_copy(update={"labelled": 0.25})})
+    run.unlabelled = run.train
+    with pytest.raises(NotApplicable, match=r"labelled = 0.1 and data.labelled = 0.25 disagree"):
+        trick.dataset(run.train, run)

@@ -17,14 +17,20 @@ class TestRegMixup(TrickConformance):
     trick = RegMixup
 
 
-def stepped(trick, run, batch):
-    seen, stack = [], Stack([trick])
+def closure_of(trick, run, seen):
+    stack = Stack([trick])
 
     def closure(both):
         logits = run.model(both.x)
         seen.append((both, logits.detach()))
         return stack.weigh(soft_cross_entropy(logits, both.y), both, logits, run).mean()
 
+    return closure
+
+
+def stepped(trick, run, batch):
+    seen = []
+    closure = closure_of(trick, run, seen)
     return trick.gradient(closure, batch, run), seen[0]
 
 
@@ -37,6 +43,12 @@ def test_loss_is_that_of_the_images_and_eta_times_that_of_the_mixtures(eta):
     assert torch.equal(both.x[:8], batch.x)
     assert torch.equal(both.y[:8], batch.y)
     torch.testing.assert_close(loss, clean.mean() + eta * mixed.mean())
+
+
+def test_a_probe_of_the_loss_sees_the_images_alone():
+    run, batch, seen = tiny_run(), tiny_batch(7), []
+    loss = closure_of(RegMixup(), run, seen)(batch)
+    torch.testing.assert_close(loss.detach(), soft_cross_entropy(seen[0][1], batch.y).mean())
 
 
 def test_mixtures_are_mixups(monkeypatch):

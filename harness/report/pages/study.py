@@ -15,6 +15,7 @@ from harness.analysis.outcomes import Outcomes
 from harness.analysis.probe import LOSS, SEEDS, Probed
 from harness.analysis.replication import Replication
 from harness.analysis.sequential import looked
+from harness.analysis.stages import TrainedBefore
 from harness.analysis.sweep import SHRUNK_FROM, Sweep
 from harness.analysis.types import Analysis, DesignAnalysis, Effect, Finding
 from harness.experiment import BASELINE
@@ -164,6 +165,7 @@ class StudyPage:
     pairs: Sequence[Markup]
     outcomes: OutcomesSection | None
     cost: CostSection | None
+    before: TrainedBefore | None
     published: PublishedSection | None
     variance: Sequence[Mapping[str, str]]
     by_images: Sequence[Effect]
@@ -192,6 +194,7 @@ def render_study(
     replication: Replication | None = None,
     sweep: Sweep | None = None,
     probes: Sequence[Probed] = (),
+    before: TrainedBefore | None = None,
 ) -> str:
     """The study's page.
 
@@ -209,6 +212,7 @@ def render_study(
         replication: how old and fresh effects compare, in a study that replicates another one.
         sweep: what the arms of a large study share.
         probes: what arms that collapsed did at lower learning rates.
+        before: the runs that its arms need, and what they took.
     """
     ranked = sorted(drawable(analysis.effects), key=lambda e: e.mean, reverse=analysis.higher_is_better)
     names = list(dict.fromkeys([BASELINE, *(e.arm for e in ranked), *(a.label for a in manifest.arms)]))
@@ -236,6 +240,7 @@ def render_study(
         pairs=[pairs(e, analysis) for e in ranked],
         outcomes=outcomes_section(outcomes, class_names(runs, len(outcomes.accuracy))) if outcomes else None,
         cost=_cost(analysis),
+        before=before,
         published=_published(manifest, analysis),
         variance=variance_rows(analysis),
         by_images=[e for e in ranked[:SHOWN_PAIRS] if e.images],
@@ -272,6 +277,7 @@ def write_report(
         replication=loaded.replication,
         sweep=loaded.sweep,
         probes=loaded.probes,
+        before=loaded.trained_before,
     )
     # Not the name inside, which a foreign file could choose.
     return write_page(reports / f"{study_dir.name}.html", html), loaded

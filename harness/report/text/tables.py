@@ -300,13 +300,18 @@ def choose(analysis: Analysis, arms: Sequence[str] = ()) -> list[Effect]:
     return [effects[arm] for arm in dict.fromkeys(arms)] if arms else list(effects.values())
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet takes for a formula."""
+
+
 def to_csv(analysis: Analysis, arms: Sequence[str] = ()) -> str:
     """All values of the named arms, or of all, unrounded to six digits, for programs; empty where there is none."""
 
     def cell(value: Any) -> Any:
         if isinstance(value, float):
             return f"{value:.6g}" if math.isfinite(value) else ""
-        return value
+        # Spreadsheets would compute what begins like a formula, and names of arms are other people's text.
+        return f"'{value}" if isinstance(value, str) and value[:1] in FORMULA else value
 
     out = io.StringIO()
     shared = {name: getattr(analysis, name) for name in ("study", "scope", "metric", "unit", "margin", "alpha")}

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, BatchStage, Choice, Info, NoOp, Run, Search, Trick, at
 from harness.tricks.images import attack_radius, input_gradient
+from harness.tricks.modules import mode
 
 Norm = Literal["linf", "l2"]
 
@@ -32,18 +31,6 @@ def project(change: Tensor, eps: float, norm: Norm) -> Tensor:
 def direction(gradient: Tensor, norm: Norm) -> Tensor:
     """The steepest ascent of unit length: sign g, or g / ||g||_2 for each example."""
     return gradient.sign() if norm == "linf" else F.normalize(gradient.flatten(1)).view_as(gradient)
-
-
-@contextmanager
-def mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode for a while; each module gets its own mode back."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, own in before:
-            module.training = own
 
 
 class PgdTraining(Trick):

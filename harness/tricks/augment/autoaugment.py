@@ -142,7 +142,8 @@ class AutoAugment(Trick):
         ),
         expect=(
             "Helps on the data for which the policy was searched, with large nets and long training; the search is "
-            "paid by whoever published the policy. Little better than policies without a search."
+            "paid by whoever published the policy. Little better than policies without a search. On one CPU thread a "
+            "step takes 1.9 times as long with the network for digits, and 1.00 times with a ResNet-18 at 32 pixels."
         ),
         differs=(
             "Strengths as in torchvision: enhancing starts from the image, resampling is bilinear and fills with "
@@ -151,7 +152,7 @@ class AutoAugment(Trick):
             "photographs are moved and turned no further than that; an operation that may not act is left out of "
             "its pair. The paper adds cutout on CIFAR and SVHN."
         ),
-        cost=1.05,
+        cost=1.2,
     )
     policy: Annotated[
         Literal["auto", "cifar10", "imagenet", "svhn"], Choice(("auto", "cifar10", "imagenet", "svhn"))

@@ -33,7 +33,9 @@ class RandAugment(Trick):
         ),
         expect=(
             "Helps large nets in long training: about 0.6 points of a ResNet-18 on CIFAR-10 and 8 against its "
-            "corruptions. Costs nets that underfit or train briefly; smaller ones want a smaller magnitude."
+            "corruptions. Costs nets that underfit or train briefly; smaller ones want a smaller magnitude. Many small "
+            "operations: on one CPU thread a step takes 1.8 times as long with the network for digits, and 1.00 times "
+            "with a ResNet-18 at 32 pixels."
         ),
         differs=(
             "Resampling is bilinear and fills with black, on the CPU in single precision; the paper's code takes the "
@@ -43,7 +45,7 @@ class RandAugment(Trick):
             "each applied with probability 1/2. Images that bear less than photographs are moved and turned no "
             "further than that, and grey ones have no saturation."
         ),
-        cost=1.05,
+        cost=1.2,
     )
     n: Annotated[int, Field(ge=0, le=10), Search(1, 4), NoOp(0)] = 2
     magnitude: Annotated[float, Field(ge=0, le=30), Search(1.0, 10.0)] = 9.0

@@ -27,7 +27,8 @@ class TrivialAugment(Trick):
         formula="x = o(x, m), o drawn from 14 operations and m from 31 strengths, both evenly and for each image",
         expect=(
             "As good as tuned policies for photographs and long training, without a number to tune: 2 points over "
-            "cutout on CIFAR-100 with a wide network. Costs small nets and short training."
+            "cutout on CIFAR-100 with a wide network. Costs small nets and short training. On one CPU thread a step "
+            "takes 1.5 times as long with the network for digits, and 1.00 times with a ResNet-18 at 32 pixels."
         ),
         differs=(
             "Resampling is bilinear and fills with black; the paper's code takes the nearest pixel. Enhancing goes to "
@@ -35,7 +36,7 @@ class TrivialAugment(Trick):
             "CIFAR it moves a whole side (translate = 1). Images that bear less than photographs are moved and turned "
             "no further than that, and grey ones have no saturation."
         ),
-        cost=1.03,
+        cost=1.1,
     )
     space: Annotated[Literal["wide", "rand"], Choice(("wide", "rand"))] = "wide"
     translate: Annotated[float, Field(ge=0, le=1), Search(0.0, 1.0)] = 0.143

@@ -10,22 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harness.tricks.contract import PARTS, Batch, Groups, Info, ModelStage, NoOp, Run, Search, Trick, at
+from harness.tricks.functional import supervised_contrast
 from harness.tricks.modules import FeatureTap, projection
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
-
-
-def supervised_contrast(z: Tensor, keys: Tensor, positive: Tensor, candidate: Tensor, tau: float) -> Tensor:
-    """-mean over an anchor's positives of log softmax over its candidates of z_i k_j / tau; mean over anchors.
-
-    z: (N, D) and keys: (M, D), unit rows. positive, candidate: (N, M); an anchor without positives is left out.
-    """
-    positive = positive & candidate
-    similarity = (z @ keys.T / tau).masked_fill(~candidate, -1e9)  # finite, for rows with no candidate
-    scores = F.log_softmax(similarity, dim=1).masked_fill(~positive, 0.0).sum(1)
-    count = positive.sum(1)
-    return -(scores / count.clamp(min=1)).sum() / (count > 0).sum().clamp(min=1)
 
 
 class Queue(nn.Module):

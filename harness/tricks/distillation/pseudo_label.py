@@ -102,7 +102,18 @@ class PseudoLabel(Trick):
         return self
 
     def dataset(self, train: TrainingSet, run: Run) -> TrainingSet:
-        """Keep the labelled images, repeated to the old number, and put the others aside without labels."""
+        """Keep the labelled images, repeated to the old number, and put the others aside without labels.
+
+        Where `data.labelled` has done so already, its share must be the trick's.
+        """
+        if run.unlabelled is not None:
+            if self.labelled != run.spec.data.labelled:
+                raise NotApplicable(
+                    f"labelled = {self.labelled:g} and data.labelled = {run.spec.data.labelled:g} disagree; set them "
+                    "equal"
+                )
+            run.state[self.name] = Hidden(run.unlabelled.rows.on(run.device))
+            return train
         kept = stratified(train.label, self.labelled, run.numpy(self.name))
         hidden = torch.ones(len(train.label), dtype=torch.bool)
         hidden[kept] = False

@@ -7,28 +7,14 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from harness.tricks.contract import MIXING, Choice, Info, ModelStage, NotApplicable, Run, Search, Trick, at
+from harness.tricks.contract import MIXING, Choice, Info, ModelStage, Run, Search, Trick, at
 from harness.tricks.functional import soft_cross_entropy
+from harness.tricks.modules import with_cosines
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
-
-
-class CosineHead(nn.Module):
-    """`scale` times the cosine between the features (N, D) and each class's weight: (N, K)."""
-
-    def __init__(self, linear: nn.Linear, scale: float) -> None:
-        super().__init__()
-        self.weight, self.scale = linear.weight, scale
-        self.in_features, self.out_features = linear.in_features, linear.out_features
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits, in float32 since the angle near zero needs it."""
-        with torch.autocast(features.device.type, enabled=False):
-            return self.scale * F.linear(F.normalize(features.to(self.weight.dtype)), F.normalize(self.weight))
 
 
 def with_margin(cosine: Tensor, target: Tensor, margin: float, easy: bool = False) -> Tensor:
@@ -83,10 +69,7 @@ class ArcfaceHead(Trick):
     @at(ModelStage.HEAD)
     def model(self, model: Classifier, run: Run) -> Classifier:
         """Put cosines in the place of the linear head."""
-        if not isinstance(model.head, nn.Linear):
-            raise NotApplicable("needs a linear head, and the model has another one")
-        model.net.set_submodule(model.head_path, CosineHead(model.head, self.s))
-        return model
+        return with_cosines(model, self.s)
 
     def criterion(self, logits: Tensor, y: Tensor, run: Run) -> Tensor:
         """Cross-entropy with the margin, which evaluation never sees."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -11,15 +10,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.tricks.contract import Choice, Info, NoEffect, Run, Search, Trick
-from harness.tricks.functional import class_shares, soft_cross_entropy, table
+from harness.tricks.functional import class_shares, effective_weights, soft_cross_entropy, table
 
 Base = Literal["softmax", "sigmoid", "focal"]
-
-
-def effective_weights(counts: Sequence[int], beta: float) -> tuple[float, ...]:
-    """(1 - beta) / (1 - beta^n) of each class, scaled to the sum K; an empty class counts as one image."""
-    raw = [(1 - beta) / (1 - beta ** max(n, 1)) for n in counts]
-    return tuple(w * len(raw) / sum(raw) for w in raw)
 
 
 def base_loss(logits: Tensor, y: Tensor, base: Base, gamma: float) -> Tensor:

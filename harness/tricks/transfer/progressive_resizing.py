@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
-from torch.nn import functional as F
 
 from harness.tricks.contract import Batch, BatchStage, Info, NoEffect, NoOp, Run, Search, Trick, at
+from harness.tricks.images import resized
 from harness.tricks.modules import check_forward
 
 
@@ -82,5 +82,4 @@ class ProgressiveResizing(Trick):
         now = side(full, self.scale(run.progress), self.increment)
         if now == full:
             return batch
-        x = F.interpolate(batch.x, size=(now, now), mode="bilinear", antialias=True, align_corners=False)
-        return replace(batch, x=x)
+        return replace(batch, x=resized(batch.x, now))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 from typing import Any
 
@@ -176,3 +177,75 @@ def test_mean_and_std_are_per_channel_and_a_constant_channel_has_the_floor() -> 
     assert info.mean == pytest.approx((0.5, 0.5))
     assert info.std == pytest.approx((0.5, 1e-3))
     assert (info.channels, info.size, info.train_counts) == (2, 1, (1, 1))
+
+
+def test_noise_by_pair_gives_the_same_images_the_next_class() -> None:
+    clean, uniform = make().train, make(label_noise=0.26).train
+    pair = make(label_noise=0.26, label_noise_kind="pair").train
+    wrong = pair.label != clean.label
+    assert torch.equal(wrong, uniform.label != clean.label)
+    assert torch.equal(pair.label[wrong], (clean.label[wrong] + 1) % 3)
+
+
+def test_noise_by_class_changes_the_exact_share_of_each_named_class_and_no_other() -> None:
+    clean = make().train.label  # 10, 20 and 30 of a, b and c
+    noisy = make(label_noise=0.3, label_noise_kind="class", label_noise_to={"c": "a", "b": "c"}).train.label
+    pairs = [(int(a), int(b)) for a, b in zip(clean, noisy, strict=True) if a != b]
+    counts = torch.bincount(clean).tolist()
+    assert sorted(pairs) == [(1, 2)] * round(0.3 * counts[1]) + [(2, 0)] * round(0.3 * counts[2])
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"label_noise_kind": "class"}, "needs label_noise_to"),
+        ({"label_noise_to": {"a": "b"}}, "needs label_noise_to"),
+        ({"label_noise_kind": "class", "label_noise_to": {"a": "a"}}, "a becomes itself"),
+        ({"labels": "x.npy", "classes": 2}, "set one of the two"),
+    ],
+)
+def test_conditions_on_labels_that_cannot_be(more: dict[str, Any], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        make(**more)
+
+
+def test_noise_of_a_class_that_there_is_not() -> None:
+    with pytest.raises(UserError, match=r"data.label_noise_to: 'z' is no class"):
+        make(label_noise=0.3, label_noise_kind="class", label_noise_to={"a": "z"})
+
+
+def test_the_labelled_are_repeated_and_the_others_have_no_label() -> None:
+    all_known, some = make(), make(labelled=0.25)
+    known, hidden = some.train.index.unique(), some.unlabelled
+    assert hidden is not None
+    assert (len(known), len(hidden.index), len(some.train.label)) == (15, 45, 60)
+    assert sorted([*known.tolist(), *hidden.index.tolist()]) == sorted(all_known.train.index.tolist())
+    assert torch.bincount(some.train.index)[known].tolist() == [4] * 15
+    assert hidden.label.tolist() == [-1] * 45
+    for part in (some.train, hidden):
+        assert torch.equal(part.rows[:].flatten().long(), part.index)
+    label = dict(zip(all_known.train.index.tolist(), all_known.train.label.tolist(), strict=True))
+    assert some.train.label.tolist() == [label[i] for i in some.train.index.tolist()]
+    assert np.abs(np.array(some.info.train_counts) - [2.5, 5, 7.5]).max() <= 1
+    assert torch.equal(some.val.index, all_known.val.index)
+
+
+def test_the_labelled_of_a_smaller_share_are_a_subset_with_every_class() -> None:
+    less, more = make(labelled=0.01).train, make(labelled=0.4).train
+    assert {*less.index.tolist()} < {*more.index.tolist()}
+    assert sorted({*less.label.tolist()}) == [0, 1, 2]
+
+
+def test_all_labelled_but_none_hidden_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data.labelled = 0.999 leaves none of the 60"):
+        make(labelled=0.999)
+
+
+def test_labels_that_were_given_replace_those_of_training_alone() -> None:
+    source = make_source()
+    other = (source.train_labels + 1) % 3
+    clean, said = make(source=source), make(source=dataclasses.replace(source, said_labels=other))
+    assert torch.equal(said.train.index, clean.train.index)
+    assert said.train.label.tolist() == other[said.train.index].tolist()
+    assert torch.equal(said.val.label, clean.val.label)
+    assert torch.equal(said.given, clean.train.label)

@@ -1,5 +1,7 @@
 """`harness judge`: from a table to a study whose effects are those of the paired t test."""
 
+import csv
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from harness.judging.understand import understand
 from harness.readers.table import plain
 from harness.report.load import load
 from harness.report.text.references import check
+from harness.report.text.tables import to_csv
 
 BASE = [75.1, 74.0, 76.2, 75.5, 74.8, 75.9]
 MIXUP = [76.3, 75.4, 76.9, 76.9, 75.7, 77.4]
@@ -208,6 +211,16 @@ def test_a_header_in_the_middle_is_no_run(tmp_path):
     path.write_text(f"{COLUMNS}\nbase,0,75.1,1.2\n{COLUMNS}\nbase,1,74.0,1.3\n")
 
     assert [run.values["val_acc"] for run in source_of([path]).runs] == [75.1, 74.0]
+
+
+def test_what_begins_like_a_formula_is_quoted_in_our_csv(tmp_path):
+    frame = table().replace("mixup", "=1+1")
+    (study,) = judged(frame, tmp_path)
+    _, base, row = csv.reader(to_csv(study.loaded.analysis).splitlines())
+
+    assert "'=1+1" in row
+    assert "=1+1" not in row
+    assert not [cell for cell in (*base, *row) if cell.startswith("'") and cell != "'=1+1"]  # numbers stay as they are
 
 
 def test_the_command_explains_and_writes_nothing(tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Readers, each on files as its program writes them; written by hand from their formats."""
 
 import json
+import sqlite3
 
+import optuna
 import pandas as pd
 import pytest
 
@@ -94,3 +96,144 @@ def test_a_data_frame_from_python(tmp_path):
 
     assert study.effects.loc["new", "mean"] == 1.0
     assert study.manifest.source == "a data frame"
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_hugging_face_reads_the_state_of_the_run_and_not_those_of_its_checkpoints(tmp_path):
+    history = [
+        {"epoch": 1.0, "step": 10, "loss": 2.0, "learning_rate": 1e-4},
+        {"epoch": 1.0, "step": 10, "eval_accuracy": 0.5, "eval_runtime": 3.0},
+        {"epoch": 2.0, "step": 20, "eval_accuracy": 0.75},
+    ]
+    for folder in ("smoothing/seed_0", "base-seed1"):
+        write(tmp_path / folder / "trainer_state.json", json.dumps({"log_history": history, "best_metric": None}))
+        write(tmp_path / folder / "checkpoint-10" / "trainer_state.json", json.dumps({"log_history": history[:2]}))
+        write(tmp_path / folder / "all_results.json", json.dumps({"eval_accuracy": 0.75, "train_runtime": 12.5}))
+    write(tmp_path / "killed" / "checkpoint-9" / "trainer_state.json", json.dumps({"log_history": history[:1]}))
+    write(tmp_path / "killed" / "checkpoint-10" / "trainer_state.json", json.dumps({"log_history": history[:2]}))
+    source = source_of([tmp_path])
+    base, killed, smoothing = source.runs
+
+    assert source.unit == "fraction"
+    assert (base.values["method"], base.values["seed"]) == ("base", 1)
+    assert (smoothing.values["method"], smoothing.values["seed"]) == ("smoothing", 0)
+    assert smoothing.values["train_runtime"] == 12.5
+    assert [(p["step"], p["eval_accuracy"]) for p in smoothing.curve] == [(10, 0.5), (20, 0.75)]
+    assert smoothing.curve[0]["loss"] == 2.0  # of the same step
+    assert (killed.reason, killed.curve[0]["eval_accuracy"]) == ("it ended at checkpoint-10", 0.5)
+
+
+def test_lightning_has_train_and_val_on_rows_of_their_own(tmp_path):
+    run = tmp_path / "mixup" / "version_0"
+    write(run / "metrics.csv", "epoch,step,train_loss,val_acc\n0,9,2.5,\n0,9,,0.5\n1,19,1.5,\n1,19,,0.75\n")
+    write(run / "hparams.yaml", "alpha: 0.2\n")
+    write(run / "config.yaml", "seed_everything: 7\ntrainer:\n  max_epochs: 2\n")
+    write(tmp_path / "base" / "version_0" / "metrics.csv", "epoch,step,val_acc\n0,9,0.5\n")
+    write(tmp_path / "base" / "version_0" / "hparams.yaml", "{}\n")
+    base, mixup = source_of([tmp_path]).runs
+
+    assert base.values == {"method": "base"}
+    assert mixup.values == {"method": "mixup", "alpha": 0.2, "seed_everything": 7, "trainer.max_epochs": 2}
+    assert mixup.curve == [
+        {"epoch": 0, "step": 9, "train_loss": 2.5, "val_acc": 0.5},
+        {"epoch": 1, "step": 19, "train_loss": 1.5, "val_acc": 0.75},
+    ]
+
+
+def test_keras_continues_a_log_and_writes_na(tmp_path):
+    header = "epoch,accuracy,loss,val_accuracy,val_loss\n"
+    write(tmp_path / "base-seed0.csv", f"{header}0,0.5,1.5,NA,NA\n1,0.6,1.2,0.55,1.3\n{header}2,0.7,1.0,0.65,1.1\n")
+    source = source_of([tmp_path], "keras")
+    (run,) = source.runs
+
+    assert (run.values, source.unit) == ({"method": "base", "seed": 0}, "fraction")
+    assert [point.get("val_accuracy") for point in run.curve] == [None, 0.55, 0.65]
+
+
+def test_fastai_writes_times_and_the_header_again(tmp_path):
+    header = "epoch,train_loss,valid_loss,accuracy,time\n"
+    write(tmp_path / "cutout=1,seed=3" / "history.csv", f"{header}0,2.0,1.9,0.4,00:12\n{header}0,1.8,1.7,0.5,01:02\n")
+    (run,) = source_of([tmp_path]).runs
+
+    assert (run.values["cutout"], run.values["seed"]) == (1, 3)
+    assert run.curve == [{"epoch": 0, "train_loss": 1.8, "valid_loss": 1.7, "accuracy": 0.5}]
+
+
+def test_mmengine_joins_the_folders_of_a_resumed_run(tmp_path):
+    old, new = tmp_path / "base_seed2" / "20250101_000000", tmp_path / "base_seed2" / "20250102_000000"
+    train = '{"lr": 0.1, "data_time": 0.01, "loss": %s, "time": 0.2, "epoch": %d, "step": %d}\n'
+    val = '{"accuracy/top1": %s, "data_time": 0.01, "time": 0.02, "step": %d}\n'
+    write(
+        old / "vis_data" / "scalars.json",
+        train % (2.0, 1, 50) + val % (40.0, 1) + train % (1.9, 2, 100) + '{"lr": 0.1, "lo',
+    )
+    write(new / "vis_data" / "scalars.json", train % (1.8, 2, 100) + val % (50.0, 2))
+    (run,) = source_of([tmp_path]).runs
+
+    assert (run.values["method"], run.values["seed"]) == ("base", 2)
+    assert [(p["epoch"], p["loss"], p["accuracy/top1"]) for p in run.curve] == [(1, 2.0, 40.0), (2, 1.8, 50.0)]
+
+
+def test_hydra_has_settings_in_overrides_and_the_program_its_own_metrics(tmp_path):
+    job = tmp_path / "multirun" / "2025-01-01" / "10-00-00"
+    for number, (mixup, seed) in enumerate([("0.0", 0), ("0.2", 1)]):
+        write(job / str(number) / ".hydra" / "overrides.yaml", f"- mixup={mixup}\n- +seed={seed}\n- model=resnet18\n")
+        write(job / str(number) / "train.log", "[INFO] done\n")
+    write(job / "0" / "metrics.json", '[{"val_acc": 0.5}]')
+    write(job / "1" / "metrics.csv", "epoch,val_acc\n0,0.4\n1,0.6\n")
+    first, second = source_of([tmp_path / "multirun"]).runs
+
+    assert first.values == {"val_acc": 0.5, "mixup": 0.0, "seed": 0, "model": "resnet18"}
+    assert second.curve == [{"epoch": 0, "val_acc": 0.4}, {"epoch": 1, "val_acc": 0.6}]
+
+    write(job / "1" / "other.csv", "a\n1\n")
+    with pytest.raises(UserError, match=r"which file has the metrics\? It has metrics.csv, other.csv"):
+        source_of([tmp_path / "multirun"])
+
+
+def test_mlflow_keeps_a_file_for_each_metric_and_deleted_runs_stay_out(tmp_path):
+    for name, status, stage in (("a", 3, "active"), ("b", 4, "active"), ("c", 3, "deleted")):
+        run = tmp_path / "mlruns" / "0" / name
+        write(run / "meta.yaml", f"run_name: run-{name}\nstatus: {status}\nlifecycle_stage: {stage}\nrun_id: {name}\n")
+        write(run / "params" / "seed", "3")
+        write(run / "params" / "opt" / "lr", "0.1")
+        write(run / "metrics" / "val" / "acc", "1700000000000 0.5 0\n1700000000001 nan 1\n1700000000002 0.75 2\n")
+    finished, failed = source_of([tmp_path / "mlruns"]).runs
+
+    assert finished.values == {"name": "run-a", "seed": 3, "opt/lr": 0.1}
+    assert finished.curve == [{"step": 0, "val/acc": 0.5}, {"step": 2, "val/acc": 0.75}]
+    assert (finished.reason, failed.reason) == ("", "MLflow calls it 4")
+
+
+def test_mlflow_keeps_a_database(tmp_path):
+    with sqlite3.connect(tmp_path / "mlflow.db") as base:
+        base.executescript("""
+            CREATE TABLE runs (run_uuid TEXT, name TEXT, status TEXT, start_time INTEGER, lifecycle_stage TEXT);
+            CREATE TABLE params (run_uuid TEXT, key TEXT, value TEXT);
+            CREATE TABLE metrics (run_uuid TEXT, key TEXT, value REAL, timestamp INTEGER, step INTEGER, is_nan INTEGER);
+            INSERT INTO runs VALUES ('b', 'second', 'FAILED', 2, 'active'), ('a', 'first', 'FINISHED', 1, 'active'),
+                ('c', 'gone', 'FINISHED', 3, 'deleted');
+            INSERT INTO params VALUES ('a', 'seed', '3'), ('b', 'seed', '4');
+            INSERT INTO metrics VALUES ('a', 'acc', 0.5, 1, 0, 0), ('a', 'acc', 0.75, 2, 1, 0),
+                ('a', 'acc', 0, 3, 2, 1);
+        """)
+    first, second = source_of([tmp_path / "mlflow.db"]).runs
+
+    assert (first.values, first.reason) == ({"name": "first", "seed": 3}, "")
+    assert first.curve == [{"step": 0, "acc": 0.5}, {"step": 1, "acc": 0.75}]
+    assert second.reason == "MLflow calls it FAILED"
+
+
+def test_the_trials_of_an_optuna_storage_are_read_and_refused(tmp_path):
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    made = optuna.create_study(storage=f"sqlite:///{tmp_path / 'optuna.db'}")
+    made.optimize(lambda trial: trial.suggest_float("lr", 0, 1), n_trials=3)
+    runs = source_of([tmp_path / "optuna.db"]).runs
+
+    assert [run.values["params_lr"] for run in runs] == [run.values["value_0"] for run in runs]
+    with pytest.raises(UserError, match="these 3 runs are trials of a search"):
+        understand(runs, Options())

@@ -15,9 +15,9 @@ from harness.training.execute import execute, train_stages
 from harness.training.place import Place
 from harness.training.stages import Needed, path_of
 from harness.tricks import needs, registry
-from harness.tricks.contract import Info, Trick
+from harness.tricks.contract import Info, NotApplicable, Trick
 from harness.tricks.needs import needs_of, stages_of
-from harness.tricks.stages import plain
+from harness.tricks.stages import on_folds, plain
 
 TEACHERS = ("knowledge_distillation", "kd_logits_cached", "kd_plus_ood")
 CARD = Info(name="", family="test", summary="s", paper="p", formula="f", expect="e")
@@ -111,6 +111,33 @@ def test_parts_and_features_of_a_stage(asking, place):
     assert not network.training
     with pytest.raises(UserError, match="no part 'rest'; it has train, val, test"):
         stage.part("rest")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_folds_leave_out_is_handed_over(alone, asking, place, monkeypatch):
+    """Whatever is trained on the whole; each image is left out as often as there are folds that lack it."""
+    spec = asking(())
+    monkeypatch.setattr(Asking, "asked", [lambda spec, k=k: on_folds(plain(spec), 4, alone)[k] for k in range(4)])
+    train_stages(spec, place)
+    stages = [Needed(spec, place, None)(stage) for stage in needs_of(spec)]
+    rest = [stage.part("rest") for stage in stages]
+
+    assert [len(part.label) for part in rest] == [30 if alone else 10] * 4
+    for stage, part in zip(stages, rest, strict=True):
+        assert torch.equal(stage.logits("rest"), stage.logits(part))
+        assert set(part.index.tolist()).isdisjoint(stage.part("train").index.tolist())
+    assert len({i for part in rest for i in part.index.tolist()}) == 40
+    row = execute(spec, "test", place).row
+    assert len(json.loads(row["stages"])) == 4
+
+
+def test_folds_are_of_a_whole(asking):
+    spec = asking(())
+    (part, _) = on_folds(spec, 2)
+    with pytest.raises(NotApplicable, match="folds of a fold"):
+        on_folds(part, 2)
+    with pytest.raises(UserError, match="at least 2"):
+        on_folds(spec, 1)
 
 
 def test_a_network_that_is_handed_over_is_nobody_elses(asking, place):
