@@ -15,7 +15,7 @@ from harness.commands.experiment import clashes as switch_clashes
 from harness.commands.kinds import AnyExperiment, AnySpec
 from harness.commands.place import CommandPlace
 from harness.errors import UserError
-from harness.experiment import Experiment, RunSpec
+from harness.experiment import Arm, Experiment, RunSpec
 from harness.models.build import built_in
 from harness.store.schema import Manifest, MetricSpec
 from harness.study.places import AnyPlace
@@ -23,6 +23,7 @@ from harness.study.stages import NO_STAGES, Stages, find_stages
 from harness.tricks import registry
 from harness.tricks.contract import Trick
 from harness.tricks.stack import conflicts
+from harness.values import canonical
 
 AnyTrick = Trick | Switch
 
@@ -89,6 +90,11 @@ def refuse_clashes(tricks: Sequence[AnyTrick]) -> None:
     found = conflicts_of(tricks)
     if found:
         raise UserError("these tricks cannot be combined: " + "; ".join(found))
+
+
+def settings_of(experiment: AnyExperiment) -> dict[str, Any]:
+    """What a declaration keeps of the baseline: all that its runs have in common whatever their seed."""
+    return {k: v for k, v in canonical(experiment.spec(Arm(), 0)).items() if k not in ("arm", "seed")}
 
 
 def network_of(experiment: AnyExperiment) -> str:

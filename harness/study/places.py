@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 from harness.commands.kinds import AnyExperiment, AnySpec, of_loop
 from harness.commands.place import CommandPlace
 from harness.experiment import Experiment, RunSpec
@@ -37,3 +40,10 @@ def machine_of(place: AnyPlace, of: AnyExperiment | AnySpec) -> dict[str, str]:
         return place.fingerprint(of)
     assert isinstance(place, CommandPlace), "a place does not fit the kind of the run"
     return place.fingerprint()
+
+
+def at_home(place: AnyPlace, packed: bool, study_dir: Path, stages: Path) -> AnyPlace:
+    """The place with the folders in which the runs of a study leave what they go on from."""
+    if isinstance(place, CommandPlace):
+        return replace(place, packed=packed and place.device == "cpu", home=study_dir)
+    return replace(place, packed=packed, stages_dir=stages, checkpoint_dir=study_dir / "checkpoints")

@@ -31,6 +31,7 @@ from harness.study.kinds import (
     public,
     refuse_clashes,
     scope_of,
+    settings_of,
     stages_at,
     trick_of,
 )
@@ -38,7 +39,6 @@ from harness.study.places import AnyPlace, identity_at, machine_of
 from harness.study.stages import FOLDER, NO_STAGES, Stages, declared, relative_cost
 from harness.study.workers.job import stage_file
 from harness.tricks.kinds import joint_kind
-from harness.values import canonical
 from harness.version import __version__
 
 
@@ -216,7 +216,7 @@ def make_plan(
         arms=plans,
         fingerprint=machine["fingerprint"],
         data=images,
-        settings={k: v for k, v in canonical(experiment.spec(Arm(), 0)).items() if k not in ("arm", "seed")},
+        settings=settings_of(experiment),
         scope=scope_of(experiment),
         command=public(experiment, command),
         asked=json.loads(public(experiment, json.dumps(dict(request or {})))),

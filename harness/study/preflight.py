@@ -66,7 +66,7 @@ class Rehearsal:
     unseen: how many arms there was no time for.
     """
 
-    place: Place
+    place: AnyPlace
     note: str = ""
     failed: Mapping[str, str] = field(default_factory=dict)
     unseen: int = 0
@@ -102,12 +102,14 @@ def preflight(
         UserError: the baseline cannot be trained.
     """
     from harness.study.plan import moved
+    from harness.training.place import Place
 
     if isinstance(place, CommandPlace):  # the first run of the baseline shows what all would fail of
         return Ready(plan, place, {}, ())
     note, rehearsal = "", Rehearsal(place)
     while plan.missing:
         runs = sum(map(plan.cost, plan.missing)) / _slots(workers)
+        assert isinstance(rehearsal.place, Place)
         rehearsal = look(_arms(plan), rehearsal.place, results / plan.manifest.study, plan.manifest.data, runs, plugins)
         if not rehearsal.note or note:
             break
@@ -173,10 +175,13 @@ def look(
     Raises:
         UserError: the first arm cannot be trained.
     """
+    from harness.training.place import Place
+
     kept = _Kept(folder / FOLDER, images)
     with _Throwaway(place, plugins) as process:
         rehearsal = _look(arms, place, kept, runs, process)
         if rehearsal.note:
+            assert isinstance(rehearsal.place, Place)
             again = _look(arms, rehearsal.place, kept, runs, process)
             rehearsal = replace(again, note=rehearsal.note)
     return rehearsal

@@ -18,7 +18,7 @@ from harness.store.merge import adopt, consolidate
 from harness.store.reader import read_manifest
 from harness.store.schema import Manifest
 from harness.store.writer import atomically, file_name, write_manifest
-from harness.study.places import AnyPlace
+from harness.study.places import AnyPlace, at_home
 from harness.study.plan import Plan
 from harness.study.stages import FOLDER
 from harness.study.workers.job import EpochEnd, Finished, Job
@@ -131,7 +131,7 @@ def run_study(
     write_manifest(study_dir, plan.manifest)
     adopt(study_dir, plan.found)
     home = results / FOLDER
-    place = _at_home(place, workers not in (1, None), study_dir, home)
+    place = at_home(place, workers not in (1, None), study_dir, home)
     refused = refused or {}
     missing = [
         Job(
@@ -163,13 +163,6 @@ def run_study(
             cards = place.experiment.command.gpus if isinstance(place, CommandPlace) else 1
             yield from run_jobs_on_ray(jobs, workers, plugins, float(cards) if place.device != "cpu" else 0.0)
     consolidate(study_dir)
-
-
-def _at_home(place: AnyPlace, packed: bool, study_dir: Path, stages: Path) -> AnyPlace:
-    """The place with the folders in which the runs of a study leave what they go on from."""
-    if isinstance(place, CommandPlace):
-        return replace(place, packed=packed and place.device == "cpu", home=study_dir)
-    return replace(place, packed=packed, stages_dir=stages, checkpoint_dir=study_dir / "checkpoints")
 
 
 def _first_alone(

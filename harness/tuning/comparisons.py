@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from harness.experiment import BASELINE, RunSpec, spec_of
+from harness.commands.kinds import AnySpec
+from harness.experiment import BASELINE
 from harness.store.schema import TUNED_BASELINE, ArmPlan, Manifest
-from harness.study.kinds import scope_of
+from harness.study.kinds import metrics_of, scope_of, settings_of
 from harness.tuning.plan import SearchedArm, SearchPlan
-from harness.tuning.space import Params, settle
+from harness.tuning.space import settle
+from harness.tuning.values import Params
 from harness.version import __version__
 
 
@@ -19,7 +21,7 @@ class Comparisons:
     """Studies over the fresh seeds by name, and their runs without repetitions."""
 
     manifests: Mapping[str, Manifest]
-    specs: tuple[RunSpec, ...]
+    specs: tuple[AnySpec, ...]
 
 
 def compare(plan: SearchPlan, winners: Mapping[str, Params | None], fingerprint: str) -> Comparisons:
@@ -54,7 +56,7 @@ class _Maker:
 
     def __init__(self, plan: SearchPlan, fingerprint: str) -> None:
         self.plan, self.fingerprint = plan, fingerprint
-        self.specs: dict[str, RunSpec] = {}
+        self.specs: dict[str, AnySpec] = {}
 
     def arm(self, arm: SearchedArm, params: Params | None) -> ArmPlan:
         """An arm with some values, or one that is left out because no trial of it was completed."""
@@ -66,7 +68,7 @@ class _Maker:
                 kind=arm.kind,
             )
         experiment, resolved = settle(self.plan.experiment, arm.tricks, params)
-        specs = [spec_of(experiment, resolved, seed) for seed in self.plan.fresh_seeds]
+        specs = [experiment.spec(resolved, seed) for seed in self.plan.fresh_seeds]
         self.specs |= {s.run_id: s for s in specs}
         values = ", ".join(f"{name} = {value}" for name, value in params.items())
         return ArmPlan(
@@ -81,11 +83,14 @@ class _Maker:
 
     def manifest(self, name: str, arms: Sequence[ArmPlan]) -> Manifest:
         plan, q = self.plan, self.plan.experiment.experiment
+        metric, metrics = metrics_of(plan.experiment)
         return Manifest(
             study=f"{plan.search}-{name}",
             experiment=q.name,
             question=q.question,
-            metric=q.metric,
+            metric=metric,
+            metrics=metrics,
+            settings=settings_of(plan.experiment),
             margin=q.margin,
             alpha=plan.experiment.study.alpha,
             design="one_at_a_time",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
@@ -10,19 +11,21 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from harness.commands.kinds import of_loop
-from harness.experiment import RunSpec
-from harness.metrics import BESIDE, OBJECTIVES, usable
+from harness.commands.kinds import AnySpec, of_loop
+from harness.commands.place import CommandPlace
+from harness.metrics import BESIDE, COLUMNS, OBJECTIVES, usable
 from harness.store.folders import FinishedRuns
 from harness.store.locks import Claims
 from harness.store.merge import adopt
 from harness.store.reader import find_row
-from harness.study.stages import Stages, find_stages, label_of
+from harness.study.kinds import stages_at
+from harness.study.places import AnyPlace, identity_at
+from harness.study.stages import Stages, label_of
 from harness.study.workers.job import Job
 from harness.study.workers.pool import Pool
 from harness.study.workers.storing import lost
 from harness.study.workers.turns import POLL
-from harness.training.place import Place
+from harness.tuning.commands import judged_by
 from harness.tuning.objective import Score
 
 
@@ -37,7 +40,7 @@ class Runs:
     folder: Path
     results: Path
     experiment: str
-    place: Place
+    place: AnyPlace
     pool: Pool
     stopped: threading.Event
     images: str
@@ -49,26 +52,33 @@ class Runs:
     def __post_init__(self) -> None:
         self._claims, self._stored = Claims(self.results), FinishedRuns(self.results)
 
-    def score(self, spec: RunSpec) -> Score:
+    def score(self, spec: AnySpec) -> Score:
         """What a trial may know of a run. Columns of the test split are not read."""
         columns = {name: usable(o.metrics, [self.place.device]).name for name, o in OBJECTIVES.items()}
         beside = {name: BESIDE.get(column, ()) for name, column in columns.items()}
-        row = self.obtain(spec, ("status", "reason", *columns.values(), *chain.from_iterable(beside.values())))
+        own, factor = judged_by(self.place.experiment) if isinstance(self.place, CommandPlace) else ("", 1.0)
+        if own in COLUMNS:
+            columns["accuracy"] = own
+        row = self.obtain(
+            spec, ("status", "reason", "scores", *columns.values(), *chain.from_iterable(beside.values()))
+        )
         values = {
             name: None if row[column] is None else row[column] + sum(row[more] or 0.0 for more in beside[name])
             for name, column in columns.items()
         }
+        if own and own not in COLUMNS and row["scores"]:
+            values["accuracy"] = factor * json.loads(row["scores"])[own]
         return Score(row["status"], row["reason"] or "", values)
 
-    def obtain(self, spec: RunSpec, columns: Sequence[str] = ("status",)) -> dict[str, Any]:
+    def obtain(self, spec: AnySpec, columns: Sequence[str] = ("status",)) -> dict[str, Any]:
         """Those columns of the run's row, which lies in the search's folder afterwards.
 
         Raises:
             OSError: the folder cannot be written.
             CancelledError: the search was stopped.
         """
-        job = Job(spec, self.experiment, self.folder, self.place, self.place.identity(spec, self.images))
-        return self._obtained(job, columns, find_stages([spec], self.place, self.images))
+        job = Job(spec, self.experiment, self.folder, self.place, identity_at(self.place, spec, self.images))
+        return self._obtained(job, columns, stages_at(self.place, [spec], self.images))
 
     def _obtained(self, job: Job, columns: Sequence[str], stages: Stages) -> dict[str, Any]:
         """The row of a job; what it needs is obtained before it is trained."""

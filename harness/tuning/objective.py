@@ -9,9 +9,10 @@ from typing import Any
 
 import optuna
 
+from harness.commands.kinds import AnyExperiment, AnySpec
 from harness.errors import UserError
-from harness.experiment import Experiment, RunSpec, spec_of
-from harness.tuning.space import Params, settle
+from harness.tuning.space import settle
+from harness.tuning.values import Params
 
 RUN_IDS, REASON = "run_ids", "reason"
 """User attributes of a trial, beside one for each objective: its values by seed, in the order of the run ids."""
@@ -26,7 +27,7 @@ class Score:
     values: Mapping[str, float | None]
 
 
-Evaluate = Callable[[RunSpec], Score]
+Evaluate = Callable[[AnySpec], Score]
 """Trains a run, or looks it up."""
 
 
@@ -49,7 +50,7 @@ class BlockObjective:
     sampler keeps away from there; with several objectives it ends the trial, since its time and memory say nothing.
     """
 
-    experiment: Experiment
+    experiment: AnyExperiment
     tricks: tuple[str, ...]
     seeds: tuple[int, ...]
     objectives: tuple[str, ...]
@@ -79,14 +80,14 @@ class BlockObjective:
         self._keep(trial, run_ids, values, "")
         return tuple(statistics.fmean(values[o]) for o in self.objectives)
 
-    def _specs(self, params: Params) -> list[RunSpec]:
+    def _specs(self, params: Params) -> list[AnySpec]:
         try:
             experiment, arm = settle(self.experiment, self.tricks, params)
         except UserError as error:
             raise Refused(str(error)) from None
-        return [spec_of(experiment, arm, seed) for seed in self.seeds]
+        return [experiment.spec(arm, seed) for seed in self.seeds]
 
-    def _score(self, spec: RunSpec) -> dict[str, float]:
+    def _score(self, spec: AnySpec) -> dict[str, float]:
         score = self.evaluate(spec)
         if score.status == "diverged" and len(self.objectives) == 1:
             return {"accuracy": 0.0}

@@ -8,19 +8,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.commands.experiment import CommandSpec
+from harness.commands.kinds import AnyExperiment
+from harness.commands.place import CommandPlace
 from harness.errors import UserError, did_you_mean
-from harness.experiment import BASELINE, Experiment, spec_of
+from harness.experiment import BASELINE, Experiment, RunSpec
 from harness.identity import Identity
 from harness.metrics import OBJECTIVES
 from harness.names import checked_name
 from harness.study.designs import ArmNames, parse_arm
+from harness.study.kinds import AnyTrick, card_of, public, refuse_clashes, trick_of
 from harness.study.plan import study_name
-from harness.tricks import needs, registry
-from harness.tricks.contract import DataInfo
+from harness.tricks import needs
+from harness.tricks.contract import DataInfo, Trick
 from harness.tricks.kinds import joint_kind
-from harness.tricks.stack import Stack
+from harness.tuning.commands import command_space, judged_by
 from harness.tuning.samplers import PRUNE_SEEDS, PRUNERS, SAMPLERS, planned
-from harness.tuning.space import Params, Value, settle, space_of
+from harness.tuning.space import settle, space_of
+from harness.tuning.values import Params, Value
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class SearchPlan:
     """A search before it runs. `experiment` has all overrides; `arms` begin with the baseline."""
 
     search: str
-    experiment: Experiment
+    experiment: AnyExperiment
     arms: tuple[SearchedArm, ...]
     trials: int
     tuning_seeds: tuple[int, ...]
@@ -57,13 +62,21 @@ class SearchPlan:
     images: str
     """Content digest of the data set."""
     notes: tuple[str, ...]
+    place: CommandPlace | None = None
+    """Where commands run; None for runs of the loop, whose identity is the same everywhere."""
     machine: str = "{}"
     """JSON of the fingerprint of the runs; known when the search begins."""
 
     def identity(self, arm: SearchedArm) -> Identity:
         """What decides the numbers of an arm's runs beside their specs."""
         _, resolved = settle(self.experiment, arm.tricks, {})
-        return needs.identify(spec_of(self.experiment, resolved, 0), self.images)
+        spec = self.experiment.spec(resolved, 0)
+        return needs.identify(spec, self.images) if isinstance(spec, RunSpec) else self.place_identity(spec)
+
+    def place_identity(self, spec: CommandSpec) -> Identity:
+        """The same of a command, as the place of the search has it."""
+        assert self.place is not None, "a search of commands has a place"
+        return self.place.identity(spec, self.images)
 
     @property
     def most_runs(self) -> dict[str, int]:
@@ -73,7 +86,7 @@ class SearchPlan:
     def settings(self, arm: SearchedArm) -> dict[str, Any]:
         """What all processes and all calls that share an arm's trials must agree on, as plain values."""
         experiment, resolved = settle(self.experiment, arm.tricks, {})
-        spec = json.loads(spec_of(experiment, resolved, 0).canonical_json)
+        spec = json.loads(experiment.spec(resolved, 0).canonical_json)
         del spec["seed"]
         grid = {"trials": self.trials} if self.sampler == "grid" else {}  # a grid has as many levels as they fill
         said = {
@@ -92,9 +105,9 @@ class SearchPlan:
 
 
 def plan_search(
-    experiment: Experiment,
+    experiment: AnyExperiment,
     asked: Sequence[str],
-    data: DataInfo,
+    data: DataInfo | None,
     *,
     trials: int,
     seeds: int,
@@ -107,6 +120,7 @@ def plan_search(
     command: str,
     toml: str,
     images: str,
+    place: CommandPlace | None = None,
     request: Mapping[str, Any] | None = None,
 ) -> SearchPlan:
     """Resolve a search completely.
@@ -114,7 +128,7 @@ def plan_search(
     Args:
         experiment: with all overrides applied.
         asked: arms as typed: trick names, or combinations joined by "+".
-        data: of the experiment.
+        data: of the experiment; None where its runs are commands.
         trials: for each arm, the baseline included.
         seeds: how many seeds each trial is trained on, from 0.
         fresh: how many seeds after those the winners are compared on; the experiment's number when None.
@@ -126,6 +140,7 @@ def plan_search(
         command: what reproduces the search.
         toml: the experiment file's text.
         images: content digest of the data set.
+        place: of commands.
         request: what was asked, as plain values.
 
     Raises:
@@ -138,9 +153,9 @@ def plan_search(
     stream = f"{sampler}/"
     arms, notes = [], []
     for tricks in names:
-        made = [registry.make(n, experiment.tricks.get(n, {}), experiment.origins) for n in tricks]
-        Stack(made)  # a clash is refused before anything is trained
-        space, said = space_of(experiment, made, _names(nuisance), data)
+        made = [trick_of(experiment, n) for n in tricks]
+        refuse_clashes(made)  # before anything is trained
+        space, said = _space(experiment, made, _names(nuisance), data)
         label = "+".join(tricks) or BASELINE
         first = planned(sampler, space, trials, stream + label) if space else [{}]
         arm = SearchedArm(
@@ -149,9 +164,9 @@ def plan_search(
             space=tuple(space),
             first=tuple(first),
             trials=_budget(sampler, space, trials, len(first)),
-            summary="; ".join(t.info.summary for t in made),
-            cost=math.prod(t.info.cost for t in made),
-            kind=joint_kind(t.info.kind for t in made),
+            summary="; ".join(card_of(t).summary for t in made),
+            cost=math.prod(card_of(t).cost for t in made),
+            kind=joint_kind(card_of(t).kind for t in made),
         )
         arms.append(arm)
         notes += [*said, *_short(arm, trials)]
@@ -170,12 +185,28 @@ def plan_search(
         objectives=wanted,
         sampler=sampler,
         pruner=chosen,
-        command=command,
-        toml=toml,
-        asked=dict(request or {}),
+        command=public(experiment, command),
+        toml=public(experiment, toml),
+        asked=json.loads(public(experiment, json.dumps(dict(request or {})))),
         images=images,
+        place=place,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+def _space(
+    experiment: AnyExperiment, tricks: Sequence[AnyTrick], nuisance: Sequence[str] | None, data: DataInfo | None
+) -> tuple[list[Value], list[str]]:
+    """The values that a search of one arm may change, and sentences about them."""
+    if isinstance(experiment, Experiment):
+        assert data is not None, "the loop has data"
+        return space_of(experiment, [t for t in tricks if isinstance(t, Trick)], nuisance, data)
+    name, _ = judged_by(experiment)
+    space, notes = command_space(experiment, [t.name for t in tricks], nuisance)
+    return space, [
+        *notes,
+        f"Trials are judged by {name} of validation data, which this page calls validation accuracy.",
+    ]
 
 
 def _objectives(text: str) -> tuple[str, ...]:

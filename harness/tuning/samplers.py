@@ -13,7 +13,8 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from scipy.stats import qmc
 
 from harness import rng
-from harness.tuning.space import Value, defaults
+from harness.tuning.space import defaults
+from harness.tuning.values import Value
 
 SAMPLERS = {
     "tpe": "tree-structured Parzen estimator (Bergstra et al. 2011)",

@@ -11,14 +11,16 @@ from pathlib import Path
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from harness.commands.kinds import AnySpec, of_loop
 from harness.errors import UserError
-from harness.experiment import BASELINE, RunSpec, spec_of
+from harness.experiment import BASELINE
 from harness.names import SEARCHING, check_free
 from harness.store.locks import alone
 from harness.store.merge import consolidate
 from harness.store.schema import Manifest
 from harness.store.writer import prepare
 from harness.study.forecast import stored_runs
+from harness.study.places import AnyPlace, at_home, machine_of
 from harness.study.preflight import Rehearsal, look, unseen_line
 from harness.study.stages import FOLDER
 from harness.study.workers.local import open_pool
@@ -41,7 +43,7 @@ class SearchWorkflow:
     ) -> None:
         self.plan, self._tuner, self.warnings = plan, tuner, tuple(warnings)
         self._runs, self._peers, self._workers = runs, peers, workers
-        self._fingerprint = runs.place.fingerprint(plan.experiment)["fingerprint"]
+        self._fingerprint = machine_of(runs.place, plan.experiment)["fingerprint"]
 
     @property
     def ended(self) -> int:
@@ -57,7 +59,7 @@ class SearchWorkflow:
         """Do what is left of every arm's budget; no trial begins after the deadline (`time.monotonic`)."""
         yield from self._tuner.run(self._workers, deadline, self._stop)
 
-    def compare(self) -> Iterator[tuple[RunSpec, int]]:
+    def compare(self) -> Iterator[tuple[AnySpec, int]]:
         """Train the winners and the default values on the fresh seeds and write the record.
 
         Yields each run as it is there, with the number of all. Every arm has had its budget.
@@ -70,7 +72,7 @@ class SearchWorkflow:
             made = compare(self.plan, winners, self._fingerprint)
             waiting = deque(made.specs)
 
-            def step() -> tuple[RunSpec, int] | None:
+            def step() -> tuple[AnySpec, int] | None:
                 try:
                     spec = waiting.popleft()
                 except IndexError:
@@ -98,7 +100,7 @@ class SearchWorkflow:
 
 @contextmanager
 def open_search(
-    plan: SearchPlan, place: Place, results: Path, storage: str | None, workers: int, plugins: Sequence[Path]
+    plan: SearchPlan, place: AnyPlace, results: Path, storage: str | None, workers: int, plugins: Sequence[Path]
 ) -> Iterator[SearchWorkflow]:
     """A search's folder, storage and workers. Leaving early (Ctrl-C) stops them; the same plan then goes on.
 
@@ -120,10 +122,10 @@ def open_search(
         (folder / SEARCHING).touch()
     plan, rehearsal = _rehearsed(plan, place, folder, workers, plugins)
     place = rehearsal.place
-    plan = replace(plan, machine=place.fingerprint(plan.experiment)["fingerprint_json"])
+    plan = replace(plan, machine=machine_of(place, plan.experiment)["fingerprint_json"])
     opened = open_storage(storage, folder)
     peers = Peers(lock_folder(storage, folder), is_server(opened))
-    place = replace(place, packed=workers != 1, stages_dir=results / FOLDER, checkpoint_dir=folder / "checkpoints")
+    place = at_home(place, workers != 1, folder, results / FOLDER)
     try:
         with open_pool(workers, place, plugins) as pool:
             refused = {arm.tricks: why for arm in plan.arms if (why := rehearsal.failed.get(arm.label))}
@@ -143,22 +145,24 @@ def open_search(
 
 
 def _rehearsed(
-    plan: SearchPlan, place: Place, folder: Path, workers: int, plugins: Sequence[Path]
+    plan: SearchPlan, place: AnyPlace, folder: Path, workers: int, plugins: Sequence[Path]
 ) -> tuple[SearchPlan, Rehearsal]:
     """Look at every arm with its default values; the failed ones are named by their labels."""
+    if not isinstance(place, Place):  # commands are seen to fail when they run
+        return plan, Rehearsal(place)
     specs = {}
     for arm in plan.arms:
         experiment, resolved = settle(plan.experiment, arm.tricks, {})
-        specs[arm.label] = spec_of(experiment, resolved, plan.tuning_seeds[0])
+        specs[arm.label] = of_loop(experiment.spec(resolved, plan.tuning_seeds[0]))
     runs = sum(plan.most_runs[arm.label] * arm.cost for arm in plan.arms) / workers
     found = look(list(specs.values()), place, folder, plan.images, runs, plugins)
     failed = {label: found.failed[s.run_id] for label, s in specs.items() if s.run_id in found.failed}
     return replace(plan, notes=(*plan.notes, *filter(None, [found.note]))), replace(found, failed=failed)
 
 
-def expected_seconds(plan: SearchPlan, place: Place, results: Path, workers: int) -> float | None:
+def expected_seconds(plan: SearchPlan, place: AnyPlace, results: Path, workers: int) -> float | None:
     """Wall seconds of all runs of a plan if none is pruned or stored, or None where no run says how long one takes."""
-    mark = place.fingerprint(plan.experiment)["fingerprint"]
+    mark = machine_of(place, plan.experiment)["fingerprint"]
     default = compare(plan, {arm.label: None for arm in plan.arms}, mark).manifests["default"]
     stored = stored_runs(default, plan.experiment, results)
     timed = stored[stored["arm"] == BASELINE]["seconds_total"]

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from harness.data.content import content
+from harness.commands.kinds import is_command
+from harness.commands.place import CommandPlace
 from harness.errors import UserError
 from harness.experiment import Experiment, text_of
 from harness.store.asked import command_of
@@ -22,12 +23,12 @@ from harness.workflow.events import (
     SearchWritten,
     TrialEnded,
 )
-from harness.workflow.place import make_place, parse_workers
+from harness.workflow.place import parse_workers, place_of
 from harness.workflow.request import SearchRequest
 from harness.workflow.settings import add_parts, load, parse_settings, parse_time
 
 if TYPE_CHECKING:
-    from harness.training.place import Place
+    from harness.study.places import AnyPlace
     from harness.tuning.plan import SearchPlan
 
 
@@ -46,12 +47,15 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
         registry.add_plugin(path)
     if not r.tricks:
         raise UserError("name at least one trick; `harness tricks` lists them")
-    for arm in r.tricks:
-        for trick in arm.split("+"):
-            registry.check(trick)
+    if not is_command(r.experiment):
+        for arm in r.tricks:
+            for trick in arm.split("+"):
+                registry.check(trick)
     loaded = load(r.experiment, parse_settings(r.settings, r.experiment))
-    if not isinstance(loaded, Experiment):
-        raise UserError(f"{r.experiment} runs commands, which a search does not tune; name an experiment of the loop")
+    if r.export is not None and not isinstance(loaded, Experiment):
+        raise UserError(
+            f"--export {r.export}: {r.experiment} runs commands; the search says which --set use its winner"
+        )
     plugins = add_parts(loaded, r.plugins)
     if r.export is not None and not r.export.absolute().parent.is_dir():
         raise UserError(f"--export {r.export}: no such folder {r.export.parent}")
@@ -59,11 +63,13 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
     # Everything below imports torch, so it comes when the input is known to be good.
     from harness.data.cifar import not_here, unseen
     from harness.names import check_free
+    from harness.study.places import images_at
+    from harness.training.place import Place
     from harness.training.session import data_info
     from harness.tuning.plan import plan_search
     from harness.tuning.workflow import expected_seconds
 
-    place = make_place(r.device, r.threads, r.data_root, r.cuda_graphs)
+    place = place_of(r, loaded)
     workers = parse_workers(r.workers, place) or 1
     if isinstance(workers, str):
         raise UserError(
@@ -71,12 +77,15 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
             "--storage and a results folder that they share"
         )
     seconds = math.inf if r.timeout is None else parse_time(r.timeout, "--timeout")
-    absent = not_here(loaded.data, place.data_root) if plan_only else ""
-    data = unseen(loaded.data) if absent else data_info(loaded.data, place)
+    absent, data = "", None
+    if isinstance(loaded, Experiment) and isinstance(place, Place):
+        absent = not_here(loaded.data, place.data_root) if plan_only else ""
+        data = unseen(loaded.data) if absent else data_info(loaded.data, place)
     plan = plan_search(
         loaded, r.tricks, data, trials=r.trials, seeds=r.seeds, fresh=r.fresh, nuisance=r.nuisance,
         objectives=r.objectives, sampler=r.sampler, pruner=r.pruner, name=r.name, command=command_of(r.asked),
-        request=r.asked, toml=text_of(r.experiment), images=content(loaded.data, place.data_root).digest,
+        request=r.asked, toml=text_of(r.experiment), images=images_at(place, loaded),
+        place=place if isinstance(place, CommandPlace) else None,
     )  # fmt: skip
     r = replace(r, plugins=plugins)
     check_free(r.results, plan.search, "search")
@@ -88,7 +97,9 @@ def search(r: SearchRequest, plan_only: bool = False) -> Iterator[SearchEvent]:
     yield _written(r, plan)
 
 
-def _trials(r: SearchRequest, plan: SearchPlan, place: Place, workers: int, deadline: float) -> Iterator[SearchEvent]:
+def _trials(
+    r: SearchRequest, plan: SearchPlan, place: AnyPlace, workers: int, deadline: float
+) -> Iterator[SearchEvent]:
     """Do the trials and, when every arm has had its budget, the comparisons."""
     from harness.tuning.sentences import trial_line
     from harness.tuning.workflow import open_search

@@ -1,6 +1,7 @@
 """Studies whose runs are commands, from the file to the page."""
 
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -391,3 +392,49 @@ def test_a_gate_judges_rows_that_were_made_elsewhere(program):
 
     assert decided("good")[0] == 0
     assert decided("even") == (4, "7 pairs, and the next look is at 10")
+
+
+def test_a_search_tunes_flags_and_hyperparameters_by_the_validation_metric(program):
+    with (program.folder / "timm.toml").open("a") as file:
+        file.write('[search]\nmixup.alpha = [0.1, 0.4]\n"flags.--smoothing" = [0.0, 0.2]\n')
+    said = program.here(
+        "search",
+        "mixup",
+        "-e",
+        "timm.toml",
+        "--trials",
+        3,
+        "--seeds",
+        2,
+        "--fresh",
+        5,
+        "--sampler",
+        "random",
+        "--workers",
+        2,
+    )
+    assert said.returncode == 0, said.stderr
+    record = json.loads((program.folder / "results" / "timm-like-search-mixup" / "search.json").read_text())
+    arms = {arm["label"]: arm for arm in record["arms"]}
+
+    assert set(arms["mixup"]["space"]) == {"mixup.alpha", "flags.--smoothing"}
+    assert set(arms["baseline"]["space"]) == {"flags.--smoothing"}
+    won = arms["mixup"]["trials"][arms["mixup"]["winner"]]
+    assert won["params"]["mixup.alpha"] == max(t["params"]["mixup.alpha"] for t in arms["mixup"]["trials"])
+    assert 0.7 < won["values"]["accuracy"][0] < 0.8  # a fraction of the percent that the program writes
+    tuned = record["comparisons"]["tuned"]
+    assert (tuned["metric"], tuned["seeds"]) == ("top1", [2, 3, 4, 5, 6])
+    assert "tuned, against the tuned baseline: +" in said.stdout
+    used = shlex.split(said.stdout.split("use it: ")[2].splitlines()[0])[1:]
+    again = program.here(*used, "--seeds", "2:7")
+    assert "all 10 runs are done already" not in again.stderr  # the baseline of the search is tuned, too
+    assert "5 to train" in again.stderr
+
+
+def test_a_search_needs_a_metric_of_validation_data(program):
+    edit(program, 'unit = "percent"', 'unit = "percent"\nsplit = "test"')
+    with (program.folder / "timm.toml").open("a") as file:
+        file.write("[search]\nmixup.alpha = [0.1, 0.4]\n")
+    refused = program.here("search", "mixup", "-e", "timm.toml", "--trials", 2)
+
+    assert "choosing by results needs a metric of validation data" in refused.stderr

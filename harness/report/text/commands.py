@@ -14,7 +14,7 @@ KEPT = ("experiment", "margin", "threads", "plugin", "data-root", "device", "cud
 DROPPED = ("design", "seeds", "max-arms", "max-seeds", "budget", "name")
 """Options that only say how many arms and seeds there are, and what the study is called."""
 
-SECTIONS = ("experiment", "data", "model", "recipe", "study")
+SECTIONS = ("experiment", "data", "model", "recipe", "study", "command", "metrics", "curve", "cost")
 """Sections that `--set` may name besides tricks; their values hold for every arm."""
 
 SEARCHED = ("experiment", "set", "threads", "plugin", "data-root", "device", "cuda-graphs")
@@ -47,12 +47,17 @@ def arm_commands(manifest: Manifest) -> dict[str, str]:
     return found
 
 
+def _option(name: str) -> str:
+    """What `--set` calls a searched value: flags are a table of the command."""
+    return f"command.{name}" if name.startswith("flags.") else name
+
+
 def winner_command(record: SearchRecord, arm: SearchArm, winner: Trial) -> str:
     """What trains an arm with its winning values, exactly; for the baseline, the other arms on its tuned recipe."""
     asked = given(asked_of(record))
     options = {"experiment": record.experiment} | {name: asked[name] for name in SEARCHED if name in asked}
     # Text goes bare; all else as JSON, which writes numbers and booleans as TOML does.
-    won = [f"{name}={v if isinstance(v, str) else json.dumps(v)}" for name, v in winner.params.items()]
+    won = [f"{_option(name)}={v if isinstance(v, str) else json.dumps(v)}" for name, v in winner.params.items()]
     typed = [s for s in options.get("set", ()) if s.partition("=")[0] not in winner.params]
     others = [a.label for a in record.arms if a.tricks] or ["erm_baseline"]
     tricks = [arm.label] if arm.tricks else others

@@ -3,7 +3,7 @@
 import math
 
 from harness.tuning.samplers import planned
-from harness.tuning.space import Value
+from harness.tuning.values import Value
 
 RATE = Value("recipe.lr", 0.1, 0.01, 1.0, log=True)
 HOLES = Value("cutout.n_holes", 1, 1, 3, integer=True)

@@ -10,7 +10,8 @@ from harness.testing import tiny_run
 from harness.tricks import registry
 from harness.tricks.contract import Search
 from harness.tuning.samplers import make_sampler, planned
-from harness.tuning.space import Value, picked, suggest
+from harness.tuning.space import picked, suggest
+from harness.tuning.values import Value
 from harness.values import SCALES
 
 DECAY = Value("ema.decay", 0.99, 0.9, 0.9999, log1m=True)

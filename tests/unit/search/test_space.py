@@ -6,7 +6,8 @@ from harness.errors import UserError
 from harness.experiment import load_experiment
 from harness.testing import tiny_info
 from harness.tricks import registry
-from harness.tuning.space import Value, check_ranges, settle, space_of
+from harness.tuning.space import check_ranges, settle, space_of
+from harness.tuning.values import Value
 
 BASE = """
 [experiment]
