@@ -59,7 +59,7 @@ def _load(data: Data, digest: str, data_root: Path) -> Source:
         source = _resize(found, data.image_size)
     else:
         if data.name == "npz":
-            whole = _arrays(data, digest, data_root)
+            whole = _arrays(data, data_root)
         else:
             whole = _digits() if data.name == "digits" else load_cifar(data.name, data_root)
         source = _resize(_keep(whole, choose_classes(data.classes, whole.classes)), data.image_size)
@@ -88,8 +88,8 @@ def _digits() -> Source:
     )
 
 
-def _arrays(data: Data, digest: str, data_root: Path) -> Source:
-    parts = read_npz(data, data_root)
+def _arrays(data: Data, data_root: Path) -> Source:
+    digest, parts = npz_digest(data, data_root), read_npz(data, data_root)
     if npz_digest(data, data_root) != digest:
         raise changed(data_root / (data.root or ""))
     images, labels = parts["train"]
