@@ -17,8 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from harness.data.cifar import TIMEOUT_SECONDS
-from harness.data.disk import shown
+from harness.data.disk import TIMEOUT_SECONDS, shown
 from harness.data.given import Given, Split, given, mark_of
 from harness.data.listing import SPLITS, Facts, File, Listing, Lost, choose_classes
 from harness.errors import UserError
