@@ -576,6 +576,7 @@ def test_the_signed_rank_test_agrees_with_scipy_and_is_exact_with_ties() -> None
         assert signed_rank_test(x) == pytest.approx(wilcoxon(x, method="exact").pvalue)
     assert signed_rank_test([1, 1, 1, -1, 2, 2]) == pytest.approx(2 * patterns_at_most(2.5, [2.5] * 4 + [5.5] * 2))
     assert signed_rank_test(np.zeros(4)) == 1.0
+    assert signed_rank_test([1, 2, -3]) == 1.0  # both sums are 3, and 5 of 8 patterns have no more
     assert signed_rank_test([-math.inf] * 6) == 2 / 64
     many = draw.normal(0.1, 1, 300)
     assert signed_rank_test(many) == pytest.approx(wilcoxon(many).pvalue, abs=0.02)
