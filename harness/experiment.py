@@ -104,7 +104,8 @@ class Experiment(Strict):
 
     def spec(self, arm: Arm, seed: int) -> RunSpec:
         """The run that trains an arm with a seed."""
-        return RunSpec(data=self.data, model=self.model, recipe=self.recipe, arm=arm, seed=seed)
+        data = self.data.model_copy(update={"download": False})  # what is here by now decides no number
+        return RunSpec(data=data, model=self.model, recipe=self.recipe, arm=arm, seed=seed)
 
     @classmethod
     def read(cls, tables: Mapping[str, Any], origins: Origins) -> Experiment:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
+from harness import plugins
+from harness.errors import did_you_mean
 from harness.identity import LIBRARIES
 from harness.invariance import Declared
 from harness.values import Added, Strict, plain
@@ -18,12 +21,45 @@ OWN = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 """The name of a part of one's own, as "mine.py:Net"."""
 
 
+BUNDLED = ("digits", "cifar10", "cifar100")
+ARRAYS = ("torchvision/FashionMNIST", "torchvision/STL10", "torchvision/SVHN")
+FILES = tuple(f"torchvision/{name}" for name in ("DTD", "EuroSAT", "Flowers102", "Food101", "OxfordIIITPet"))
+"""Torchvision's data sets of arrays and of image files."""
+
+NAMES = (*BUNDLED, "folder", "csv", "npz", "hf", *ARRAYS, *FILES)
+"""What `data.name` may be beside code of the user's."""
+
+BELONGS = {
+    "root": ("folder", "csv", "npz", "hf", "own"),
+    "window": ("folder", "csv", "hf", "own"),
+    "channels": ("folder", "csv", "hf", "own", *FILES),
+    "group": ("csv", "hf"),
+    "args": ("hf", "own", *ARRAYS, *FILES),
+    "download": ("hf", *ARRAYS, *FILES),
+}
+"""The kinds of data sets that an option is for."""
+
+
+def _pairs(value: Any) -> Any:
+    """A table as pairs, which can be hashed."""
+    return tuple(sorted(value.items())) if isinstance(value, dict) else value
+
+
+Args = Annotated[
+    tuple[tuple[str, Annotated[bool | int | float | str, BeforeValidator(plain)]], ...],
+    Field(strict=False),
+    BeforeValidator(_pairs),
+]
+
+
 class Data(Declared):
     """`[data]`: which images, how many, and in what condition.
 
     `root` is the folder in the data root of a `folder` data set, the table of a `csv` one (columns path, label and
-    perhaps split), or the file of an `npz` one. `group` is its column of what several images share, such as a patient,
-    whose images go to one split. `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the
+    perhaps split), the file of an `npz` one, or the folder or name of an `hf` one. `group` is a table's column of what
+    several images share, such as a patient, whose images go to one split. `args` are for the function that loads data
+    of one's own, for torchvision's class or for `datasets`; with `download` the latter two may fetch what is missing.
+    `channels = 1` keeps one channel of files. `classes` keeps the first n classes, or the
     named ones. `window` is the grey values that are black and white in 16- and 32-bit files, which do not say it
     themselves; values beyond are clipped.
 
@@ -38,7 +74,7 @@ class Data(Declared):
     counts from 0; with `fold_alone`, on fold k alone. Labels are as without a fold.
     """
 
-    name: Literal["digits", "cifar10", "cifar100", "folder", "csv", "npz"]
+    name: str
     root: str | None = None
     train_size: Count | None = None
     val_size: Count
@@ -51,6 +87,8 @@ class Data(Declared):
     window: Annotated[tuple[float, float] | None, Field(strict=False), Added(None)] = None
     group: Annotated[str | None, Added(None)] = None
     channels: Annotated[Literal[1, 3] | None, Added(None)] = None
+    args: Annotated[Args, Added(())] = ()
+    download: Annotated[bool, Added(False)] = False
     label_noise: Fraction = 0.0
     imbalance: Annotated[float, Field(gt=0, le=1)] = 1.0
     label_noise_kind: Annotated[Literal["uniform", "pair", "class"], Added("uniform")] = "uniform"
@@ -60,18 +98,29 @@ class Data(Declared):
     fold: Annotated[tuple[int, int] | None, Field(strict=False), Added(None)] = None
     fold_alone: Annotated[bool, Added(False)] = False
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name in NAMES or re.match(OWN, name) or name in plugins.names(plugins.DATASETS):
+            return name
+        raise ValueError(
+            f"unknown data set{did_you_mean(name, NAMES)} Known: {', '.join(NAMES)}; FILE.py:FUNCTION; or an entry "
+            f"point in the group {plugins.DATASETS}"
+        )
+
     @model_validator(mode="after")
     def _check(self) -> Data:
-        if self.from_files and not (self.root and self.image_size):
+        if self.kind in ("folder", "csv", "hf") and not (self.root and self.image_size):
             raise ValueError(f"a {self.name} data set needs root (its name) and image_size (pixels)")
         if self.name == "npz" and not self.root:
             raise ValueError("an npz data set needs root (the file)")
-        for option in ("window", "channels", "root", *Declared.model_fields):
-            npz = self.name == "npz" and option not in ("window", "channels")
-            if not (self.from_files or npz) and getattr(self, option) is not None:
-                raise ValueError(f"{option} belongs to folder and csv data sets, and this is {self.name}")
-        if self.group is not None and self.name != "csv":
-            raise ValueError(f"group belongs to csv data sets, and this is {self.name}")
+        if self.name in FILES and not self.image_size:
+            raise ValueError(f"{self.name} needs image_size (pixels)")
+        for option, kinds in BELONGS.items():
+            if getattr(self, option) not in (None, (), False) and self.kind not in kinds:
+                raise ValueError(f"{option} belongs to {', '.join(kinds)} data sets, and this is {self.name}")
+        if self.declared and self.kind in BUNDLED:
+            raise ValueError(f"{', '.join(self.declared)} belongs to data of one's own, and this is {self.name}")
         if (self.label_noise_kind == "class") != bool(self.label_noise_to):
             raise ValueError(
                 'label_noise_kind = "class" needs label_noise_to, a table of classes, and no other kind does'
@@ -90,9 +139,14 @@ class Data(Declared):
         return self
 
     @property
+    def kind(self) -> str:
+        """The name, or "own" of code of the user's."""
+        return self.name if self.name in NAMES else "own"
+
+    @property
     def from_files(self) -> bool:
-        """Whether the images are files of the user's, which are decoded once."""
-        return self.name in ("folder", "csv")
+        """Whether the images are files, which are listed and decoded once."""
+        return self.kind in ("folder", "csv", *FILES)
 
     @property
     def fold_share(self) -> float:
@@ -104,7 +158,7 @@ class Data(Declared):
     @property
     def images(self) -> Data:
         """The table with what does not decide the images set to its default, so that runs on them share the arrays."""
-        decides = ("name", "root", "classes", "image_size", "window", "group", "channels", "labels")
+        decides = ("name", "root", "classes", "image_size", "window", "group", "channels", "args", "labels")
         return Data(val_size=1, **{name: getattr(self, name) for name in decides})
 
 

@@ -29,6 +29,7 @@ def checks(
     dirty = int(rows["git_dirty"].eq(True).sum())
     same = _state(rows, commits, len(commits) <= 1 and not dirty)
     versions, data = _told(rows, "versions"), _told(rows, "data_hash")
+    leaks: list[Check] = [("no image in two splits", "fails", manifest.leak)] if manifest.leak else []
     return (
         ("paired seeds complete", *_complete(pairs, manifest)),
         ("one fingerprint", *_one_machine(rows, elsewhere, manifest)),
@@ -41,6 +42,7 @@ def checks(
         ),
         ("equal package versions", _state(rows, versions, len(versions) <= 1), f"{len(versions)} sets of versions"),
         ("one data set", _state(rows, data, len(data) <= 1), f"{len(data)} data hashes"),
+        *leaks,
     )
 
 

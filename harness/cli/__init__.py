@@ -38,6 +38,8 @@ app.command("tricks")(pages.tricks)
 app.command("publish")(pages.publish)
 app.command("bench")(machine.bench)
 app.command("new-trick")(machine.new_trick)
+app.command("new-network")(machine.new_network)
+app.command("new-data")(machine.new_data)
 app.command("doctor")(machine.doctor)
 
 

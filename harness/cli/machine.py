@@ -1,4 +1,4 @@
-"""This machine and this checkout: `bench`, `doctor` and `new-trick`."""
+"""This machine and this checkout: `bench`, `doctor`, and skeletons of new parts."""
 
 from __future__ import annotations
 
@@ -72,3 +72,25 @@ def new_trick(
     for path in new_trick(name, family, Path.cwd()):
         typer.echo(f"wrote {path.relative_to(Path.cwd())}")
     typer.echo("when its card is written, `make cards` adds it to harness/tricks/index.json")
+
+
+PartName = Annotated[str, typer.Argument(help="Name of the file, in this folder.")]
+
+
+def new_network(name: PartName) -> None:
+    """Write the skeleton of a network of your own and of its test into this folder."""
+    _new_part("network", name, "model.name")
+
+
+def new_data(name: PartName) -> None:
+    """Write the skeleton of a data set of your own and of its test into this folder."""
+    _new_part("data", name, "data.name")
+
+
+def _new_part(kind: str, name: str, key: str) -> None:
+    from harness.testing.skeletons import CALLED, new_part
+
+    for path in new_part(kind, name, Path.cwd()):
+        typer.echo(f"wrote {path.name}")
+    part = CALLED[kind] or "".join(word.capitalize() for word in name.split("_"))
+    typer.echo(f'{key} = "{name}.py:{part}"; pytest test_{name}.py holds it to what runs rest on')

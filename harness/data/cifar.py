@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from harness.data.content import cifar_digest
+from harness.data.disk import TIMEOUT_SECONDS
 from harness.data.types import PHOTOS, DataInfo, Source
 from harness.errors import UserError
 from harness.experiment import Data
 
 PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 SIZE = "170 MB"
-TIMEOUT_SECONDS = 15.0
 
 
 def load_cifar(name: str, data_root: Path) -> Source:

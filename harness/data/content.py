@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.data.decoded import DECODER, About, Failure, pillow, reports
 from harness.data.disk import shown
 from harness.data.hashes import hashes
 from harness.data.labels import with_labels
+from harness.data.leaks import leak_of
 from harness.data.listing import SPLITS, File, Listing, Lost, list_folder
 from harness.data.tables import list_table
 from harness.errors import UserError
 from harness.experiment import Data
+
+if TYPE_CHECKING:
+    from harness.data.given import Given
 
 CIFAR = {
     "cifar10": {
@@ -57,7 +62,7 @@ class Content:
     digest: 16 hex digits, equal exactly when images, labels and classes are, and decoded alike. images: their number,
     with those that cannot be decoded. classes: in the order of the labels; as many as the data set has for digits and
     CIFAR. notes: lines about what was passed over. unreadable: (path, reason) of the files that are left out; None
-    while no decoded copy says it.
+    while no decoded copy says it. leak: which splits share images, in a sentence; empty where none do.
     """
 
     digest: str
@@ -65,6 +70,7 @@ class Content:
     classes: int
     notes: tuple[str, ...] = ()
     unreadable: tuple[tuple[str, str], ...] | None = ()
+    leak: str = ""
 
 
 def content(data: Data, data_root: Path) -> Content:
@@ -92,7 +98,11 @@ def _images(data: Data, data_root: Path) -> Content:
             classes=len(folder.listing.classes),
             notes=folder.notes,
             unreadable=None if failed is None else folder.unreadable(failed),
+            leak=leak_of(folder.sha256, [file.group for file in folder.splits[0]] if data.group else None),
         )
+    if (of_code := code_of(data)) is not None:
+        found = of_code(data, data_root)
+        return Content(found.digest, found.images, len(found.classes), leak=found.leak)
     if data.name == "npz":
         from harness.data.arrays import npz_digest, read_npz  # the one that needs NumPy
 
@@ -102,6 +112,32 @@ def _images(data: Data, data_root: Path) -> Content:
     if data.name == "digits":
         return Content(digits_digest(read_digits()), images=1797, classes=10)
     return Content(cifar_digest(data.name), images=60_000, classes=10 if data.name == "cifar10" else 100)
+
+
+def code_of(data: Data) -> Callable[[Data, Path], Given] | None:
+    """What loads a data set that code gives; None for others. Imports what it needs, which may be torch."""
+    if data.kind == "own":
+        from harness.data.own import load_own
+
+        return load_own
+    if data.kind == "hf":
+        from harness.data.hub import load_hub
+
+        return load_hub
+    if data.kind.startswith("torchvision/") and not data.from_files:
+        from harness.data.builtin import load_builtin
+
+        return load_builtin
+    return None
+
+
+def _list(data: Data, data_root: Path) -> Listing:
+    """The files of a data set of files."""
+    if data.kind in ("folder", "csv"):
+        return list_table(data, data_root) if data.name == "csv" else list_folder(data, data_root)
+    from harness.data.builtin import list_builtin
+
+    return list_builtin(data, data_root)
 
 
 def cifar_digest(name: str) -> str:
@@ -193,7 +229,7 @@ def read_folder(data: Data, data_root: Path) -> Folder:
     Raises:
         UserError: the folder is missing or incomplete, or a file changes while it is read.
     """
-    listing = list_table(data, data_root) if data.name == "csv" else list_folder(data, data_root)
+    listing = _list(data, data_root)
     found = iter(hashes(listing.folder, [file for split in listing.splits for file in split], data_root))
     digest = hashlib.sha256(repr((DECODER, listing.classes)).encode())
     lost = list(listing.lost)

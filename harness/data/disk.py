@@ -15,6 +15,9 @@ from harness.errors import UserError
 CACHE = ".harness-decoded"
 """Folder of decoded images and of the files' hashes, in the data root or in the user's cache."""
 
+TIMEOUT_SECONDS = 15.0
+"""How long a download may be silent. Torchvision sets no limit and would wait for ever."""
+
 
 def expand(path: str | Path) -> Path:
     """The path with a leading ~ replaced by the home folder.

@@ -19,8 +19,9 @@ from torch.nn.functional import interpolate
 
 from harness.data.arrays import npz_digest, read_npz
 from harness.data.cifar import load_cifar
-from harness.data.content import content, digits_digest, read_digits
+from harness.data.content import code_of, content, digits_digest, read_digits
 from harness.data.folders import load_folder
+from harness.data.given import given_source
 from harness.data.hashes import changed
 from harness.data.labels import read_labels, with_labels
 from harness.data.listing import SPLITS, choose_classes
@@ -53,9 +54,12 @@ def load_source(data: Data, data_root: Path) -> Source:
 def _load(data: Data, digest: str, data_root: Path) -> Source:
     if data.from_files:
         source = load_folder(data, data_root)
+    elif (of_code := code_of(data)) is not None:
+        found = given_source(of_code(data, data_root), data, data_root, f"data.name = '{data.name}'")
+        source = _resize(found, data.image_size)
     else:
         if data.name == "npz":
-            whole = _arrays(data, digest, data_root)
+            whole = _arrays(data, data_root)
         else:
             whole = _digits() if data.name == "digits" else load_cifar(data.name, data_root)
         source = _resize(_keep(whole, choose_classes(data.classes, whole.classes)), data.image_size)
@@ -84,8 +88,8 @@ def _digits() -> Source:
     )
 
 
-def _arrays(data: Data, digest: str, data_root: Path) -> Source:
-    parts = read_npz(data, data_root)
+def _arrays(data: Data, data_root: Path) -> Source:
+    digest, parts = npz_digest(data, data_root), read_npz(data, data_root)
     if npz_digest(data, data_root) != digest:
         raise changed(data_root / (data.root or ""))
     images, labels = parts["train"]

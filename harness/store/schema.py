@@ -231,7 +231,7 @@ class Manifest(_Record):
     """A study as declared before it ran: `study.json` in the study's folder.
 
     `factors` are what the arms are sets of, each a trick or tricks joined by "+"; empty where they are no such sets.
-    `notes` are sentences about the design that a reader of the results must know.
+    `notes` are sentences that a reader of the results must know; `leak` says which splits of the data share images.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -273,6 +273,7 @@ class Manifest(_Record):
     """Where the scores come from, if not from runs of this program: then its claims about its own runs do not hold."""
     stages: tuple[StagePlan, ...] = ()
     """Runs that those of the arms need, but for those that are arms themselves."""
+    leak: str = ""
     probes: tuple[Probe, ...] = ()
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
 
@@ -283,8 +284,8 @@ class Manifest(_Record):
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """What a reader of the results must know: the notes, and what the network's library has built in."""
-        return (*self.notes, *filter(None, [self.network]))
+        """What a reader of the results must know: the notes, what the network's library has built in, and leaks."""
+        return (*self.notes, *filter(None, [self.network, self.leak]))
 
     @property
     def baseline(self) -> ArmPlan | None:
@@ -293,8 +294,7 @@ class Manifest(_Record):
 
     def planned(self, arm: ArmPlan) -> tuple[int, ...]:
         """The seeds that an arm is judged on; rows that a foreign table lacks were never planned."""
-        base = self.baseline
-        if not self.source or base is None:
+        if not self.source or (base := self.baseline) is None:
             return self.seeds
         return tuple(s for s in self.seeds if s in arm.run_ids and s in base.run_ids)
 

@@ -156,6 +156,8 @@ def _no_use(copy: Copy, root: Path) -> str | None:
         return "unfinished, unless it is being written now"
     if (about.decoder, about.pillow) != (DECODER, pillow()):
         return "decoded by an older version" if about.decoder != DECODER else f"decoded by Pillow {about.pillow}"
+    if about.kind not in ("", "folder", "csv"):  # what code gives is not called for again only to look at it
+        return None
     asked = {
         "name": about.kind or ("csv" if Path(about.folder).is_file() else "folder"), "root": about.folder,
         "classes": about.classes, "image_size": about.size, "window": about.window, "group": about.group, "val_size": 1,

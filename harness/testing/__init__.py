@@ -1,5 +1,6 @@
-"""The public test kit: the suite for tricks and its fixtures; makers of rows, curves, manifests and stored studies."""
+"""The public test kit: suites for tricks, networks and data; fixtures; makers of rows, curves and stored studies."""
 
+from harness.testing.parts import DataConformance, NetworkConformance
 from harness.testing.records import (
     CREATED,
     FINGERPRINT,
@@ -16,6 +17,8 @@ from harness.testing.tricks import Tape, TinyStage, TrickConformance, tape, tiny
 __all__ = [
     "CREATED",
     "FINGERPRINT",
+    "DataConformance",
+    "NetworkConformance",
     "StoredRun",
     "Tape",
     "TinyStage",

@@ -62,7 +62,7 @@ def device_name(device: str) -> str:
 def deciding_packages(data: Data, model: Model) -> tuple[str, ...]:
     """The packages beside torch that decide splits, pixels or weights."""
     library = model.name.partition("/")[0] if model.name.startswith(LIBRARIES) else ""
-    return ("numpy", *(["pillow"] if data.from_files else []), *filter(None, [library]))
+    return ("numpy", *(["pillow"] if data.from_files or data.kind in ("hf", "own") else []), *filter(None, [library]))
 
 
 def fingerprint(

@@ -63,7 +63,7 @@ def load(experiment: str, typed: Typed) -> AnyExperiment:
 
 
 def add_parts(experiment: AnyExperiment, known: Sequence[Path]) -> tuple[Path, ...]:
-    """Run the files that hold parts of an experiment, as its network, which is done once for the known plug-ins.
+    """Run the files that hold parts of an experiment, as its network and data, once for known plug-ins.
 
     Returns:
         all plug-ins: the known ones and these.
@@ -73,7 +73,7 @@ def add_parts(experiment: AnyExperiment, known: Sequence[Path]) -> tuple[Path, .
     """
     if not isinstance(experiment, Experiment):
         return tuple(known)
-    found = plugins.files_of([experiment.model.name], experiment.origins.file, known)
+    found = plugins.files_of([experiment.model.name, experiment.data.name], experiment.origins.file, known)
     for path in found:
         registry.add_plugin(path)
     return (*known, *found)

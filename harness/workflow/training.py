@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,6 +135,8 @@ class Trainer:
             return plan, ()
         images = content(self.experiment.data, self.place.data_root)
         noted = plan.noted(left_out(images.unreadable, images.images)) if images.unreadable else plan
+        if images.leak:
+            noted = replace(noted, manifest=noted.manifest.model_copy(update={"leak": images.leak}))
         return noted, tuple(images.notes) if noted.missing else ()
 
 

@@ -59,3 +59,14 @@ def test_a_limit_that_is_never_reached_is_the_baseline():
     clipped(trick, run)
     with pytest.raises(NoEffect, match=r"ever left limit = 1e\+09"):
         trick.finalize(run.model, run)
+
+
+def test_all_others_are_clipped_wherever_the_head_stands_among_them():
+    one, other = graded(), graded()
+    clipped(Agc(), one)
+    trick = Agc()
+    trick.prepare(other)
+    trick.on_gradients([*other.model.head.parameters(), *other.model.parameters()], other)
+
+    for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)

@@ -330,6 +330,13 @@ def test_copy_paste(monkeypatch, params, prob):
     assert cls().tau == 0.3
 
 
+@pytest.mark.parametrize(("jitter", "ends"), [("none", (1.0, 1.0)), ("standard", (0.8, 1.25)), ("large", (0.1, 2.0))])
+def test_copy_paste_resizes_within_the_ends_of_its_jitter(monkeypatch, jitter, ends):
+    calls = drawn_by(monkeypatch, "copy_paste", "jittered", n=4, jitter=jitter, prob=1.0)
+
+    assert [args[2:4] for args in calls] == [ends]
+
+
 @pytest.mark.parametrize(("p", "whole"), [(0.2, False), (0.7, True)])
 def test_dropout(p, whole):
     """Each unit, or channel, falls out with probability p, and what stays is scaled by 1 / (1 - p)."""

@@ -247,3 +247,20 @@ def test_a_share_of_the_rate_that_was_found_is_used_and_a_whole_one_leaves_old_r
     assert rates[1] == pytest.approx(0.25 * rates[0])
     assert "share" not in LrRangeTest().spec().params
     assert LrRangeTest().at_rate(0.1).share == 0.1
+
+
+def test_the_mean_of_equal_losses_is_that_loss_from_the_first_on():
+    """Divided by 1 - smoothing^n, a running mean that starts at zero is no lower than what it is the mean of."""
+    run = ready()
+    run.loss = lambda batch: 0 * run.model(batch.x).sum() + 3.0
+    _, losses = LrRangeTest(low=1e-9, high=1e-8, steps=30, smoothing=0.9)._sweep(run)
+
+    assert losses == pytest.approx([3.0] * 30)
+
+
+def test_losses_weigh_less_the_longer_they_are_past():
+    run, seen = ready(), iter([1.0, 2.0, 4.0] + [1.0] * 20)
+    run.loss = lambda batch: 0 * run.model(batch.x).sum() + next(seen)
+    _, losses = LrRangeTest(low=1e-9, high=1e-8, steps=20, smoothing=0.5)._sweep(run)
+
+    assert losses[:3] == pytest.approx([1.0, (0.5 * 1 + 2) / 1.5, (0.25 * 1 + 0.5 * 2 + 4) / 1.75])

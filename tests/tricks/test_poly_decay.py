@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from harness.testing import TrickConformance, tiny_run
+from harness.tricks.functional import polynomial
 from harness.tricks.optimization.linear_decay import LinearDecay
 from harness.tricks.optimization.poly_decay import PolyDecay
 
@@ -32,3 +33,8 @@ def test_agrees_with_torch():
         assert schedule(t / 40) == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         oracle.step()
+
+
+def test_the_rate_falls_to_nothing_unless_an_end_is_given():
+    assert polynomial(2.0)(1.0) == 0.0
+    assert polynomial(2.0)(0.5) == 0.25

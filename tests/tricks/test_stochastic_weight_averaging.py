@@ -90,3 +90,14 @@ def test_constant_weights_are_unchanged_and_reading_twice_gives_the_same():
     for name, p in run.model.named_parameters():
         assert torch.equal(first[name], p)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_rehearsal_sees_the_statistics_of_one_batch():
+    run, trick = tiny_run(batch_size=8), StochasticWeightAveraging(start=0.7)
+    trick.prepare(run)
+    snapshots(run, trick, range(6, 10))
+    run.rehearsal = True
+    averaged = trick.evaluation_weights(run)
+    out = averaged.net.stem[0](averaged.normalize(next(plain_batches(run))))
+
+    torch.testing.assert_close(averaged.net.stem[1].running_mean, out.mean((0, 2, 3)))

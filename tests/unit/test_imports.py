@@ -91,7 +91,7 @@ ALLOWED = {
     "plugins": {"errors", "identity", "sources"},
     "sources": {"errors", "identity"},
     "experiment": {"errors", "values", "sections", "identity", "names"},
-    "sections": {"errors", "values", "invariance", "identity"},
+    "sections": {"errors", "values", "invariance", "identity", "plugins"},
     "invariance": {"errors", "values"},
     "names": {"errors", "values"},
     "values": {"errors"},

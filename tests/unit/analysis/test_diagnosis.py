@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from harness import testing
 from harness.analysis.detectors import Context, Run, findings_of
-from harness.analysis.diagnosis import context_of, curves_by_run, diagnose_arms
+from harness.analysis.diagnosis import _merged, context_of, curves_by_run, diagnose_arms
 from harness.analysis.types import Finding
 from harness.store.reader import StudyData
 from harness.store.schema import RUNS, Manifest, predictions_schema
@@ -78,6 +78,16 @@ def test_a_loss_that_fell_or_an_accuracy_above_guessing_is_not_at_chance() -> No
     assert find(make_row(val_accuracy=0.1060), train_loss=[2.31] * 20) == [("at_chance", "problem")]
 
 
+def test_a_loss_that_is_back_where_it_began_has_learnt_nothing_that_could_go_on() -> None:
+    """It falls at the end; without a number of classes its start is all that there is to compare with."""
+    loss = np.concatenate([np.linspace(1.0, 2.0, 10), np.linspace(1.9, 1.0, 10)])
+    assert loss[0] == loss[-1]
+    found = diagnose(make_row(val_accuracy=0.5), make_curves(train_loss=loss), Context(0.5, None))
+    assert "not_converged" not in dict(codes(found))
+    lower = diagnose(make_row(val_accuracy=0.5), make_curves(train_loss=loss - np.arange(20) / 100), Context(0.5, None))
+    assert "not_converged" in dict(codes(lower))
+
+
 def test_nothing_is_at_chance_where_the_number_of_classes_is_unknown() -> None:
     curves = make_curves(train_loss=[2.31] * 20)
     assert "at_chance" in dict(codes(diagnose(make_row(val_accuracy=0.1), curves, Context(0.5, 10))))
@@ -91,6 +101,7 @@ def test_a_loss_that_falls_to_the_end_has_not_converged(name: str) -> None:
     finding = diagnose(make_row(val_nll=1.3), curves, CONTEXT)[0]
     assert (finding.code, finding.severity) == ("not_converged", "warning")
     assert "1.0 times its average pace" in finding.evidence
+    assert "after 20 epochs; " in finding.evidence
     assert "bring 0.2" in finding.evidence
 
 
@@ -236,3 +247,12 @@ def test_the_classes_are_those_of_the_stored_predictions() -> None:
     data = StudyData(nothing, nothing, predictions_schema(7).empty_table())
     assert context_of(data, manifest) == Context(0.7, 7, "test_top5")
     assert context_of(StudyData(nothing, nothing, None), manifest).classes is None
+
+
+@pytest.mark.parametrize(("runs", "severity"), [(1, "info"), (2, "warning"), (3, "warning")])
+def test_what_half_of_the_runs_show_keeps_its_severity(runs: int, severity: str) -> None:
+    finding = Finding("not_converged", "warning", "t", "e", "a")
+    merged = _merged([(seed, finding) for seed in range(runs)], 4)
+
+    assert merged.severity == severity
+    assert merged.evidence.startswith(f"{runs} of 4 runs (seeds 0")

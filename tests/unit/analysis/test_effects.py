@@ -485,6 +485,14 @@ def test_checks_name_what_differs_in_one_row(changes: dict[str, Any], broken: se
     assert {what for what, state, _ in analysis.checks if state == "fails"} == broken
 
 
+def test_images_in_two_splits_fail_a_check_and_are_told() -> None:
+    leak = "The same images lie in more than one place: 2 in train and in test. Remove the copies."
+    manifest = ONE.model_copy(update={"leak": leak})
+    assert ("no image in two splits", "fails", leak) in analyse(frame(BASE, MIXUP), manifest).checks
+    assert leak in manifest.sentences
+    assert "no image in two splits" not in [what for what, *_ in analyse(frame(BASE, MIXUP), ONE).checks]
+
+
 def test_what_the_rows_do_not_tell_is_not_known() -> None:
     silent = {"git_commit": None, "versions": None, "data_hash": None, "test_digest": None}
     states = {what: state for what, state, _ in analyse(frame(BASE, MIXUP).assign(**silent), ONE).checks}
@@ -576,6 +584,7 @@ def test_the_signed_rank_test_agrees_with_scipy_and_is_exact_with_ties() -> None
         assert signed_rank_test(x) == pytest.approx(wilcoxon(x, method="exact").pvalue)
     assert signed_rank_test([1, 1, 1, -1, 2, 2]) == pytest.approx(2 * patterns_at_most(2.5, [2.5] * 4 + [5.5] * 2))
     assert signed_rank_test(np.zeros(4)) == 1.0
+    assert signed_rank_test([1, 2, -3]) == 1.0  # both sums are 3, and 5 of 8 patterns have no more
     assert signed_rank_test([-math.inf] * 6) == 2 / 64
     many = draw.normal(0.1, 1, 300)
     assert signed_rank_test(many) == pytest.approx(wilcoxon(many).pvalue, abs=0.02)

@@ -137,6 +137,14 @@ def test_shapley_values_leave_out_blocks_with_a_missing_arm():
         shapley(values[~((values["a"] == 1) & (values["b"] == 1) & (values["c"] + values["d"] == 0))])
 
 
+def test_of_many_missing_arms_three_are_named():
+    values = table(MAIN)
+    with pytest.raises(UserError, match=r"need all 16 sets .*: 11 did not run \(a\+b, a\+c, a\+d, \.\.\.\)"):
+        shapley(values[values[list("abcd")].sum(axis=1) < 2])
+    with pytest.raises(UserError, match=r": 3 did not run \(a\+b, a\+c, a\+d\)"):
+        shapley(values[(values[list("abcd")].sum(axis=1) != 2) | (values["a"] == 0)])
+
+
 def test_credit_depends_on_the_order_of_stacking():
     values = table({"a": 2.0, "b": 1.0, "a:b": -1.5, "c": 1.0}, "abc")
     found = {r.name: r for r in order_range(values)}
@@ -393,3 +401,13 @@ def test_sums_that_cancel_are_zero_in_spite_of_rounding():
 
     assert means(fit.main) == pytest.approx({"a": 0.1, "b": 0.2})
     assert means(fit.interactions) == {"a:b": 0.0}
+
+
+def test_the_standard_error_of_an_estimate_by_hand():
+    """b - a is 1, 2 and 6 in three blocks: mean 3, deviation sqrt(7), so that the error is sqrt(7 / 3)."""
+    values = pd.DataFrame(
+        [{"seed": s, "a": a, "value": 10.0 + a * d} for s, d in enumerate((1.0, 2.0, 6.0)) for a in (0, 1)]
+    )
+    (found,) = one_at_a_time_effects(values)
+
+    assert (found.mean, found.se) == pytest.approx((3.0, math.sqrt(7 / 3)))

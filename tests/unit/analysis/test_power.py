@@ -68,3 +68,11 @@ def test_pooled_sd_weights_variances_by_degrees_of_freedom() -> None:
     # Variances 1 with 2 degrees of freedom and 8 with 1: (2 × 1 + 1 × 8) / 3.
     assert pooled_sd([[1, 2, 3], [10, 14], [5]]) == pytest.approx(math.sqrt(10 / 3))
     assert math.isnan(pooled_sd([[1], []]))
+
+
+def test_a_thousand_seeds_are_the_most_that_are_asked_for() -> None:
+    """Effects that a thousand pairs just find, and of which 1,001 are needed."""
+    found, missed = mde(1.0, 1000) * 1.0001, mde(1.0, 1001) * 1.00001
+
+    assert (seeds_needed(found, 1.0), seeds_needed(missed, 1.0, n_max=2000)) == (1000, 1001)
+    assert seeds_needed(missed, 1.0) is None

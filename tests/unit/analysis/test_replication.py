@@ -8,6 +8,7 @@ import pytest
 
 from harness import testing
 from harness.analysis.effects import analyse
+from harness.analysis.replication import _direction
 from harness.analysis.replication import compared as compare_studies
 
 OLD = {"mixup": (1, 2, 3, 4, 0), "ema": (2, 3, 2, 3, 2.5), "sam": (-1, -2, -1, -2, -1.5)}
@@ -107,3 +108,13 @@ def test_selection_is_always_said_and_another_machine_where_it_is_one():
     assert "chosen after their old effects were seen" in compared().notes[0]
     assert "(fingerprint a, and b for the fresh ones)" in compared(machines=("a", "b")).notes[1]
     assert compared({"mixup": OLD["mixup"]}).notes[-1] == "old no longer has ema, sam."
+
+
+def test_a_verdict_tells_the_direction_and_where_there_is_none_the_mean_does():
+    """The test of ranks may claim a gain while an outlier turns the mean."""
+    found = analysis({"mixup": (1, 2, 1, 2, 1.5), "ema": (-3, 3.2, -2, 2.1, 0.2)}, 0)
+    gains, unclear = found.effects
+
+    assert (gains.verdict.kind, unclear.verdict.kind) == ("helps", "undecided")
+    assert [_direction(gains, mean, found) for mean in (-1.0, 0.0, 1.0)] == [1, 1, 1]
+    assert [_direction(unclear, mean, found) for mean in (-1.0, 0.0, math.nan, 1.0)] == [-1, 0, 0, 1]

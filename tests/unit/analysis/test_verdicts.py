@@ -119,6 +119,7 @@ def test_an_unclear_result_says_what_it_could_be_and_what_it_takes_to_know() -> 
         "no detectable difference (could be -0.42 to +1.04; MDE 1 pt; about 26 more seeds for ±0.5 pt)"
     )
     assert "+0.31 points [-0.42, 1.04] over 10 seeds, p = 0.36" in answer.sentence
+    assert answer.sentence.endswith("; it takes about 26 more seeds for ±0.5 pt.")
 
 
 def test_a_scope_may_hold_a_percent_sign() -> None:
@@ -129,6 +130,7 @@ def test_a_scope_may_hold_a_percent_sign() -> None:
 
 def test_no_seeds_are_asked_for_when_there_are_enough_or_never_will_be() -> None:
     assert "more" not in verdict(replace(UNCLEAR, mde=0.3, more_seeds=None)).label
+    assert "it takes" not in verdict(replace(UNCLEAR, mde=0.3, more_seeds=None)).sentence
     assert "more than 1000 seeds" in verdict(replace(UNCLEAR, mde=20.0, more_seeds=None)).label
 
 

@@ -54,6 +54,13 @@ def test_an_own_validation_split_is_another_identity_than_the_bytes_alone(tmp_pa
     assert npz_digest(DATA, tmp_path) == hashlib.sha256((tmp_path / "med.npz").read_bytes()).hexdigest()[:16]
 
 
+def test_labels_of_a_file_take_the_place_of_those_of_train(tmp_path):
+    np.savez(tmp_path / "med.npz", **arrays())
+    np.save(tmp_path / "said.npy", np.ones(20, int))
+    said = Data(name="npz", root="med.npz", val_size=6, labels="said.npy")
+    assert split(load_source(said, tmp_path), said, 0).train.label.tolist() == [1] * 20
+
+
 def test_without_test_images_a_size_is_asked_for(tmp_path):
     np.savez(tmp_path / "med.npz", **arrays(test_images=None, test_labels=None))
     source = load_source(DATA, tmp_path)

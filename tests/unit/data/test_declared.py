@@ -50,9 +50,7 @@ def test_a_value_outside_its_range_is_refused(wrong):
 
 @pytest.mark.parametrize("option", [{"flip": True}, {"shift": 0.0}, {"rotation": 0.0}, {"color": False}])
 def test_it_belongs_to_folders(option):
-    with pytest.raises(
-        ValidationError, match=f"{next(iter(option))} belongs to folder and csv data sets, and this is digits"
-    ):
+    with pytest.raises(ValidationError, match=f"{next(iter(option))} belongs to data of one's own, and this is digits"):
         Data.model_validate({"name": "digits", "val_size": 1} | option)
 
 

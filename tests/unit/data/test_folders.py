@@ -15,7 +15,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from harness.cpus import Cpus
-from harness.data import content, folders, sources
+from harness.data import content, decoding, folders, sources
 from harness.data.rows import PhotoRows, rows_of
 from harness.data.sources import load_source
 from harness.data.types import Source
@@ -200,14 +200,14 @@ def test_a_file_that_changes_between_hashing_and_decoding_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tree(tmp_path / "pets") / "train" / "dog" / "1.png"
-    decode = folders._decode
+    decode = decoding.decode
 
     def change_then_decode(file: Path, *args: Any) -> Any:
         if file == path:
             save(path, RED)
         return decode(file, *args)
 
-    monkeypatch.setattr(folders, "_decode", change_then_decode)
+    monkeypatch.setattr(folders, "decode", change_then_decode)
     with pytest.raises(UserError, match=r"train/dog/1\.png changed while it was read; start again"):
         folder(tmp_path)
     assert not list((tmp_path / ".harness-decoded").glob("*/*.npy"))
@@ -229,7 +229,7 @@ def test_what_fails_in_the_machine_ends_decoding_and_loses_no_image(
     for i in range(2, 8):  # one of so many may be lost
         save(tmp_path / "pets" / "train" / "dog" / f"{i}.png", GREEN)
     unlucky = tmp_path / "pets" / "train" / "dog" / "1.png"
-    decode = folders._decode
+    decode = decoding.decode
 
     def fail(*args: Any) -> Any:
         raise error
@@ -237,14 +237,14 @@ def test_what_fails_in_the_machine_ends_decoding_and_loses_no_image(
     def fail_once(file: Path, *args: Any) -> Any:
         with monkeypatch.context() as patched:
             if file == unlucky and where == "in the decoder":
-                patched.setattr(folders, "_to_rgb", fail)
+                patched.setattr(decoding, "_to_rgb", fail)
             elif file == unlucky:
                 patched.setattr(Path, "read_bytes", fail)
             return decode(file, *args)
 
-    monkeypatch.setattr(folders, "available", lambda: Cpus(1, "1"))  # one thread, whose patch is no other's
+    monkeypatch.setattr(decoding, "available", lambda: Cpus(1, "1"))  # one thread, whose patch is no other's
     with monkeypatch.context() as patched:
-        patched.setattr(folders, "_decode", fail_once)
+        patched.setattr(folders, "decode", fail_once)
         with pytest.raises(UserError, match=rf"train/dog/1\.png cannot be read now \({told}\)"):
             folder(tmp_path)
     assert folder(tmp_path).unreadable == ()

@@ -113,3 +113,24 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_run(tmp_path, monkeypatch)
     place = replace(PLACE, checkpoint_dir=tmp_path, checkpoint_seconds=0.0)
 
     assert execute(tiny_spec(), "test", place).row["status"] == "ok"
+
+
+def test_the_state_of_a_trick_comes_back_as_what_it_was():
+    """Nested, with objects in their place, tuples where set-up has tuples, and values that set-up did not have."""
+    cpu, average = torch.device("cpu"), torch.nn.Linear(2, 1)
+    state = {
+        "net": average,
+        "seen": [torch.ones(2), 3, [torch.zeros(1)]],
+        "pair": (torch.ones(1), average),
+        "new": [1, 2],
+    }
+    packed = checkpoint._packed(state)
+    fresh = torch.nn.Linear(2, 1)
+    found = checkpoint._unpacked(packed, {"net": fresh, "seen": [], "pair": (None, fresh)}, cpu)
+
+    assert found["net"] is found["pair"][1] is fresh
+    assert torch.equal(fresh.weight, average.weight)
+    assert [type(found[name]) for name in ("seen", "pair", "new")] == [list, tuple, list]
+    assert torch.equal(found["seen"][0], torch.ones(2))
+    assert found["seen"][1:] == [3, [torch.zeros(1)]]
+    assert found["new"] == [1, 2]

@@ -149,3 +149,26 @@ def test_a_transformer_of_another_size_says_which_argument_makes_it_fit():
 
 def test_what_was_not_seen_is_no_problem_and_takes_no_time():
     assert Seen() == Seen(problem="", own=False, at_risk="", run_seconds=0.0)
+
+
+def test_with_a_trick_too_a_network_of_another_size_is_named():
+    spec = tiny_spec(registry.make("mixup"))
+    data = spec.data.model_copy(update={"image_size": 32})
+    found = seen(spec.model_copy(update={"data": data, "model": Model(name="timm/vit_tiny_patch16_224")}))
+
+    assert found.own
+    assert found.problem.startswith("model.name = 'timm/vit_tiny_patch16_224' cannot take images of 32 x 32 pixels")
+
+
+@pytest.mark.parametrize(
+    ("channels_last", "contiguous", "named"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_a_layer_that_bears_no_channels_last_is_named_before_anything_trains(
+    channels_last, contiguous, named, monkeypatch
+):
+    monkeypatch.setattr("harness.training.session.layer_at_risk", lambda model: "net.stem.0")
+    place = Place(data_root=Path("unused-by-digits"), contiguous=contiguous)
+    *phases, found = rehearse(tiny_spec(channels_last=channels_last), place, 1)
+
+    assert found.at_risk == ("net.stem.0" if named else "")
+    assert ("a training step" in phases) is not named

@@ -3,10 +3,12 @@ from itertools import combinations
 from typing import ClassVar
 
 import pytest
+import torch
 
 from harness.errors import UserError
+from harness.testing import tiny_info, tiny_spec
 from harness.tricks import registry
-from harness.tricks.contract import MIXING, BatchStage, Info, Trick, at
+from harness.tricks.contract import MIXING, BatchStage, Info, InitStage, Run, Trick, at
 from harness.tricks.rules import ROLES
 from harness.tricks.stack import Stack, conflicts, has_role
 
@@ -70,3 +72,18 @@ def test_a_loss_that_looks_across_the_batch_is_refused_where_passes_are_of_parts
 @pytest.mark.parametrize("name", sorted(registry.builtin()))
 def test_what_a_trick_excludes_is_a_trick_or_a_role(name):
     assert set(registry.make(name).info.excludes) <= {*registry.builtin(), *ROLES}
+
+
+@pytest.mark.parametrize("name", ["identity_init", "init_sweep", "kaiming_init", "tanh_hidden", "zero_gamma"])
+def test_weights_are_drawn_before_anything_is_pretrained(name):
+    assert registry.load(name).init.stage is InitStage.DRAW
+
+
+def test_a_run_begins_at_nothing():
+    spec = tiny_spec()
+    run = Run(spec=spec, recipe=spec.recipe, data=tiny_info(), device=torch.device("cpu"), stage=None)
+
+    assert (run.step, run.epoch, run.steps_per_epoch, run.total_steps) == (0, 0, 0, 0)
+    assert not run.rehearsal
+    assert not run.again
+    assert run.weight == 1.0
