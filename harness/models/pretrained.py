@@ -45,7 +45,7 @@ def weights_file(model: Model) -> Path:
 
 
 def _own(weights: str) -> Path:
-    path = Path(os.path.expanduser(weights))  # noqa: PTH111 (leaves ~ where there is no home folder)
+    path = Path(os.path.expanduser(weights))
     if not path.is_file():
         raise UserError(
             f"model.weights = '{weights}': there is no such file in {Path.cwd()}; give a path from the current folder, "
