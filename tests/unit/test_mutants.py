@@ -217,8 +217,8 @@ def test_planted_mutants_are_told_apart(tmp_path):
     status, out = planted(tmp_path)
     alive = re.findall(r"planted/(\w+\.py):\d+\n  - (.*)\n  \+ (.*)\n", out.partition("change none")[2])
 
-    assert status == 1
-    assert sorted(name[:2] for name in alive) == sorted([*LEFT, ("even.py", "return a if a > b else b")])
+    assert status == 1, out
+    assert sorted(name[:2] for name in alive) == sorted([*LEFT, ("even.py", "return a if a > b else b")]), out
     assert out.count("not listed") == len(alive) == 4
     assert "untested (0 tests): not listed\nplanted/dead.py" in out
     assert "5 of 9 mutants that change behaviour killed (55.6%); 0 change none" in out

@@ -158,7 +158,7 @@ def test_too_few_seeds_for_halves_are_not_tried():
 
 @pytest.mark.parametrize(
     ("name", "mild_arms", "shared", "placebo", "correlation"),
-    [("digits-all-tricks", 90, 0.57, 0.62, 0.60), ("digits-noisy-all-tricks", 89, 0.26, -0.76, 0.36)],
+    [("digits-all-tricks", 90, 0.54, 0.62, 0.61), ("digits-noisy-all-tricks", 90, 0.23, -0.76, 0.37)],
 )
 def test_the_published_sweeps_share_what_the_guide_says(published, name, mild_arms, shared, placebo, correlation):
     found: Sweep = published(name)
@@ -171,7 +171,7 @@ def test_the_published_sweeps_share_what_the_guide_says(published, name, mild_ar
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "raw", "predicted", "came"),
-    [("digits-all-tricks", 1.48, 1.28, 1.36), ("digits-noisy-all-tricks", 2.83, 2.58, 2.59)],
+    [("digits-all-tricks", 1.44, 1.24, 1.31), ("digits-noisy-all-tricks", 2.84, 2.58, 2.61)],
 )
 def test_half_of_the_seeds_predicts_the_other_on_the_published_sweeps(published, name, raw, predicted, came):
     h = published(name).halves

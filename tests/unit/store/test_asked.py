@@ -52,7 +52,7 @@ def test_the_stored_request_is_preferred_to_the_command(published):
 
 def test_commands_of_earlier_versions_say_the_same_again(published):
     earlier = [record for record in published if record.harness_version.startswith("0.1.")]
-    assert len(earlier) > 5
+    assert len(earlier) >= 4
     for record in earlier:
         assert record.asked == {}
         assert command_of(asked_of(record)) == record.command

@@ -1,8 +1,11 @@
 """What a replication asks of a stored study of any version; nothing is trained."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from harness.analysis.types import GAINS, LOSSES
@@ -10,6 +13,7 @@ from harness.errors import UserError
 from harness.experiment import load_experiment
 from harness.report.load import load
 from harness.store.reader import read_manifest
+from harness.store.schema import LATER_COLUMNS
 from harness.store.writer import write_manifest
 from harness.study.plan import make_plan
 from harness.testing import StoredRun, make_arm, make_manifest, make_row, make_study
@@ -34,23 +38,49 @@ def planned(monkeypatch):
     return make
 
 
+@pytest.fixture
+def of_the_first_version(tmp_path):
+    """A published study as version 0.1.0 declared and stored it: without settings, request and identities."""
+
+    def make(study):
+        shutil.copytree(PUBLISHED / study, tmp_path / study)
+        for kind, later in LATER_COLUMNS.items():
+            for path in (tmp_path / study).glob(f"{kind}/*.parquet"):
+                table = pq.read_table(path)
+                pq.write_table(table.drop_columns([name for name in later if name in table.column_names]), path)
+        manifest = json.loads((tmp_path / study / "study.json").read_text())
+        manifest |= {"asked": {}, "settings": {}, "harness_version": "0.1.0", "stages": []}
+        manifest["arms"] = [arm | {"identity": ""} for arm in manifest["arms"]]
+        (tmp_path / study / "study.json").write_text(json.dumps(manifest))
+        return tmp_path
+
+    return make
+
+
 @pytest.mark.parametrize("study", ["digits-noisy-untuned", "factorial-digits-noisy"])
-def test_studies_of_the_first_version_are_rebuilt_to_the_very_runs_that_they_trained(planned, monkeypatch, study):
-    """Their declarations have neither settings nor a request: the rows say it all."""
+@pytest.mark.parametrize("first", [True, False])
+def test_studies_are_rebuilt_to_the_very_runs_that_they_trained(
+    planned, of_the_first_version, monkeypatch, study, first
+):
+    """Declarations of the first version have neither settings nor a request: the rows say it all."""
     monkeypatch.setattr(replicating, "fresh_seeds", lambda *_: range(10))
-    old = read_manifest(PUBLISHED / study)
-    new = planned(study)
+    results = of_the_first_version(study) if first else PUBLISHED
+    old = read_manifest(results / study)
+    new = planned(study, results)
     runs = {arm.label: arm.run_ids for arm in old.arms}
 
-    assert (old.asked, old.settings) == ({}, {})
+    assert (old.asked == {}, old.settings == {}) == (first, first)
     assert len(new.arms) > 3
     assert {arm.label: arm.run_ids for arm in new.arms} == {arm.label: runs[arm.label] for arm in new.arms}
     assert (new.metric, new.margin, new.alpha, new.scope) == (old.metric, old.margin, old.alpha, old.scope)
 
 
-def test_arms_whose_verdict_claims_a_direction_are_trained_on_as_many_seeds_after_the_last_one(planned):
-    new = planned("digits-noisy-untuned")
-    judged = {e.arm: e.verdict.kind for e in load(PUBLISHED / "digits-noisy-untuned").analysis.effects}
+def test_arms_whose_verdict_claims_a_direction_are_trained_on_as_many_seeds_after_the_last_one(
+    planned, of_the_first_version
+):
+    results = of_the_first_version("digits-noisy-untuned")
+    new = planned("digits-noisy-untuned", results)
+    judged = {e.arm: e.verdict.kind for e in load(results / "digits-noisy-untuned").analysis.effects}
 
     assert [arm.label for arm in new.arms[1:]] == [a for a, kind in judged.items() if kind in (*GAINS, *LOSSES)]
     assert {"mixup", "label_smoothing"} <= {arm.label for arm in new.arms}
@@ -144,7 +174,7 @@ def test_what_has_changed_since_is_said_in_one_line_each():
 
     trick["version"] = 99
     identity = json.dumps({"data": "old images", "numbers": 1})
-    changed = _Source(source.study, source.experiment, [{"spec": json.dumps(spec), "identity_json": identity}])
+    changed = replace(source, rows=[{"spec": json.dumps(spec), "identity_json": identity}])
     assert changed.changes("new images") == [
         "mixup is of version 1 now, and was of version 99 in digits-noisy-untuned.",
         "The runs of digits-noisy-untuned are of other images (old imag... -> new imag...).",
