@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.bench.rows import Measure, cpu
-from harness.data.batches import to_pixels
+from harness.data.rows import to_pixels
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.classifier import Classifier, Normalize
 from harness.training.loop import Clock, train

@@ -18,7 +18,7 @@ from torch.nn.functional import affine_grid, grid_sample, pad
 from torch.utils.data import DataLoader, Dataset
 
 from harness.cpus import available
-from harness.data.rows import CROP_DRAWS, LEAST, Croppable, Rows, fits
+from harness.data.rows import CROP_DRAWS, LEAST, Croppable, Rows, fits, memory_format, to_pixels
 from harness.data.types import Batch, Part, TrainingSet
 from harness.errors import UserError
 from harness.experiment import Augment
@@ -204,17 +204,6 @@ def evaluation_batches(
         seen = slice(max(0, min(start, len(rows) - LEAST)), part.stop)
         x = to_pixels(rows[seen].to(device), held.peak, channels_last)
         yield x, held.label[part].to(device), held.index[part].to(device)
-
-
-def to_pixels(images: Tensor, peak: int, channels_last: bool) -> Tensor:
-    """Float pixels (N, C, H, W) in [0, 1] of uint8 images (N, H, W, C) in which `peak` is white."""
-    x = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format(channels_last))
-    return x.div_(peak)
-
-
-def memory_format(channels_last: bool) -> torch.memory_format:
-    """How images lie in memory."""
-    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def _check_size(count: int, batch_size: int, who: str) -> None:

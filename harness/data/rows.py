@@ -281,3 +281,14 @@ def crop_boxes(sizes: Tensor, draws: Tensor, scale_min: float) -> Tensor:
     top = torch.where(found, (place[0] * (down + 1)).floor(), (down / 2).floor())
     left = torch.where(found, (place[1] * (right + 1)).floor(), (right / 2).floor())
     return torch.stack((top, left, high, wide), 1).long()
+
+
+def to_pixels(images: Tensor, peak: int, channels_last: bool) -> Tensor:
+    """Float pixels (N, C, H, W) in [0, 1] of uint8 images (N, H, W, C) in which `peak` is white."""
+    x = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=memory_format(channels_last))
+    return x.div_(peak)
+
+
+def memory_format(channels_last: bool) -> torch.memory_format:
+    """How images lie in memory."""
+    return torch.channels_last if channels_last else torch.contiguous_format

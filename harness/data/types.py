@@ -14,6 +14,7 @@ from harness.data.rows import Croppable as Croppable
 from harness.data.rows import Rows as Rows
 from harness.data.rows import at_once as at_once
 from harness.data.rows import rows_of
+from harness.data.rows import to_pixels as to_pixels
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from harness.data.rows import to_pixels
 from harness.experiment import Arm, Augment, Data, Model, Recipe, RunSpec
 from harness.models.build import build
 from harness.models.classifier import Classifier
@@ -35,6 +36,10 @@ from harness.training.session import Session, set_up
 from harness.tricks import registry
 from harness.tricks.contract import Batch, Choice, DataInfo, Invariances, Part, Run, Search, Stage, TrainingSet, Trick
 from harness.tricks.kinds import KINDS
+
+TINY: dict[str, Any] = {"batch_size": 8, "channels_last": False}
+"""Of the recipes of tests. Their strided 1x1 convolutions have too few channels for channels last on some processors
+(`layout.layer_at_risk`)."""
 
 
 def tiny_batch(n: int = 8, classes: int = 10, channels: int = 1, size: int = 8, seed: int = 0) -> Batch:
@@ -75,7 +80,7 @@ def tiny_run(
     spec = RunSpec(
         data=Data(name="digits", train_size=80, val_size=20),
         model=Model(name=model, width=width),
-        recipe=Recipe(**({"epochs": 10, "batch_size": 8, "lr": 0.1} | recipe)),
+        recipe=Recipe(**(TINY | {"epochs": 10, "lr": 0.1} | recipe)),
         arm=Arm(),
         seed=seed,
     )
@@ -99,8 +104,7 @@ def tiny_run(
 
 def tiny_spec(trick: Trick | None = None, seed: int = 0, model: str = "digits_resnet", **recipe: Any) -> RunSpec:
     """A training of 10 updates on 40 real digits: small enough for hundreds of tests, real enough to trust."""
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 8, "lr": 0.05, "augment": Augment(shift=0.125)}
-    settings["channels_last"] = False  # its strided 1x1 convolutions have too few channels (`layout.layer_at_risk`)
+    settings: dict[str, Any] = {**TINY, "epochs": 2, "lr": 0.05, "augment": Augment(shift=0.125)}
     return RunSpec(
         data=Data(name="digits", train_size=40, val_size=40, test_size=100),
         model=Model(name=model, width=4),
@@ -138,7 +142,7 @@ class TinyStage:
 
     def _pixels(self, of: str | Part) -> Tensor:
         part = self.images if isinstance(of, str) else of
-        return part.rows[:].permute(0, 3, 1, 2).float() / part.peak
+        return to_pixels(part.rows[:], part.peak, channels_last=False)
 
 
 class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]

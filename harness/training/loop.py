@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from harness.data.batches import memory_format
+from harness.data.rows import memory_format
 from harness.training.precision import Amp
 from harness.tricks.contract import PARTS, Batch, Run
 from harness.tricks.functional import soft_cross_entropy

@@ -25,6 +25,7 @@ from harness.data.types import Part as Part
 from harness.data.types import Rows as Rows
 from harness.data.types import TrainingSet as TrainingSet
 from harness.data.types import at_once as at_once
+from harness.data.types import to_pixels as to_pixels
 from harness.experiment import Recipe, RunSpec, TrickSpec
 from harness.tricks.kinds import TrickKind
 from harness.tricks.marks import RATE as RATE

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harness.data.types import CROP_DRAWS, Croppable, Rows
-from harness.experiment import Augment
-from harness.tricks.contract import DataInfo, NotApplicable, Run
+from harness.experiment import Augment, Recipe
+from harness.tricks.contract import DataInfo, NotApplicable, Run, to_pixels
 from harness.tricks.functional import soft_cross_entropy
 from harness.tricks.modules import frozen_statistics
 
@@ -105,18 +105,19 @@ def augmented(x: Tensor, augment: Augment, generator: torch.Generator) -> Tensor
     return x
 
 
-def views(rows: Rows, positions: Tensor, peak: int, augment: Augment, generator: torch.Generator) -> Tensor:
+def views(rows: Rows, positions: Tensor, peak: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
     """Images of rows at positions (N,), as pixels (N, C, side, side) on the positions' device, as the recipe augments.
 
     Random resized crops come from what the rows hold beyond their squares, as those of batches do.
     """
+    augment = recipe.augment
     if augment.scale_min < 1 and isinstance(rows, Croppable):
         draws = torch.rand(CROP_DRAWS, len(positions), generator=generator, device=positions.device)
         images = rows.crops(positions, draws, augment.scale_min)
         augment = augment.model_copy(update={"scale_min": 1.0})
     else:
         images = rows.take(positions)
-    return augmented(images.to(positions.device).permute(0, 3, 1, 2).float() / peak, augment, generator)
+    return augmented(to_pixels(images.to(positions.device), peak, recipe.channels_last), augment, generator)
 
 
 class TrainingPixels:
@@ -124,13 +125,13 @@ class TrainingPixels:
 
     def __init__(self, run: Run) -> None:
         train, classes = run.train, len(run.data.classes)
-        self.rows, self.peak, self.augment = train.rows.on(run.device), train.peak, run.recipe.augment
+        self.rows, self.peak, self.recipe = train.rows.on(run.device), train.peak, run.recipe
         y = F.one_hot(train.label, classes).float() if train.y is None else train.y
         self.y = y.to(run.device)
 
     def draw(self, positions: Tensor, generator: torch.Generator, side: int) -> tuple[Tensor, Tensor]:
         """Pixels (N, C, side, side), augmented as the recipe says, and targets (N, K) at positions of the split."""
-        x = views(self.rows, positions, self.peak, self.augment, generator)
+        x = views(self.rows, positions, self.peak, self.recipe, generator)
         if x.shape[-1] != side:  # another trick has resized the batch
             x = F.interpolate(x, (side, side), mode="bilinear", antialias=True)
         return x, self.y[positions]

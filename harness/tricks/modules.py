@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harness.tricks.contract import Groups, NoEffect, NotApplicable, Run
+from harness.tricks.contract import Groups, NoEffect, NotApplicable, Run, to_pixels
 
 if TYPE_CHECKING:
     from harness.models.classifier import Classifier
@@ -215,7 +215,7 @@ def plain_batches(run: Run) -> Iterator[Tensor]:
     """All training images as pixels in [0, 1], in nearly equal batches of at most the recipe's size."""
     rows = run.train.rows
     for at in torch.arange(len(rows)).tensor_split(math.ceil(len(rows) / run.recipe.batch_size)):
-        yield rows.take(at).to(run.device).permute(0, 3, 1, 2).float() / run.train.peak
+        yield to_pixels(rows.take(at).to(run.device), run.train.peak, run.recipe.channels_last)
 
 
 def recompute_statistics(model: nn.Module, batches: Iterable[Tensor]) -> None:

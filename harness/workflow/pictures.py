@@ -13,8 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from harness.data.batches import to_pixels
-from harness.data.rows import resize
+from harness.data.rows import resize, to_pixels
 from harness.data.sources import load_source
 from harness.data.types import PHOTOS, Batch, Source
 from harness.errors import UserError

@@ -128,7 +128,7 @@ class PseudoLabel(Trick):
         """The loss on as many unlabelled images."""
         hidden, g = run.state[self.name].rows, run.rng(self.name)
         chosen = torch.randint(len(hidden), (len(batch.x),), generator=g, device=run.device)
-        x = views(hidden, chosen, run.train.peak, run.recipe.augment, g)
+        x = views(hidden, chosen, run.train.peak, run.recipe, g)
         strength = self.weight * ramp(run.progress, self.start, self.end)
         if strength == 0:
             return {"unlabelled": logits.new_zeros(())}

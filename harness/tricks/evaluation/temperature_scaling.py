@@ -11,7 +11,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from harness.tricks.contract import Info, NotApplicable, Predict, Rows, Run, Search, TrainingSet, Trick, at_once
+from harness.tricks.contract import (
+    Info,
+    NotApplicable,
+    Predict,
+    Rows,
+    Run,
+    Search,
+    TrainingSet,
+    Trick,
+    at_once,
+    to_pixels,
+)
 
 LOWEST, HIGHEST, ROUNDS = math.log(0.05), math.log(50.0), 60
 """Logarithms of the temperatures between which it is looked for, and halvings of that range."""
@@ -81,7 +92,7 @@ class TemperatureScaling(Trick):
         kept: Kept = run.state[self.name]
         parts = []
         for at in torch.split(torch.arange(len(kept.rows)), at_once(kept.rows.side, 500, run.device)):
-            x = kept.rows.take(at).to(run.device).permute(0, 3, 1, 2).float() / kept.peak
+            x = to_pixels(kept.rows.take(at).to(run.device), kept.peak, run.recipe.channels_last)
             parts.append(predict(x).float())
         temperature = fitted_temperature(torch.cat(parts), kept.label.to(run.device))
         return lambda x: predict(x) / temperature

@@ -97,7 +97,7 @@ class Supcon(Trick):
         state = run.state[self.name]
         first = state["tap"].take()
         position = state["position"][torch.searchsorted(state["index"], batch.index)]
-        x = views(state["images"].rows, position, run.train.peak, run.recipe.augment, run.rng(self.name))
+        x = views(state["images"].rows, position, run.train.peak, run.recipe, run.rng(self.name))
         with frozen_statistics(run.model), run.autocast():
             run.model(x)
         state["tap"].hold()

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from harness.data import batches
-from harness.data.batches import Loader, evaluation_batches, to_pixels
+from harness.data.batches import Loader, evaluation_batches
+from harness.data.rows import to_pixels
 from harness.data.splits import Held
 from harness.errors import UserError
 from harness.experiment import Augment

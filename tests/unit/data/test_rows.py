@@ -18,7 +18,7 @@ from harness.data.rows import CROP_DRAWS, TRIES, ArrayRows, PhotoRows, crop_boxe
 from harness.data.sources import load_source
 from harness.data.splits import split
 from harness.data.types import TrainingSet
-from harness.experiment import Augment, Data
+from harness.experiment import Augment, Data, Recipe
 from harness.tricks.images import views
 
 SIDE = 64
@@ -244,9 +244,10 @@ def test_photographs_that_fit_are_held_where_crops_need_no_more(data_root: Path)
 def test_images_that_tricks_draw_are_cropped_from_the_kept_ones_too(data_root: Path) -> None:
     found, g = rows(data_root), stream(3)
     expected = found.crops(torch.arange(4), torch.rand(CROP_DRAWS, 4, generator=g), 0.3)
-    drawn = views(found, torch.arange(4), 255, Augment(scale_min=0.3), stream(3))
+    recipe = Recipe(epochs=1, batch_size=4, lr=0.1, augment=Augment())
+    drawn = views(found, torch.arange(4), 255, recipe.model_copy(update={"augment": Augment(scale_min=0.3)}), stream(3))
     assert torch.equal(drawn, expected.permute(0, 3, 1, 2) / 255)
-    assert torch.equal(views(found, torch.arange(4), 255, Augment(), g), found[:].permute(0, 3, 1, 2) / 255)
+    assert torch.equal(views(found, torch.arange(4), 255, recipe, g), found[:].permute(0, 3, 1, 2) / 255)
 
 
 def test_another_version_of_the_decoder_is_another_data_set(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
