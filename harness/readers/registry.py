@@ -50,7 +50,7 @@ def reader_for(path: Path, name: str | None = None) -> Reader:
         UserError: there is no such path or reader, none fits, or reading the file would run code.
     """
     known = readers()
-    if name in known and known[name].address:
+    if name and name in known and known[name].address:
         return known[name]
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; give a table of runs or a folder of logs")
