@@ -129,7 +129,7 @@ new-trick: $(STAMP)  ## NAME=x FAMILY=y: write the skeleton of a trick and of it
 	$(call takes,NAME FAMILY)@$(HARNESS) new-trick $(call names,NAME) $(call names,FAMILY)
 
 cards: $(STAMP)  ## write harness/tricks/index.json, missing contact sheets and new defaults, after a card changed
-	$(call takes,)@$(BIN)/python -m harness.tricks.index && $(BIN)/python -m harness.workflow.sheets && $(BIN)/python tests/golden/test_defaults.py
+	$(call takes,)@$(BIN)/python -m harness.tricks.cards && $(BIN)/python -m harness.workflow.sheets && $(BIN)/python tests/golden/test_defaults.py
 
 clean:  ## remove .venv and caches, not results
 	rm -rf .venv $(OLDEST) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,7 +11,19 @@ import sys
 
 import typer
 
-from harness.cli import checking, comparing, complaints, gating, judging, machine, options, pages, searching, studies
+from harness.cli import (
+    checking,
+    comparing,
+    complaints,
+    gating,
+    judging,
+    machine,
+    options,
+    pages,
+    searching,
+    studies,
+    tricks,
+)
 from harness.ending import orderly
 
 app = typer.Typer(
@@ -34,7 +46,7 @@ app.command("judge")(judging.judge)
 app.command("compare")(comparing.compare)
 app.command("site")(pages.site)
 app.command("report")(pages.report)
-app.command("tricks")(pages.tricks)
+app.command("tricks")(tricks.tricks)
 app.command("publish")(pages.publish)
 app.command("bench")(machine.bench)
 app.command("new-trick")(machine.new_trick)

@@ -8,15 +8,16 @@ import torch
 
 from harness import plugins, rng
 from harness.data.types import DataInfo, Invariances
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError
 from harness.experiment import Model
 from harness.identity import LIBRARIES
+from harness.models.architectures import ARCHITECTURES, near_network
 from harness.models.classifier import Classifier, Normalize
 from harness.models.libraries import build_timm, build_torchvision
 from harness.models.own import build_own
 from harness.models.plain import Builtin
 from harness.models.pretrained import weights_file
-from harness.models.resnet import ARCHITECTURES, ResNet
+from harness.models.resnet import ResNet
 from harness.models.weights import start_from
 
 
@@ -68,7 +69,7 @@ def _ours(model: Model, data: DataInfo) -> Classifier:
     known = [*ARCHITECTURES, *plugins.names(plugins.NETWORKS)]
     if model.name not in ARCHITECTURES:
         raise UserError(
-            f"unknown model '{model.name}'{did_you_mean(model.name, known)} Known: {', '.join(known)}, timm/<name>, "
+            f"unknown model '{model.name}'{near_network(model.name, known)} Known: {', '.join(known)}, timm/<name>, "
             "torchvision/<name>, or a class of your own as mine.py:Net"
         )
     if model.args:

@@ -80,17 +80,3 @@ class ResNet(nn.Module):
         for name in self.stage_names:
             x = self.get_submodule(name)(x)
         return self.head(self.pool(x).flatten(1))  # type: ignore[no-any-return]
-
-
-def _three_stages(blocks: int) -> tuple[tuple[int, int, int], ...]:
-    return ((1, 1, blocks), (2, 2, blocks), (4, 2, blocks))
-
-
-ARCHITECTURES: dict[str, tuple[int, tuple[tuple[int, int, int], ...]]] = {
-    # name: (default width, stages as (width factor, stride, blocks))
-    "digits_resnet": (16, ((1, 1, 1), (2, 2, 1))),
-    "resnet8": (16, _three_stages(1)),
-    "resnet20": (16, _three_stages(3)),
-    "resnet56": (16, _three_stages(9)),
-    "resnet18": (64, ((1, 1, 2), (2, 2, 2), (4, 2, 2), (8, 2, 2))),
-}

@@ -1,10 +1,12 @@
-"""Trick cards as plain data, for the command line and the site."""
+"""Trick cards as plain data, for the command line and the site: from the index where it has them, without torch."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from harness.tricks import registry
+from harness.tricks.index import FILE, indexed
 from harness.tricks.not_applicable import known_names
 
 
@@ -20,6 +22,13 @@ def card(name: str) -> dict[str, Any]:
     row = others().get(name)
     if row is not None:
         return row
+    if name in registry.builtin() and name in indexed():
+        return dict(indexed()[name])
+    return made(name)
+
+
+def made(name: str) -> dict[str, Any]:
+    """The card of a trick, made of its class, which is imported and torch with it; raises as `card`."""
     from harness.tricks.contract import HOOKS, Choice, Search, Trick
     from harness.tricks.stack import excluded
 
@@ -70,3 +79,12 @@ def cards() -> list[dict[str, Any]]:
     """All tricks and then all other known names, each by family and name."""
     listed = [*(card(n) for n in registry.names()), *others().values()]
     return sorted(listed, key=lambda c: (not c["trick"], c["family"], c["name"]))
+
+
+def text() -> str:
+    """What the index must hold: the cards of the bundled tricks now. Imports them all, and torch."""
+    return json.dumps({name: made(name) for name in sorted(registry.builtin())}, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(text(), encoding="utf-8")

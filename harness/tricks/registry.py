@@ -19,6 +19,7 @@ from harness import plugins
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Model
 from harness.identity import Identity, network_version
+from harness.models.architectures import ARCHITECTURES
 from harness.models.pretrained import weights_digest
 from harness.plugins import NETWORKS
 from harness.sources import package_digest
@@ -77,7 +78,9 @@ def check(name: str) -> None:
         if row is not None:
             hint = f" Try: {row.command}" if row.command else ""
             raise UserError(f"'{name}' is no trick here ({row.kind}): {row.reason}{hint}")
-        near = did_you_mean(name, names())
+        if name in ARCHITECTURES:
+            raise UserError(f"'{name}' is a network and no trick; train on it with --set model.name={name}")
+        near = did_you_mean(name, [*names(), *ARCHITECTURES])
         raise UserError(f"unknown trick '{name}'{near} `harness tricks` lists all {len(names())}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.experiment import Arm, RunSpec, TrickSpec
-from harness.models.resnet import ARCHITECTURES
+from harness.models.architectures import ARCHITECTURES
 from harness.tricks import registry
 from harness.tricks.contract import HOOKS, NotApplicable, overrides
 

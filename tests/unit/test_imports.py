@@ -238,7 +238,13 @@ def test_rendering_a_report_imports_neither_torch_nor_timm():
     assert loaded == "[]", out.stderr
 
 
-def test_trick_cards_import_neither_torchvision_nor_timm():
+def test_the_list_of_tricks_imports_no_torch():
     loaded, out = modules_after("from harness.tricks.cards import cards\ncards()")
+
+    assert loaded == "[]", out.stderr
+
+
+def test_trick_cards_are_made_without_torchvision_and_timm():
+    loaded, out = modules_after("from harness.tricks.cards import text\ntext()")
 
     assert loaded == "['torch']", out.stderr
