@@ -17,13 +17,13 @@ class Fragile(Trick):
     info: ClassVar = Info(name="fragile", family="mine", summary="s", paper="p", formula="f", expect="e")
 
     def reduce_loss(self, loss, run):
-        return loss * 0.0 if run.recipe.lr > 0.2 else loss
+        return loss * 0.0 if run.recipe.lr > 0.15 else loss
 """
-"""Learns nothing where the rate is above 0.2: so at 1 and at a third of it, and not at a tenth."""
+"""Learns nothing where the rate is above 0.15: so at 0.5 and at a third of it, and not at a tenth."""
 
 WORDS = (
     "ablate", "fragile", "--plugin", "fragile.py", "--seeds", 5, "--workers", 1, "--name", "probed",
-    "--set", "recipe.epochs=8", "--set", "recipe.lr=1.0", "--set", "data.test_size=100",
+    "--set", "recipe.epochs=24", "--set", "recipe.lr=0.5", "--set", "data.test_size=100",
 )  # fmt: skip
 
 

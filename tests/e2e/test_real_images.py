@@ -10,7 +10,7 @@ from harness.store.reader import read_manifest, read_study
 
 SIDE = 64
 SMALL = (
-    "model.name=timm/resnet10t", "model.args.stem_width=8", "data.image_size=32", "data.val_size=12", "recipe.epochs=2",
+    "model.name=timm/resnet10t", "model.args.stem_width=8", "data.image_size=32", "data.val_size=12", "recipe.epochs=6",
     "recipe.batch_size=8", "recipe.lr=0.05", "recipe.precision=fp32",
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ def study(cli, photos):
     settings = [word for text in SMALL for word in ("--set", text)]
     done = cli.here(
         "ablate", "mixup", "-e", "imagenette", "--data-root", photos, "--seeds", 2, "--workers", 1, "--name", "photos",
-        *settings, "--json",
+        *settings, "--json", "--no-probe",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done

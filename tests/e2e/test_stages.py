@@ -29,6 +29,7 @@ from harness.training.place import Place
 from harness.training.session import Session
 from harness.training.stages import path_of
 from harness.tricks.needs import stages_of
+from harness.values import merged
 
 TEACHERS = ("knowledge_distillation", "kd_logits_cached", "kd_plus_ood")
 SMALL = {
@@ -40,7 +41,7 @@ PLACE = Place(Path("unused-by-digits"))
 
 
 def planned(results, *arms, seeds=1, experiment="digits", **changes):
-    loaded = load_experiment(experiment, SMALL | changes)
+    loaded = load_experiment(experiment, merged(SMALL, changes))
     return make_plan(
         loaded, arms, design="one_at_a_time", seeds=range(seeds), place=PLACE, results=results,
         images=PLACE.digest(loaded.data), command="", toml="",
