@@ -29,7 +29,11 @@ PLACE = Place(data_root=Path("unused-by-digits"), check=True)
 STAGES = tempfile.TemporaryDirectory()
 PLACE = Place(data_root=Path("unused-by-digits"), stages_dir=Path(STAGES.name), check=True)
 
-ALONE = {"masked_image_modelling": "it learns no classes, so what changes how they are learned does nothing"}
+ALONE = {
+    "masked_image_modelling": "it learns no classes, so what changes how they are learned does nothing",
+    "channels_last": "it computes the same in another order, for which the network must be another one",
+    "torch_compile": "it computes the same, here to the bit",
+}
 """Tricks that nobody combines, and why."""
 
 APART, SAME = 1e-3, 1e-5
