@@ -23,8 +23,8 @@ class TorchCompile(Trick):
             "runs do not earn back. Sums are made in another order, so that results differ as between two processors."
         ),
         differs=(
-            "The training pass alone is compiled, in torch's default mode; evaluation is plain. The CPU needs a compiler "
-            "for C++, and a GPU needs Triton. Compilation is done before the first step is timed."
+            "The training pass alone is compiled, in torch's default mode; evaluation is plain. The CPU needs a C++ "
+            "compiler, a GPU Triton. Compilation is done before the first step is timed."
         ),
         cost=0.9,
     )
