@@ -37,7 +37,7 @@ def refused(
     with Throwaway(replace(place, contiguous=True), plugins) as process:
         for arm in arms:
             names = sorted({name for one in [*stack, arm] for name in parse_arm(one)})
-            tricks = tuple(trick_of(experiment, name).spec() for name in names)  # type: ignore[union-attr]
+            tricks = tuple(trick_of(experiment, name).spec() for name in names)
             spec = experiment.spec(Arm(tricks=tricks), experiment.study.blocks.start)
             seen = process.rehearse(spec, replace(place, contiguous=True), 1, None)
             if seen is not None and seen.skipped:

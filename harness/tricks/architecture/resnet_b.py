@@ -49,5 +49,8 @@ class ResnetB(Trick):
         if not found:
             raise NoEffect("needs blocks whose first convolution has the stride, and the model has none")
         for block in found:
-            block.conv1.stride, block.conv2.stride = block.conv2.stride, block.conv1.stride
+            first, second = block.conv1, block.conv2
+            assert isinstance(first, nn.Conv2d)
+            assert isinstance(second, nn.Conv2d)
+            first.stride, second.stride = second.stride, first.stride
         return model
