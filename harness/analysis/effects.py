@@ -31,6 +31,7 @@ from harness.analysis.inference import (
     t_interval,
     t_test,
     tost,
+    widened,
 )
 from harness.analysis.power import mde, seeds_needed
 from harness.analysis.rows import Floats, Pairs, Side, Table, margin_of, metric_of, split_rows
@@ -88,6 +89,7 @@ def analyse(
         family,
         _grain(what, own, correct),
         "prediction" if manifest.in_loop else "logged number",
+        manifest.overlap,
     )
     # Predictions are stored for the test split.
     answers = correct if (what.split, what.needs) == ("test", "answers") else None
@@ -133,23 +135,27 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
     ranks = signed_ranks(judged)
     low = high = low_all = high_all = sd = p = p_permutation = p_tost = dz = smallest = correlation = gain = nan
     more = more_for_effect = None
+    independent = not pairs.lost and not setting.overlap
     if n >= 2:
+        if setting.overlap:
+            d = widened(d, setting.overlap)
         sd = float(deviation(d))
         if sd or not mean:
             low, high = (float(v) for v in t_interval(d, setting.alpha)[1:])
             low_all, high_all = (float(v) for v in t_interval(d, setting.level)[1:])
-        if not pairs.lost:
+        if not pairs.lost and (sd or not setting.overlap):
             p, p_tost = float(t_test(d)), float(tost(d, setting.margin))
-            p_permutation = sign_flip_test(d)
+            p_permutation = nan if setting.overlap else sign_flip_test(d)
             dz = float(mean / sd) if sd else math.copysign(math.inf, mean) if mean else 0.0
         # Holm's correction asks at most for the level that Bonferroni's does.
         smallest = mde(sd, n, setting.level)
-        more = _more(setting.margin, sd, n, setting.level)
-        more_for_effect = _more(abs(mean), sd, n, setting.level)
+        if not setting.overlap:  # there are no further folds
+            more = _more(setting.margin, sd, n, setting.level)
+            more_for_effect = _more(abs(mean), sd, n, setting.level)
         if np.ptp(x) and np.ptp(y):
             correlation = float(np.corrcoef(x, y)[0, 1])
         if sd:
-            gain = float(x.var(ddof=1) + y.var(ddof=1)) / sd**2
+            gain = float(x.var(ddof=1) + y.var(ddof=1)) / float(deviation(pairs.d)) ** 2
     better = judged if setting.higher_is_better else -judged
     status = pairs.arm.status
     digests = pairs.texts("test_digest")
@@ -185,7 +191,7 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         p=p,
         p_holm=nan,
         p_permutation=p_permutation,
-        p_wilcoxon=signed_rank_test(judged) if len(judged) > 1 else nan,
+        p_wilcoxon=signed_rank_test(judged) if len(judged) > 1 and not setting.overlap else nan,
         p_tost=p_tost,
         dz=dz,
         wins=int((better > 0).sum()),
@@ -204,7 +210,7 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
         verdict=Verdict("no verdict", "", ""),
         image_error=image_error(images),
         images=tuple((seed, *mcnemar(b, a)) for seed, (b, a) in zip(pairs.seeds, images, strict=False)),
-        e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd and not pairs.lost else nan,
+        e_value=float(e_value(mean / (sd / math.sqrt(n)), n)) if n >= 2 and sd and independent else nan,
         test=test,
         p_least=least,
         low_all=low_all,
@@ -218,6 +224,8 @@ def _draft(pairs: Pairs, setting: Setting, correct: Mapping[str, NDArray[np.bool
 def _test_of(pairs: Pairs, evidence: Evidence, ranks: Floats, sd: float, setting: Setting) -> tuple[Test, float]:
     """The test that decides on an arm, and the smallest p that it can have."""
     least = min(1.0, 2.0 ** (1 - ranks.size))
+    if setting.overlap:
+        return "t", 0.0
     if pairs.lost:
         return "signed-rank", least
     if sd == 0 and pairs.d.any():

@@ -53,7 +53,8 @@ class Setting:
     `unit` is empty for dimensionless metrics. `margin` is NaN for metrics that it was not declared for, and
     then nothing is called equivalent. `family` is the number of arms whose p values are corrected together. `grain` is
     the smallest difference that two runs can have (one image of the test split), or 0 where it is not known.
-    `compared` is what tells two runs apart, as a singular noun.
+    `compared` is what tells two runs apart, as a singular noun. `overlap` is test / training size where pairs are folds
+    of one cross-validation, whose training sets overlap, and else 0.
     """
 
     metric: str
@@ -65,6 +66,7 @@ class Setting:
     family: int
     grain: float = 0.0
     compared: str = "prediction"
+    overlap: float = 0.0
 
     @property
     def level(self) -> float:

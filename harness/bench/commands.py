@@ -1,4 +1,4 @@
-"""What commands cost that have nothing to train: help, and a study of which every run is stored."""
+"""What commands cost that have nothing to train: help, a study of which every run is stored, scores made elsewhere."""
 
 from __future__ import annotations
 
@@ -36,10 +36,7 @@ def start_up(repeats: int) -> Iterator[BenchRow]:
     if not seconds:
         return
     yield summary("T9 --help", seconds, "s", "CPU time of `python -m harness --help`", "<= 0.2")
-    command = [sys.executable, "-X", "importtime", "-m", "harness", "--help"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    loaded = [line.split("|")[-1].strip() for line in told.splitlines()]
-    yield summary("T9 --help, torch", [float("torch" in loaded)], "imports", "whether it imports torch", "<= 0")
+    yield summary("T9 --help, torch", [imports_torch("--help")], "imports", "whether it imports torch", "<= 0")
 
 
 def nothing_to_do(repeats: int, folder: Path) -> Iterator[BenchRow]:
@@ -56,6 +53,27 @@ def nothing_to_do(repeats: int, folder: Path) -> Iterator[BenchRow]:
         if seconds:
             measured = f"CPU time of `harness ablate mixup` on {name} when all its runs are stored"
             yield summary(f"T11 nothing to do, {name}", seconds, "s", measured, f"<= {target}")
+
+
+def judged(repeats: int, folder: Path, methods: int = 20, seeds: int = 500) -> Iterator[BenchRow]:
+    """T13: what it costs to judge a table of runs that were trained elsewhere, its page included."""
+    draw, table = np.random.default_rng(0), folder / "table.csv"
+    lines = [f"m{m},{s},{draw.normal(80, 1):.2f}" for m in range(methods) for s in range(seeds)]
+    table.write_text("\n".join(["method,seed,test_acc", *lines]), encoding="utf-8")
+    words = ["judge", str(table), "--baseline", "m0", "--unit", "percent"]
+    words += ["--results", str(folder / "judged"), "--reports", str(folder)]
+    seconds = [s for _ in range(repeats) if (s := cpu_of(*words)) is not None]
+    if seconds:
+        measured = f"CPU time of `harness judge` on a table of {len(lines):,} rows"
+        yield summary("T13 judge", seconds, "s", measured, "<= 5")
+        yield summary("T13 judge, torch", [imports_torch(*words)], "imports", "whether it imports torch", "<= 0")
+
+
+def imports_torch(*words: str) -> float:
+    """Whether a command of ours imports torch: 0 or 1."""
+    command = [sys.executable, "-X", "importtime", "-m", "harness", *words]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return float("torch" in [line.split("|")[-1].strip() for line in told.splitlines()])
 
 
 def cpu_of(*words: str) -> float | None:

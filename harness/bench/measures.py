@@ -1,4 +1,4 @@
-"""The benchmarks: T1 to T12, in the order in which they are measured."""
+"""The benchmarks: T1 to T13, in the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.bench.commands import nothing_to_do, start_up
+from harness.bench.commands import judged, nothing_to_do, start_up
 from harness.bench.loops import (
     Perceptron,
     augment_loop,
@@ -71,6 +71,7 @@ def measure(size: Size) -> Iterator[BenchRow]:
         folder = Path(name)
         yield from start_up(size.repeats)
         yield from nothing_to_do(size.repeats, folder)
+        yield from judged(size.repeats, folder)
         yield from training(size, folder)
         yield from fixed_cost(size, folder)
         yield from store(size, folder)

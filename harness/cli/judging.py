@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -30,6 +31,9 @@ def judge(
     row: Annotated[str, typer.Option(help="Row of a curve: last, first, or max, min or best with :COLUMN.")] = "last",
     cost: Annotated[str | None, typer.Option(help="Column of the training time in seconds.")] = None,
     pairs: Annotated[str, typer.Option(help="Seeds: all that a method shares with the baseline, or common.")] = "all",
+    folds: Annotated[
+        str | None, typer.Option(help="The seeds are folds of one cross-validation: test/train, as 1/9 for ten folds.")
+    ] = None,
     duplicates: Annotated[
         str | None, typer.Option(help="Which run of a method and seed counts where there are several: first or last.")
     ] = None,
@@ -66,6 +70,7 @@ def judge(
         where=tuple(where or ()),
         row=row,
         cost=cost,
+        folds=None if folds is None else _ratio(folds),
         pairs=cast('Literal["all", "common"]', pairs),
         duplicates=cast('Literal["first", "last"] | None', duplicates),
     )
@@ -94,6 +99,13 @@ def judge(
         typer.echo(f"report: {study.page}")
     if compared:
         print_comparison(compared)
+
+
+def _ratio(text: str) -> float:
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise UserError(f"--folds {text}: test / training images, as 1/9 for ten folds") from None
 
 
 def _one_of(option: str, value: str | None, *known: str) -> None:

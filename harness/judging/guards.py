@@ -124,13 +124,31 @@ def seeds_used(cells: Sequence[Cell], settings: Collection[str | None]) -> list[
 
 
 def folds(columns: Sequence[str]) -> None:
-    """Refuse folds in the place of seeds."""
+    """Refuse folds in the place of seeds, unless it is said how large they are."""
     found = [c for c in columns if set(words(c)) & FOLDS]
     if found:
         raise UserError(
-            f"there is a column {found[0]} and no seed: folds share training data, so the paired t test calls too many "
-            "differences real; repeat with several seeds, and judge each fold with --by"
+            f"{found[0]} in the place of a seed: folds share training data, so the paired t test calls too many "
+            "differences real; repeat with several seeds and judge each fold with --by, or have the test corrected: "
+            f"--seed {found[0]} --folds 1/9 (test / training images; 1/9 of ten folds)"
         )
+
+
+def whole_folds(cells: Sequence[Cell], baseline: str, overlap: float) -> list[str]:
+    """What is said of folds; refused where one has no score, since the corrected test is of all of them."""
+    if not 0 < overlap <= 1:
+        raise UserError(f"--folds {overlap:g}: test / training images, above 0 and at most 1, as 1/9 for ten folds")
+    seeds = by_arm(cells)
+    for arm, own in seeds.items():
+        there = {c.seed for c in own if math.isfinite(c.value)}
+        missing = {c.seed for c in seeds[baseline]} ^ there
+        if missing:
+            raise UserError(f"--folds: {arm} has no score for fold {_span(missing)}, and the test is of all folds")
+    return [
+        "The pairs are folds of one cross-validation, whose training sets overlap: spreads, intervals and p values are "
+        f"those of the corrected t test with test / training images of {overlap:g} (Nadeau & Bengio 2003). Nothing is "
+        "said of other seeds."
+    ]
 
 
 def by_arm(cells: Sequence[Cell]) -> dict[str, list[Cell]]:

@@ -19,7 +19,8 @@ class Options:
     best:COLUMN. `where` are conditions COLUMN=VALUE that runs must meet. `pairs` is which seeds an arm is judged on:
     all that it shares with the baseline, or those that all arms have in common. `duplicates` says which run of a method
     and seed counts where there are several; None refuses them. `margin` is in points of percent, or of the score
-    itself. `alpha` is the level of the tests.
+    itself. `alpha` is the level of the tests. `folds` is test / training size where the seeds are the folds of one
+    cross-validation.
     """
 
     method: str | None = None
@@ -36,3 +37,4 @@ class Options:
     pairs: Literal["all", "common"] = "all"
     duplicates: Literal["first", "last"] | None = None
     alpha: float = 0.05
+    folds: float | None = None

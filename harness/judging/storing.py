@@ -84,6 +84,7 @@ def manifest_of(name: str, what: Understood, source: str, command: str, options:
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         notes=what.notes,
         source=source,
+        overlap=options.folds or 0.0,
         metrics={}
         if what.metric in COLUMNS
         else {what.metric: MetricSpec(unit=what.unit, better=what.better, split=what.split)},

@@ -58,7 +58,7 @@ def understand(runs: Sequence[Run], options: Options, unit: Unit | None = None) 
     columns = list(dict.fromkeys(name for run in runs for name in run.values))
     guards.no_search(columns, len(runs))
     by = _named(options.by, columns, "--by") if options.by else None
-    seed = _seed(options.seed, columns)
+    seed = _seed(options.seed, columns, options.folds is not None)
     metric = _metric(options.metric, columns, runs, {seed, by, options.cost})
     methods = _methods(options.method, columns, runs, {seed, metric, by, options.cost})
     cost = _named(options.cost, columns, "--cost") if options.cost else None
@@ -86,6 +86,10 @@ def understand(runs: Sequence[Run], options: Options, unit: Unit | None = None) 
             notes += dropped
         else:
             notes += guards.unbalanced(cells, baseline)
+        if options.folds is not None:
+            if by:
+                raise UserError("--folds and --by: data sets are compared by their seeds; judge one with --where")
+            notes += guards.whole_folds(cells, baseline, options.folds)
         if options.row.partition(":")[0] in ("max", "min", "best") and any(run.curve for run in own):
             most = max(len(run.curve) for run in own)
             notes.append(_flattered(options.row, metric, most))
@@ -163,8 +167,10 @@ def _named(name: str, columns: Sequence[str], option: str) -> str:
     return name
 
 
-def _seed(name: str | None, columns: Sequence[str]) -> str:
+def _seed(name: str | None, columns: Sequence[str], folds: bool) -> str:
     if name is not None:
+        if not folds:
+            guards.folds([name])
         return _named(name, columns, "--seed")
     found = called(columns, SEEDS)
     if len(found) == 1:

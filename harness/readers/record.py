@@ -31,7 +31,7 @@ class Reader:
     """A format: its name, whether a path is of it, and how its runs are read.
 
     `about` says in a few words what it reads. `unit` is that of the accuracies that this program writes; None where it
-    is the user's own.
+    is the user's own. `address`: it is no path that is read, but an address elsewhere, and only where it is asked for.
     """
 
     name: str
@@ -39,3 +39,4 @@ class Reader:
     fits: Callable[[Path], bool]
     read: Callable[[Path], Iterator[Run]]
     unit: Unit | None = None
+    address: bool = False

@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
+from harness.readers.boards import TENSORBOARD, WANDB
 from harness.readers.databases import MLFLOW_DB, OPTUNA
 from harness.readers.hf import HF
 from harness.readers.hydra import HYDRA
@@ -20,7 +21,8 @@ from harness.readers.timm import TIMM
 from harness.readers.ultralytics import ULTRALYTICS
 
 BUILT_IN = (
-    HYDRA, TIMM, ULTRALYTICS, SACRED, HF, LIGHTNING, FASTAI, MMENGINE, MLFLOW, MLFLOW_DB, OPTUNA, KERAS, TABLE,
+    HYDRA, TIMM, ULTRALYTICS, SACRED, HF, LIGHTNING, FASTAI, MMENGINE, MLFLOW, MLFLOW_DB, OPTUNA, TENSORBOARD, WANDB,
+    KERAS, TABLE,
 )  # fmt: skip
 """The more special ones first: the first that fits a path reads it."""
 
@@ -47,11 +49,13 @@ def reader_for(path: Path, name: str | None = None) -> Reader:
     Raises:
         UserError: there is no such path or reader, none fits, or reading the file would run code.
     """
+    known = readers()
+    if name and name in known and known[name].address:
+        return known[name]
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder; give a table of runs or a folder of logs")
     if path.suffix.lower() in PICKLES:
         raise UserError(f"{path}: reading a {path.suffix} file can run code that it holds; export csv or json")
-    known = readers()
     if name is not None and name not in known:
         raise UserError(f"--from {name}: no such reader{did_you_mean(name, known)} Known: {', '.join(known)}")
     chosen = known[name] if name else next((r for r in known.values() if r.fits(path)), None)

@@ -232,6 +232,7 @@ class Manifest(_Record):
 
     `factors` are what the arms are sets of, each a trick or tricks joined by "+"; empty where they are no such sets.
     `notes` are sentences that a reader of the results must know; `leak` says which splits of the data share images.
+    `overlap` is test / training size where seeds are folds of one cross-validation, and else 0.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -274,6 +275,7 @@ class Manifest(_Record):
     stages: tuple[StagePlan, ...] = ()
     """Runs that those of the arms need, but for those that are arms themselves."""
     leak: str = ""
+    overlap: float = 0.0
     probes: tuple[Probe, ...] = ()
     """Further runs of arms that collapsed, at lower rates. They are of no arm, and no effect or p value is of them."""
 

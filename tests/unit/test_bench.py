@@ -120,6 +120,15 @@ def test_help_costs_time_and_imports_no_torch():
     assert torch_imported.met
 
 
+def test_judging_a_table_costs_time_and_imports_no_torch(tmp_path):
+    cost, torch_imported = commands.judged(1, tmp_path, methods=3, seeds=10)
+
+    assert "30 rows" in cost.measured
+    assert cost.value > 0
+    assert torch_imported.met
+    assert (tmp_path / "table.html").is_file()
+
+
 def test_a_second_run_on_photographs_is_set_up_at_once_and_takes_little_memory(tmp_path):
     decoding, seconds, memory = photographs(SMALL.photographs, tmp_path)
 

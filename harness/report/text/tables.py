@@ -259,9 +259,12 @@ def columns(analysis: Analysis) -> tuple[Column, ...]:
 
 
 def variance_rows(analysis: Analysis) -> list[dict[str, str]]:
-    """What pairing bought and what more seeds would buy: a row per arm with an interval, text by heading."""
+    """What pairing bought and what more seeds would buy: a row per arm with an interval, text by heading.
+
+    Scores that were made elsewhere have no predictions, and so no columns about test images.
+    """
     d = decimals(analysis)
-    return [
+    rows = [
         {
             "Arm": e.arm,
             "Pairs": str(e.n),
@@ -277,6 +280,8 @@ def variance_rows(analysis: Analysis) -> list[dict[str, str]]:
         for e in analysis.effects
         if math.isfinite(e.low)
     ]
+    empty = {h for h in ("Image error", "Test-noise share") if all(row[h] == NONE for row in rows)}
+    return [{h: text for h, text in row.items() if h not in empty} for row in rows]
 
 
 def _seeds_needed(effect: Effect, margin: float) -> str:

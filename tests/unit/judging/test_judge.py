@@ -1,6 +1,7 @@
 """`harness judge`: from a table to a study whose effects are those of the paired t test."""
 
 import csv
+import math
 
 import numpy as np
 import pandas as pd
@@ -50,6 +51,31 @@ def test_effect_interval_and_p_are_those_of_the_paired_t_test(tmp_path):
     assert (effect.low, effect.high) == pytest.approx((low, high))
     assert effect.p == pytest.approx(stats.ttest_rel(MIXUP, BASE).pvalue)
     assert effect.verdict.kind == "helps"
+
+
+def test_folds_are_judged_by_the_corrected_resampled_t_test(tmp_path):
+    """Nadeau & Bengio 2003: t = mean / (sd sqrt(1/n + test/train))."""
+    (study,) = judged(table().rename(columns={"seed": "fold"}), tmp_path, seed="fold", folds=1 / 5)
+    (effect,) = study.loaded.analysis.effects
+    d = np.subtract(MIXUP, BASE)
+    error = d.std(ddof=1) * math.sqrt(1 / 6 + 1 / 5)
+    low, high = stats.t.interval(0.95, 5, d.mean(), error)
+
+    assert (effect.low, effect.high) == pytest.approx((low, high))
+    assert effect.p == pytest.approx(2 * stats.t.sf(d.mean() / error, 5))
+    assert effect.p_tost == pytest.approx(stats.t.cdf((d.mean() - 0.5) / error, 5))
+    assert effect.base == pytest.approx(BASE)
+    assert math.isnan(effect.p_permutation)
+    assert math.isnan(effect.p_wilcoxon)
+    assert (effect.more_seeds, effect.test) == (None, "t")
+    assert "folds of one cross-validation" in study.page.read_text()
+
+
+def test_folds_that_all_differ_by_the_same_give_no_p(tmp_path):
+    (study,) = judged(table(mixup=[v + 1 for v in BASE]), tmp_path, folds=1 / 5)
+    (effect,) = study.loaded.analysis.effects
+    assert math.isnan(effect.p)
+    assert effect.verdict.kind not in ("helps", "hurts", "equivalent")
 
 
 def test_a_fraction_is_judged_in_points(tmp_path):
@@ -165,7 +191,12 @@ REFUSED = {
     "no baseline": (table(), {"baseline": "bse"}, "did you mean 'base'"),
     "seed": (table().astype({"seed": float}).assign(seed=0.5), {}, "no whole number"),
     "trials": (table().assign(number=range(12), state="COMPLETE", params_lr=0.1), {}, "12 runs are trials of a search"),
-    "folds": (table().rename(columns={"seed": "fold"}), {}, "folds share training data"),
+    "folds": (table().rename(columns={"seed": "fold"}), {}, "--seed fold --folds 1/9"),
+    "named folds": (table().rename(columns={"seed": "fold"}), {"seed": "fold"}, "folds share training data"),
+    "a fold is missing": (table().iloc[:11], {"folds": 0.2}, "mixup has no score for fold 5"),
+    "a fold failed": (table(mixup=[*MIXUP[:5], math.nan]), {"folds": 0.2}, "mixup has no score for fold 5"),
+    "no ratio": (table(), {"folds": 0.0}, "--folds 0: test / training images"),
+    "folds of data sets": (table().assign(dataset="a"), {"folds": 0.2, "by": "dataset"}, "--folds and --by"),
 }
 
 

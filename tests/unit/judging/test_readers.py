@@ -2,10 +2,15 @@
 
 import json
 import sqlite3
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pandas as pd
 import pytest
+import torch
+from torch.utils.tensorboard import SummaryWriter
 
 import harness
 from harness.errors import UserError
@@ -237,3 +242,67 @@ def test_the_trials_of_an_optuna_storage_are_read_and_refused(tmp_path):
     assert [run.values["params_lr"] for run in runs] == [run.values["value_0"] for run in runs]
     with pytest.raises(UserError, match="these 3 runs are trials of a search"):
         understand(runs, Options())
+
+
+def test_tensorboard_with_all_points_and_a_resumed_run(tmp_path):
+    """Its own reader keeps 10 points of a scalar that TensorFlow 2 wrote, which is a tensor there."""
+    for points in (range(30), range(28, 31)):
+        with SummaryWriter(str(tmp_path / "mixup=0.2" / "seed_3")) as writer:
+            for step in points:
+                writer.add_scalar("val/acc", step / 64 + (len(points) == 3), step)
+                writer.add_tensor("val/loss", torch.tensor(2.0 - step / 32), step)
+    (run,) = source_of([tmp_path]).runs
+
+    assert run.values == {"mixup": 0.2, "method": "mixup=0.2", "seed": 3}
+    assert [p["step"] for p in run.curve] == list(range(31))
+    assert [p["val/acc"] for p in run.curve[26:]] == [26 / 64, 27 / 64, 28 / 64 + 1, 29 / 64 + 1, 30 / 64 + 1]
+    assert [p["val/loss"] for p in run.curve[:3]] == [2.0, 2.0 - 1 / 32, 2.0 - 2 / 32]
+
+
+class Wandb:
+    """A stand-in for wandb's public interface, which needs its server."""
+
+    def __init__(self, method=None, state="finished"):
+        rows = [{"_step": i, "val_acc": 50.0 + i, "note": "x", "layer": {"lr": 0.1}} for i in range(3)]
+        sweep = None if method is None else SimpleNamespace(config={"method": method})
+        self.found = SimpleNamespace(
+            id="ab12", name="quiet-sun-1", state=state, sweep=sweep, scan_history=lambda: iter(rows),
+            config={"seed": 1, "mixup": 0.2, "optimizer": {"lr": 0.1}, "tags": ["a"]},
+        )  # fmt: skip
+        self.Api = lambda: SimpleNamespace(runs=self.runs)
+
+    def runs(self, project):
+        if project != "me/mine":
+            raise ValueError(f"Could not find project {project}")
+        return [self.found]
+
+
+@pytest.mark.parametrize("method", [None, "grid", "random"])
+def test_wandb_with_all_of_its_history(monkeypatch, method):
+    monkeypatch.setitem(sys.modules, "wandb", Wandb(method))
+    (run,) = source_of([Path("me/mine")], "wandb").runs
+
+    assert run.values == {"name": "quiet-sun-1", "seed": 1, "mixup": 0.2, "optimizer.lr": 0.1}
+    assert [(p["_step"], p["val_acc"], p["layer.lr"]) for p in run.curve] == [(i, 50.0 + i, 0.1) for i in range(3)]
+    assert run.reason == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "stand_in", "said"),
+    [
+        ("me/mine", Wandb("bayes"), "its sweep chose runs by the scores of others"),
+        ("mine", Wandb(), "give ENTITY/PROJECT"),
+        ("me/other", Wandb(), "Could not find project me/other; is WANDB_API_KEY set?"),
+        ("me/mine", None, r"the package wandb is not there; pip install 'harness\[wandb\]'"),
+    ],
+)
+def test_what_cannot_be_read_from_wandb_is_refused(monkeypatch, given, stand_in, said):
+    monkeypatch.setitem(sys.modules, "wandb", stand_in)
+    with pytest.raises(UserError, match=said):
+        source_of([Path(given)], "wandb")
+
+
+def test_a_run_that_crashed_at_wandb_is_a_failed_one(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", Wandb(state="crashed"))
+    (run,) = source_of([Path("me/mine")], "wandb").runs
+    assert run.reason == "wandb calls it crashed"
