@@ -62,9 +62,13 @@ class Question(Asked):
 
 
 class Study(Strict):
-    """`[study]`: which arms, which blocks (a number of seeds, or a range as "10:20"), and the level of the tests."""
+    """`[study]`: which arms, which blocks (a number of seeds, or a range as "10:20"), and the level of the tests.
+
+    `base` are tricks that all runs have, those of the baseline too: the effects are then of adding to them.
+    """
 
     design: str = "one_at_a_time"
+    base: Annotated[tuple[str, ...], Field(strict=False)] = ()
     tricks: Annotated[tuple[str, ...], Field(strict=False)] = ()
     seeds: Seeds = 10
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05

@@ -28,7 +28,6 @@ from harness.ending import orderly
 
 app = typer.Typer(
     name="harness",
-    add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
     help="Does this training trick help my image classifier, by how much, how sure are we, and what does it cost?",

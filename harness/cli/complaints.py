@@ -12,13 +12,23 @@ import typer
 
 from harness.errors import DEBUG, UserError
 from harness.values import readable, shown
+from harness.version import __version__
 
 BAD_INPUT = 2
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
 
 
 def options(
     debug: Annotated[
         bool, typer.Option("--debug", help=f"Show the traceback of what goes wrong, also in workers; or set {DEBUG}=1.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_say_version, help="Say the version, and exit.")
     ] = False,
 ) -> None:
     """What holds for every command; the program's help is its own."""
@@ -56,13 +66,14 @@ def _lines(error: Exception) -> list[str]:
     usage = getattr(error, "format_message", None)  # of the parser of arguments
     if usage is not None:
         command = getattr(getattr(error, "ctx", None), "command_path", "harness")
-        return [f"{' '.join(str(usage()).split())} `{command} --help` lists what there is."]
+        said = " ".join(str(usage()).split())
+        return [f"{said} `{command} --help` lists what there is."] if said else []  # help itself was printed
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         return [f"{error.strerror or error}{where}; finished runs are stored"]
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    said = (str(error).splitlines() or [""])[0]
+    why = (str(error).splitlines() or [""])[0]
     return [
-        f"{type(error).__name__}: {said} ({Path(frame.filename).name}:{frame.lineno}): a fault of this program; "
+        f"{type(error).__name__}: {why} ({Path(frame.filename).name}:{frame.lineno}): a fault of this program; "
         "`harness --debug ...` shows where, and finished runs are stored"
     ]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
-from pathlib import Path
 
 import typer
 
+from harness.cli.ends import add_summary
 from harness.cli.options import print_json
 from harness.cli.requests import command_for
 from harness.workflow.request import GateRequest
-
-SUMMARY = "GITHUB_STEP_SUMMARY"
-"""The variable that names the file of a job's summary on GitHub."""
 
 
 def _gate(request: GateRequest, plan_only: bool, as_json: bool) -> None:
@@ -29,9 +25,7 @@ def _gate(request: GateRequest, plan_only: bool, as_json: bool) -> None:
                 print_json(asdict(event) | {"exit_code": event.code})
             else:
                 typer.echo(event.summary)
-            if SUMMARY in os.environ:
-                with Path(os.environ[SUMMARY]).open("a", encoding="utf-8") as file:
-                    file.write(event.summary)
+            add_summary(event.summary)
             if event.code:
                 raise typer.Exit(event.code)
 

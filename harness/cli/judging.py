@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
+from harness.cli.ends import Ends, FailOn, Summary
 from harness.cli.options import AsJson, Reports, Results, print_json
 from harness.cli.printing import print_comparison, print_findings
 from harness.errors import UserError
@@ -43,6 +44,8 @@ def judge(
     results: Results = Path("results"),
     reports: Reports = Path("reports"),
     as_json: AsJson = False,
+    fail_on: FailOn = None,
+    summary: Summary = None,
 ) -> None:
     """Judge runs that were trained elsewhere: paired effects, intervals, verdicts and a page. Trains nothing."""
     from harness.judging.judge import across, explained, source_of
@@ -51,6 +54,7 @@ def judge(
     from harness.judging.understand import understand
     from harness.readers.record import Unit
 
+    ends = Ends(fail_on, summary)
     _one_of("--unit", unit, "percent", "fraction", "none")
     _one_of("--better", better, "higher", "lower")
     _one_of("--pairs", pairs, "all", "common")
@@ -89,6 +93,7 @@ def judge(
             {"study": s.folder.name, "page": str(s.page), "analysis": asdict(s.loaded.analysis)} for s in studies
         ]
         print_json({"studies": listed, "comparison": asdict(compared) if compared else None})
+        ends.finish(study.loaded for study in studies)
         return
     for study in studies:
         if compared:
@@ -99,6 +104,7 @@ def judge(
         typer.echo(f"report: {study.page}")
     if compared:
         print_comparison(compared)
+    ends.finish(study.loaded for study in studies)
 
 
 def _ratio(text: str) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -25,10 +26,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 def command_for(
     kind: type[Any],
-    do: Callable[[Any, bool, bool], None],
+    do: Callable[..., None],
     text: str,
     argument: tuple[str, str] = ("", ""),
     plan_only: bool = False,
+    more: Mapping[str, Any] = MappingProxyType({}),
     **fixed: Any,
 ) -> Callable[..., None]:
     """A command that calls `do` with a request, whether only to plan it, and whether to print JSON.
@@ -39,6 +41,7 @@ def command_for(
         text: what its help says.
         argument: the name and the help of an option that is an argument in its place.
         plan_only: the command only plans, so it has no option for it.
+        more: further options of the command line alone, by name, which `do` takes; None where they are not given.
         fixed: fields that have a value, and are no options.
     """
     options = [o for o in options_of(kind) if o.field not in fixed]
@@ -47,11 +50,15 @@ def command_for(
     parameters += [
         inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=a) for n, a in own.items()
     ]
+    parameters += [
+        inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=a) for n, a in more.items()
+    ]
     repeated = {option.field for option in options if option.default == ()}
 
     def command(as_json: bool, dry_run: bool = False, **values: Any) -> None:
+        told = {name: values.pop(name) for name in more}
         many = {name: tuple(values[name] or ()) for name in repeated}
-        do(kind(**values | many | fixed), dry_run or plan_only, as_json)
+        do(kind(**values | many | fixed), dry_run or plan_only, as_json, **told)
 
     parameters.sort(key=lambda p: p.default is not inspect.Parameter.empty)
     command.__doc__ = text

@@ -113,14 +113,12 @@ OUTCOMES = pa.schema(
 By `class`, which is their label; by `bin`, which is the run's confidence in `CONFIDENCE_BINS` bins of equal width; and
 by how the run compares with its baseline: `fixed` images, which the baseline had wrong and the run has right; `broken`
 ones, the reverse; `changed` ones, which both have wrong with different answers; and `same`, all others. A published
-study has these rows in place of its predictions, which are a hundred times as large.
-
-A fourth time by `answer`, label and answer together: the key is `ANSWERS_APART` times the label plus the answer, and
-pairs without images have no row. Studies of earlier versions have none of these rows.
+study has these rows in place of its predictions, which are a hundred times as large. A fourth time by `answer`, label
+and answer together: the key is `ANSWERS_APART` times the label plus the answer, and pairs without images have no row.
+Studies of earlier versions have none of these rows.
 """
 
 ANSWER, ANSWERS_APART = "answer", 1 << 15
-
 CONFIDENCE_BINS = 15
 """The bins of the stored ECE: bin k holds the confidences in [k/15, (k+1)/15), and the last one also holds 1."""
 
@@ -231,8 +229,8 @@ class Manifest(_Record):
     """A study as declared before it ran: `study.json` in the study's folder.
 
     `factors` are what the arms are sets of, each a trick or tricks joined by "+"; empty where they are no such sets.
-    `notes` are sentences that a reader of the results must know; `leak` says which splits of the data share images.
-    `overlap` is test / training size where seeds are folds of one cross-validation, and else 0.
+    `notes` are sentences that a reader must know; `leak` says which splits of the data share images. `overlap` is test
+    / training size where seeds are folds of one cross-validation, and else 0.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -255,7 +253,7 @@ class Manifest(_Record):
     factors: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     network: str = ""
-    """What the network's library has built into it and what was made of it, a sentence; empty where that is nothing."""
+    """What the network's library has built into it and what was made of it, a sentence; empty without any."""
     data: str = ""
     """Content digest of the data set; empty in studies of earlier versions."""
     asked: Asked = {}

@@ -28,6 +28,7 @@ from harness.identity import NUMBERS
 from harness.store.folders import study_folders
 from harness.store.reader import read_kind
 from harness.store.schema import Manifest
+from harness.study.kinds import with_base
 from harness.study.places import AnyPlace
 from harness.study.plan import Plan
 from harness.training.layout import layer_at_risk
@@ -153,11 +154,8 @@ def _workloads(manifest: Manifest, experiment: AnyExperiment) -> list[dict[str, 
     """What the runs of a study have in common, whatever their seeds: one for the loop, one for each arm of commands."""
     if isinstance(experiment, Experiment):
         return [_workload(spec_of(experiment, Arm(), 0).canonical_json)]
-    specs = [
-        experiment.spec(Arm(tricks=tuple(experiment.switch(n, p).spec() for n, p in arm.tricks.items())), 0)
-        for arm in manifest.arms
-    ]
-    return [_workload(spec.canonical_json) for spec in specs]
+    arms = [Arm(tricks=tuple(experiment.switch(n, p).spec() for n, p in a.tricks.items())) for a in manifest.arms]
+    return [_workload(experiment.spec(with_base(experiment, arm), 0).canonical_json) for arm in arms]
 
 
 def run_seconds(
@@ -174,7 +172,7 @@ def run_seconds(
     absent = not_here(experiment.data, place.data_root)
     if absent:
         return float("nan"), absent
-    spec = spec_of(experiment, Arm(), manifest.seeds[0])
+    spec = experiment.spec(with_base(experiment, Arm()), manifest.seeds[0])
     s = set_up(spec, place)
     if layer_at_risk(s.run.model):  # this process would die of it
         s = set_up(spec, replace(place, contiguous=True))

@@ -70,6 +70,16 @@ def trick_of(experiment: AnyExperiment, name: str, params: Mapping[str, Any] | N
     return registry.make(name, {**experiment.tricks.get(name, {}), **own}, origins)
 
 
+def with_base(experiment: AnyExperiment, arm: Arm) -> Arm:
+    """The tricks of an arm's runs: its own, over those that all runs of the study have (`[study] base`).
+
+    Raises:
+        UserError: as for `trick_of`.
+    """
+    base = [trick_of(experiment, name).spec() for name in experiment.study.base if name not in arm.names]
+    return Arm(tricks=(*base, *arm.tricks)) if base else arm
+
+
 def card_of(trick: AnyTrick) -> Card:
     """What a plan says of a trick."""
     if isinstance(trick, Switch):
@@ -167,8 +177,9 @@ def notes_of(experiment: AnyExperiment) -> list[str]:
 
 def scope_of(experiment: AnyExperiment) -> str:
     """The workload in a few words, for the sentences of verdicts."""
+    base = [f"always with {' + '.join(experiment.study.base)}"] if experiment.study.base else []
     if isinstance(experiment, CommandExperiment):
-        return experiment.scope
+        return ", ".join([experiment.scope, *base])
     d, r = experiment.data, experiment.recipe
     size = f"{d.train_size:,}" if d.train_size else "all"
     parts = [d.root or d.name, f"{size} training images"]
@@ -191,4 +202,4 @@ def scope_of(experiment: AnyExperiment) -> str:
     start = " pretrained" if experiment.model.pretrained else ""
     if experiment.model.weights is not None:
         start = f" from {PurePath(experiment.model.weights).name}"
-    return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs"])
+    return ", ".join([*parts, f"{experiment.model.name}{width}{start}", f"{r.epochs} epochs", *base])

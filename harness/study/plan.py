@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.commands.kinds import AnyExperiment, AnySpec, of_loop
+from harness.errors import UserError
 from harness.experiment import Arm, RunSpec
 from harness.identity import Identity
 from harness.names import checked_name
@@ -34,6 +35,7 @@ from harness.study.kinds import (
     settings_of,
     stages_at,
     trick_of,
+    with_base,
 )
 from harness.study.places import AnyPlace, identity_at, machine_of
 from harness.study.stages import FOLDER, NO_STAGES, Stages, declared, relative_cost
@@ -170,22 +172,29 @@ def make_plan(
     """
     made = design if isinstance(design, Design) else arms_of(design, asked, max_arms)
     names = sorted({n for arm in made.arms for n in arm.names})
-    for trick in sorted({*names, *experiment.tricks}):
+    always = experiment.study.base
+    for trick in sorted({*names, *always, *experiment.tricks}):
         check_trick(experiment, trick)
-    tricks = {n: trick_of(experiment, n) for n in names}
+    _refuse_base(made, always)
+    tricks = {n: trick_of(experiment, n) for n in (*names, *always)}
+
+    def whole(together: ArmNames) -> list[AnyTrick]:
+        return [tricks[n] for n in dict.fromkeys((*always, *together))]
+
     for together in made.factors or [arm.names for arm in made.arms]:
-        refuse_clashes([tricks[n] for n in together])  # what was asked for as one arm is refused if it clashes
-    made = made.skipping(lambda together: conflicts_of([tricks[n] for n in together]))
+        refuse_clashes(whole(together))  # what was asked for as one arm is refused if it clashes
+    made = made.skipping(lambda together: conflicts_of(whole(together)))
     made, arms = _distinct(made, experiment)
+    runs = {label: with_base(experiment, arm) for label, arm in arms.items()}
     costs = {label: _cost(arm.names, tricks) for label, arm in arms.items()}
     specs = {
-        (arm.label, seed): experiment.spec(arms[arm.label], seed)
+        (arm.label, seed): experiment.spec(runs[arm.label], seed)
         for arm in made.arms
         if arm.skipped is None
         for seed in seeds
     }
     identities = {spec.run_id: identity_at(place, spec, images) for spec in specs.values()}
-    base = experiment.spec(Arm(), seeds[0])
+    base = experiment.spec(with_base(experiment, Arm()), seeds[0])
     stages = stages_at(place, [base, *specs.values()], images)
     labels = {spec.run_id: label for (label, _), spec in specs.items()}
     before = declared(stages, labels, base) if isinstance(base, RunSpec) else ()
@@ -197,7 +206,7 @@ def make_plan(
             skipped=arm.skipped,
             summary="; ".join(card_of(tricks[n]).summary for n in arm.names),
             cost=costs[arm.label],
-            identity=identity_at(place, experiment.spec(arms[arm.label], 0), images).short,
+            identity=identity_at(place, experiment.spec(runs[arm.label], 0), images).short,
             kind=joint_kind(card_of(tricks[n]).kind for n in arm.names),
         )
         for arm in made.arms
@@ -236,6 +245,20 @@ def make_plan(
     order = sorted(specs, key=lambda k: (k[1], -costs[k[0]], k[0]))
     ordered = tuple(specs[k] for k in order)
     return Plan(manifest, ordered, identities, {}, (), machine["fingerprint_json"], stages).look(results)
+
+
+def _refuse_base(design: Design, base: Sequence[str]) -> None:
+    """Refuse an arm that only adds what all runs have.
+
+    Raises:
+        UserError: names it.
+    """
+    for name in base:
+        if any(arm.names == (name,) and not arm.params for arm in design.arms):
+            raise UserError(
+                f"{name} is in study.base, so all runs have it, and no arm adds it; take it out of base, or name "
+                "other tricks"
+            )
 
 
 def moved(plan: Plan, place: AnyPlace, results: Path, note: str) -> Plan:

@@ -9,7 +9,7 @@ from typing import Any
 from harness.commands.experiment import CommandExperiment
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Arm
-from harness.study.kinds import validation_metric
+from harness.study.kinds import validation_metric, with_base
 from harness.tuning.values import Params, Value
 from harness.values import SearchRange
 
@@ -82,7 +82,7 @@ def settle_command(
             tricks[section][key] = value
     command = experiment.command.model_copy(update={"flags": flags})
     changed = experiment.model_copy(update={"command": command, "tricks": tricks})
-    return changed, Arm(tricks=tuple(changed.switch(name).spec() for name in names))
+    return changed, with_base(changed, Arm(tricks=tuple(changed.switch(name).spec() for name in names)))
 
 
 def judged_by(experiment: CommandExperiment) -> tuple[str, float]:

@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from harness.commands.kinds import AnyExperiment
 from harness.errors import UserError, did_you_mean
 from harness.experiment import Arm, Experiment, Recipe
+from harness.study.kinds import trick_of, with_base
 from harness.tricks import registry
 from harness.tricks.contract import Choice, DataInfo, NotApplicable, Search, Trick
 from harness.tricks.stack import Stack
@@ -115,7 +116,7 @@ def settle(experiment: AnyExperiment, names: Sequence[str], params: Params) -> t
         changed = Experiment.model_validate(tables)
     except ValidationError as error:
         raise UserError("; ".join(explain(error, Experiment, "these values"))) from None
-    return changed, Arm(tricks=tuple(registry.make(n, changed.tricks.get(n, {})).spec() for n in names))
+    return changed, with_base(changed, Arm(tricks=tuple(trick_of(changed, n).spec() for n in names)))
 
 
 def _nuisance(experiment: Experiment, asked: Sequence[str] | None) -> list[str]:

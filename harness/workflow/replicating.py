@@ -229,11 +229,13 @@ class _CommandSource:
 
     def changes(self, images: str) -> list[str]:
         """What is other now than in the stored runs, in sentences: words, variables, data and code."""
+        from harness.study.kinds import with_base
+
         said = []
         for arm, row in zip((None, *self.arms), self.rows, strict=True):
             tricks = () if arm is None else tuple(self.experiment.switch(n, p).spec() for n, p in arm.tricks.items())
             was = json.loads(row["spec"])
-            now = self.experiment.spec(Arm(tricks=tricks), was["seed"])
+            now = self.experiment.spec(with_base(self.experiment, Arm(tricks=tricks)), was["seed"])
             changed = differences(was, json.loads(now.canonical_json))
             said += [f"{arm.label if arm else BASELINE}: {change}." for change in changed]
             why = difference(row["identity_json"], self.place.identity(now, images))
@@ -270,13 +272,19 @@ class _Source:
             question = Question(
                 name=m.experiment, question=f"Does {m.study} hold on fresh seeds?", margin=m.margin, metric=m.metric  # type: ignore[arg-type]
             )  # fmt: skip
-            study = Study(alpha=m.alpha if m.level is None else m.level)
+            base = {trick.name: trick.params for trick in spec.arm.tricks}
+            study = Study(alpha=m.alpha if m.level is None else m.level, base=tuple(base))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(f"{m.study} cannot be trained by this version: {where}: {first['msg']}") from None
         experiment = Experiment(
-            experiment=question, data=spec.data, model=spec.model, recipe=spec.recipe, study=study, tricks=tricks
+            experiment=question,
+            data=spec.data,
+            model=spec.model,
+            recipe=spec.recipe,
+            study=study,
+            tricks={**base, **tricks},
         )
         return _Source(m.study, experiment, rows, m.toml)
 

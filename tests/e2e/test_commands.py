@@ -81,8 +81,9 @@ def test_a_study_of_commands_is_judged_and_repeated_without_running_anything(pro
     assert effects["ema"]["verdict"]["kind"] == "inactive"
     assert effects["mixup"]["n"] == 5
 
-    again = program.here("ablate", "mixup", "ema", "-e", "timm.toml", "--seeds", 5)
+    again = program.here("ablate", "mixup", "ema", "-e", "timm.toml", "--seeds", 5, "--fail-on", "hurts,helps")
     assert "all 15 runs are done already" in again.stderr
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (3, "--fail-on hurts,helps: mixup: helps")
 
     folder, manifest, data = study(program)
     assert set(data.runs["status"]) == {"ok"}

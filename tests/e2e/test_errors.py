@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import app, main
 from harness.data.disk import data_root
+from harness.version import __version__
 
 CASES = {
     "unknown trick": (["ablate", "mixpu"], "unknown trick 'mixpu'; did you mean 'mixup'?"),
@@ -151,3 +152,10 @@ def test_the_old_name_of_verify_works_and_says_the_new_one(command, capsys):
     assert capsys.readouterr().err == ""
     assert parser.make_context(command, ["digits", "--check"]).params["verify"] is True
     assert capsys.readouterr().err == "--check is now called --verify\n"
+
+
+def test_the_version_is_said_and_help_alone_where_nothing_is_asked(cli):
+    assert cli.here("--version").stdout == f"harness {__version__}\n"
+    done = cli.here()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "Usage:" in done.stdout

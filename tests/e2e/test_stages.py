@@ -31,7 +31,11 @@ from harness.training.stages import path_of
 from harness.tricks.needs import stages_of
 
 TEACHERS = ("knowledge_distillation", "kd_logits_cached", "kd_plus_ood")
-SMALL = {"recipe": {"epochs": 4, "channels_last": False}, "data": {"train_size": 100, "test_size": 100}, "model": {"width": 4}}
+SMALL = {
+    "recipe": {"epochs": 4, "channels_last": False},
+    "data": {"train_size": 100, "test_size": 100},
+    "model": {"width": 4},
+}
 PLACE = Place(Path("unused-by-digits"))
 
 

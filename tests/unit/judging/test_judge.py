@@ -2,6 +2,7 @@
 
 import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -315,3 +316,23 @@ def test_a_seed_is_a_whole_number(seed):
     frame.loc[3, "seed"] = seed
     with pytest.raises(UserError, match=r"row 4: seed '.*' is no whole number"):
         understand(list(source_of_frame(frame).runs), Options(metric="val_acc"))
+
+
+def test_a_study_of_the_loop_that_went_through_a_table_has_the_same_effects_to_the_bit(tmp_path):
+    own = load(Path(__file__).parents[3] / "results" / "published" / "digits-noisy-untuned")
+    arms = {run_id: arm.label for arm in own.manifest.arms for run_id in arm.run_ids.values()}
+    rows = own.data.runs[own.data.runs["run_id"].isin(arms)]
+    frame = pd.DataFrame({"method": rows["run_id"].map(arms), "seed": rows["seed"], "acc": rows["test_accuracy"]})
+    frame.to_csv(tmp_path / "runs.csv", index=False)
+    options = Options(metric="acc", unit="fraction", baseline="baseline", margin=own.analysis.margin)
+    places = {"results": tmp_path / "results", "reports": tmp_path / "reports"}
+    (study,) = judge(source_of([tmp_path / "runs.csv"]), options, **places)
+    found = {e.arm: e for e in study.loaded.analysis.effects}
+    same = ("n", "seeds", "mean", "low", "high", "sd", "p", "p_holm", "p_wilcoxon", "p_tost_holm", "mde", "test")
+
+    assert len(found) == len(own.analysis.effects) > 10
+    for effect in own.analysis.effects:
+        if effect.verdict.kind not in ("inactive", "no verdict"):  # predictions decide these, and a table has none
+            judged = found[effect.arm]
+            assert [repr(getattr(judged, name)) for name in same] == [repr(getattr(effect, name)) for name in same]
+            assert judged.verdict.kind == effect.verdict.kind
