@@ -232,9 +232,45 @@ def find_experiment(name_or_path: str) -> Path:
     return experiments_dir() / f"{name_or_path}.toml"
 
 
+EXTENDS = "extends"
+"""The key by which a file takes over another one: a bundled name, or a path that starts at the file's folder."""
+
+
 def text_of(name_or_path: str) -> str:
-    """The text of an experiment file; raises as `find_experiment`."""
-    return find_experiment(name_or_path).read_text(encoding="utf-8")
+    """The text of an experiment file, with what it extends written out; raises as `find_experiment`."""
+    path = find_experiment(name_or_path)
+    tables, whole = _read(path)
+    if whole:
+        return path.read_text(encoding="utf-8")
+    import tomli_w
+
+    return f"# {path.name} and what it extends\n{tomli_w.dumps(tables)}"
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> tuple[dict[str, Any], bool]:
+    """The tables of a file over those of what it extends, and whether it extends nothing.
+
+    A file that gives itself no name is called like the file, and not like what it extends.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    tables = read_toml(text, str(path))
+    if EXTENDS not in tables:
+        return tables, True
+    base = tables.pop(EXTENDS)
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{path}: {EXTENDS} = {base!r}: the name of an experiment, or the path of a .toml file")
+    under = find_experiment(str(path.parent / base) if base.endswith(".toml") else base)
+    if under.resolve() in (here.resolve() for here in (*above, path)):
+        raise UserError(f"{path}: {EXTENDS} = '{base}' leads back to {under.name}; let one of them extend nothing")
+    found, _ = _read(under, (*above, path))
+    if isinstance(found.get("experiment"), dict):
+        found["experiment"] = found["experiment"] | {"name": path.stem}
+    return merged(found, tables), False
 
 
 def load_experiment(
@@ -266,13 +302,7 @@ def experiment_tables(
             where the value came from, its keys and what is allowed.
     """
     path = find_experiment(name_or_path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    tables = read_toml(text, str(path))
+    tables, _ = _read(path)
     other = [] if "question" in (overrides or {}).get("experiment", {}) else _premises(tables, overrides or {})
     for section, values in (overrides or {}).items():
         tables[section] = merged(tables.get(section), values)

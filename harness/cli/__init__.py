@@ -21,6 +21,7 @@ from harness.cli import (
     options,
     pages,
     searching,
+    shelf,
     studies,
     tricks,
 )
@@ -45,6 +46,9 @@ app.command("judge")(judging.judge)
 app.command("compare")(comparing.compare)
 app.command("site")(pages.site)
 app.command("report")(pages.report)
+app.command("ls")(shelf.ls)
+app.command("show")(shelf.show)
+app.command("rm")(shelf.rm)
 app.command("tricks")(tricks.tricks)
 app.command("publish")(pages.publish)
 app.command("bench")(machine.bench)
