@@ -75,7 +75,9 @@ def _section(recipe: Preset, manifest: Manifest, ours: Ours, analysis: Analysis,
         gain = score - recipe.baseline if score is not None and recipe.baseline is not None else None
         whole = (stack.mean, stack.low, stack.high, stack.n)
         rows.append(_told("all together, over the baseline", "", "", score, status, gain, whole, digits))
-    used = dict.fromkeys(row["Status"] for row in rows if row["Status"])
+    empty = {key for key in rows[0] if not any(row[key] for row in rows)}
+    rows = [{key: text for key, text in row.items() if key not in empty} for row in rows]
+    used = dict.fromkeys(row["Status"] for row in rows if row.get("Status"))
     known = any(step is not None for step in recipe.steps)
     return RecipeSection(
         preset=recipe,
