@@ -131,19 +131,27 @@ def _checked(r: Request) -> tuple[Request, AnyExperiment, Asked, float]:
 
 
 def _expanded(loaded: AnyExperiment, words: list[str], experiment: str, typed: Typed) -> tuple[AnyExperiment, Asked]:
-    """The tricks that words and presets stand for, and the experiment with the presets' values; typed ones win."""
-    if not isinstance(loaded, Experiment) or not any(map(recipes.is_preset, words)):
+    """The tricks that words and presets stand for, and the experiment with the presets' values; typed ones win.
+
+    Presets in `[study] base` are expanded, too.
+    """
+    if not isinstance(loaded, Experiment) or not any(map(recipes.is_preset, (*words, *loaded.study.base))):
         return loaded, Asked(words, words)
     given: dict[str, dict[str, Any]] = {}
     for (section, *keys), (value, _) in typed.items():
         if section == "tricks" and len(keys) == 2:
             given.setdefault(keys[0], {})[keys[1]] = value
-    found = recipes.expand(words, loaded.recipe, loaded.data, given)
+    found = recipes.expand([*words, *loaded.study.base], loaded.recipe, loaded.data, given)
     called = ", ".join(recipes.PREFIX + name for name in found.presets)
     for trick, values in found.values.items():
         for key, value in values.items():
             typed["tricks", trick, key] = value, f"{called}: {trick}.{key}"
-    return load(experiment, typed), Asked(words, found.tricks, tuple(found.presets))
+    asked, base = (recipes.expand(w, loaded.recipe, loaded.data, given).tricks for w in (words, loaded.study.base))
+    loaded = load(experiment, typed)
+    assert isinstance(loaded, Experiment)
+    names = tuple(dict.fromkeys(name for arm in base for name in arm.split("+")))
+    study = loaded.study.model_copy(update={"base": names})
+    return loaded.model_copy(update={"study": study}), Asked(words, asked, tuple(found.presets))
 
 
 def _digest(r: Request, loaded: AnyExperiment) -> str | None:
@@ -279,8 +287,12 @@ class _Study:
         from harness.training.place import Place
 
         assert isinstance(self.place, Place)
+        study = self.loaded.study
+        unfit = refused(self.loaded, study.base, True, self.place, self.r.plugins)
+        kept = tuple(name for name in study.base if name not in unfit)
+        self.loaded = self.loaded.model_copy(update={"study": study.model_copy(update={"base": kept})})
         stacked = self.design.replace("-", "_") != "one_at_a_time"
-        idle = refused(self.loaded, self.tricks, stacked, self.place, self.r.plugins)
+        idle = {**unfit, **refused(self.loaded, self.tricks, stacked, self.place, self.r.plugins)}
         self.tricks = [arm for arm in self.tricks if arm not in idle]
         why = "; ".join(f"{arm}: {reason}" for arm, reason in idle.items())
         return f"Ingredients that cannot act here are left out ({why})." if idle else ""

@@ -1,8 +1,11 @@
 """A published recipe taken apart, from the command line to its page, on real digits."""
 
+import json
+
 import pytest
 
-from harness.store.reader import read_manifest
+from harness.experiment import find_experiment
+from harness.store.reader import read_manifest, read_study
 from webpage import Page
 
 SMALL = ("--set", "recipe.epochs=2", "--set", "data.train_size=64", "--set", "data.test_size=100", "--workers", 1)
@@ -55,3 +58,30 @@ def test_the_page_has_their_figures_beside_ours(cli, recipe):
     assert here["lamb"] == "lr 0.01, weight_decay 0.02"
     assert here["test_resolution"] == "left out"
     assert rows[-1][3] == "78.10"
+
+
+BASED = """
+[study]
+seeds = 1
+base = ["preset:airbench94", "sam"]
+tricks = ["ema"]
+"""
+
+
+def test_a_preset_may_be_what_all_runs_have(cli):
+    file = cli.folder / "based.toml"
+    text = find_experiment("digits-noisy").read_text()
+    file.write_text(text.replace("[study]\nseeds = 12\n", BASED))
+    done = cli.here("run", "based.toml", "--name", "based", "--set", "logit_scale.scale=0.2", *SMALL)
+    assert done.returncode in (0, 1), done.stderr
+    manifest = read_manifest(cli.folder / "results" / "based")
+    rows = read_study(cli.folder / "results" / "based").runs
+    tricks = [{t["name"]: t["params"] for t in json.loads(spec)["arm"]["tricks"]} for spec in rows["spec"]]
+
+    assert set(rows["status"]) == {"ok"}
+    assert "alternating_flip" in " ".join(manifest.notes)  # a mirrored digit is another one
+    for found in tricks:
+        assert {"sam", "lookahead", "whitening_init", "logit_scale"} <= found.keys()
+        assert "alternating_flip" not in found
+        assert found["logit_scale"]["scale"] == 0.2
+    assert sorted("ema" in found for found in tricks) == [False, True]
