@@ -16,7 +16,9 @@ Card = Mapping[str, Any]
 
 
 def tricks(
-    name: Annotated[str | None, typer.Argument(help="Show the card of one trick.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show the card of one trick, or a published recipe: preset:NAME.")
+    ] = None,
     search: Annotated[
         str | None, typer.Option(help="Only names, summaries, formulas and papers with all of these words.")
     ] = None,
@@ -27,6 +29,9 @@ def tricks(
     ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="List the known names that are no tricks here, too.")
+    ] = False,
+    presets: Annotated[
+        bool, typer.Option("--presets", help="List the published recipes, and which trick is in which.")
     ] = False,
     plugin: Plugins = None,
     html: Annotated[
@@ -46,7 +51,8 @@ def tricks(
 
     Names that are no tricks here need --all, or a choice that asks for them; JSON and HTML always have them.
     """
-    from harness.tricks import registry
+    from harness.cli.presets import show_presets
+    from harness.tricks import recipes, registry
     from harness.tricks.cards import card, cards, others
 
     for path in plugin or []:
@@ -57,6 +63,9 @@ def tricks(
         raise UserError(f"tricks --experiment {experiment}: only --pictures shows images; add --pictures FILE.png")
     if data_root is not None and experiment is None:
         raise UserError(f"tricks --data-root {data_root}: the data are named by --experiment and drawn by --pictures")
+    if presets or (name is not None and recipes.is_preset(name)):
+        show_presets(name, as_json)
+        return
     if pictures is not None:
         _write_pictures(name, pictures, experiment, data_root, as_json)
         return

@@ -20,8 +20,10 @@ ARCHITECTURES: dict[str, tuple[int, Stages]] = {
     "resnet20": (16, _three_stages(3)),
     "resnet56": (16, _three_stages(9)),
     "resnet18": (64, ((1, 1, 2), (2, 2, 2), (4, 2, 2), (8, 2, 2))),
+    "resnet18d": (64, ((1, 1, 2), (2, 2, 2), (4, 2, 2), (8, 2, 2))),
+    "airbench": (64, ((1, 2, 1), (4, 2, 1), (4, 2, 1))),
 }
-"""Residual networks for small images (`harness.models.resnet`)."""
+"""Networks for small images (`harness.models.resnet`, `harness.models.airbench`)."""
 
 
 def near_network(name: str, known: Iterable[str]) -> str:

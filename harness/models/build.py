@@ -11,14 +11,18 @@ from harness.data.types import DataInfo, Invariances
 from harness.errors import UserError
 from harness.experiment import Model
 from harness.identity import LIBRARIES
+from harness.models.airbench import Airbench
 from harness.models.architectures import ARCHITECTURES, near_network
 from harness.models.classifier import Classifier, Normalize
 from harness.models.libraries import build_timm, build_torchvision
 from harness.models.own import build_own
 from harness.models.plain import Builtin
 from harness.models.pretrained import weights_file
-from harness.models.resnet import ResNet
+from harness.models.resnet import ResNet, ResNetD
 from harness.models.weights import start_from
+
+OURS: dict[str, type[ResNet] | type[Airbench]] = {"resnet18d": ResNetD, "airbench": Airbench}
+"""Those of `ARCHITECTURES` that are no plain `ResNet`."""
 
 
 def build(model: Model, data: DataInfo, seed: int) -> Classifier:
@@ -76,5 +80,7 @@ def _ours(model: Model, data: DataInfo) -> Classifier:
         raise UserError(f"model.args = {model.args}: {model.name} takes only width; args belong to other models")
     default_width, stages = ARCHITECTURES[model.name]
     width = model.width or default_width
-    net = ResNet(data.channels, len(data.classes), [(width * f, stride, blocks) for f, stride, blocks in stages])
+    net = OURS.get(model.name, ResNet)(
+        data.channels, len(data.classes), [(width * f, stride, blocks) for f, stride, blocks in stages]
+    )
     return Classifier(net, Normalize(data.mean, data.std), net.stage_names, "head")

@@ -20,6 +20,13 @@ def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
 
 
+def draw(net: nn.Module) -> None:
+    """Draw the weights of all convolutions, He-normal (fan out)."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
 class Residual(nn.Module):
     """conv-norm-relu-conv-norm plus shortcut, then relu. The shortcut is 1x1 where shapes change."""
 
@@ -71,12 +78,35 @@ class ResNet(nn.Module):
             width = out
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head: nn.Module = nn.Linear(width, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        draw(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to logits (N, K)."""
         for name in self.stage_names:
             x = self.get_submodule(name)(x)
         return self.head(self.pool(x).flatten(1))  # type: ignore[no-any-return]
+
+
+class ResNetD(ResNet):
+    """The form D of He et al. 2018, 1812.01187, section 4.1, for small images: a stem of three convolutions, of which
+    the first two have half the width, and means before the 1x1 convolution of shortcuts in place of its stride.
+
+    The blocks have two 3x3 convolutions, in which the paper's form B has nothing to move.
+    """
+
+    def __init__(self, channels: int, classes: int, stages: Sequence[tuple[int, int, int]]) -> None:
+        super().__init__(channels, classes, stages)
+        width, half = stages[0][0], max(1, stages[0][0] // 2)
+        layers: list[nn.Module] = []
+        for channels_in, channels_out in ((channels, half), (half, half), (half, width)):
+            layers += [conv3x3(channels_in, channels_out), nn.BatchNorm2d(channels_out), nn.ReLU()]
+        self.stem = nn.Sequential(*layers)
+        draw(self.stem)
+        for block in self.modules():
+            if isinstance(block, Residual) and isinstance(block.shortcut, nn.Sequential):
+                conv, norm = block.shortcut
+                assert isinstance(conv, nn.Conv2d)
+                if conv.stride != (1, 1):
+                    pool = nn.AvgPool2d((conv.stride[0], conv.stride[1]), ceil_mode=True)
+                    conv.stride = (1, 1)
+                    block.shortcut = nn.Sequential(pool, conv, norm)

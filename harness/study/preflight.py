@@ -178,7 +178,7 @@ def look(
     from harness.training.place import Place
 
     kept = _Kept(folder / FOLDER, images)
-    with _Throwaway(place, plugins) as process:
+    with Throwaway(place, plugins) as process:
         rehearsal = _look(arms, place, kept, runs, process)
         if rehearsal.note:
             assert isinstance(rehearsal.place, Place)
@@ -187,7 +187,7 @@ def look(
     return rehearsal
 
 
-def _look(arms: Sequence[RunSpec], place: Place, kept: _Kept, runs: float, process: _Throwaway) -> Rehearsal:
+def _look(arms: Sequence[RunSpec], place: Place, kept: _Kept, runs: float, process: Throwaway) -> Rehearsal:
     started, budget = time.monotonic(), 0.0
     failed: dict[str, str] = {}
     for done, spec in enumerate(arms):
@@ -244,7 +244,7 @@ class _Kept:
         return self.folder / f"{key}-{place.fingerprint(spec)['fingerprint']}.json"
 
 
-class _Throwaway:
+class Throwaway:
     """A process that rehearses arms, started when it is first needed and again when an arm has ended it."""
 
     def __init__(self, place: Place, plugins: Sequence[Path]) -> None:
@@ -253,7 +253,7 @@ class _Throwaway:
         self._process: Any = None
         self._pipe: Connection
 
-    def __enter__(self) -> _Throwaway:
+    def __enter__(self) -> Throwaway:
         return self
 
     def __exit__(self, *_: object) -> None:

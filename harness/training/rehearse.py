@@ -77,7 +77,8 @@ def rehearse(spec: RunSpec, place: Place, steps: int) -> Iterator[str | Seen]:
             )
         else:
             advice = f"; {MEMORY}" if reason.startswith(OUT_OF_MEMORY) else ""
-            yield Seen(reason + advice if status == "failed" else "")
+            refused = reason if status == "skipped" else ""
+            yield Seen(reason + advice if status == "failed" else "", skipped=refused)
 
 
 def _show_image(run: Run) -> None:

@@ -13,7 +13,8 @@ class Seen:
     """What a rehearsal has shown.
 
     `problem` says why the run cannot be trained, and is empty when it can; with `own` it is a whole sentence for the
-    user. `at_risk` is the layer that forbids the layout (see `layout.layer_at_risk`), and then nothing was trained.
+    user. `skipped` is why a trick refuses the run, which is no problem. `at_risk` is the layer that forbids the layout
+    (see `layout.layer_at_risk`), and then nothing was trained.
     `run_seconds` is the training time of the whole run by the last step that was measured, without evaluations.
     """
 
@@ -21,3 +22,4 @@ class Seen:
     own: bool = False
     at_risk: str = ""
     run_seconds: float = 0.0
+    skipped: str = ""

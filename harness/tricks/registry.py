@@ -24,6 +24,7 @@ from harness.models.pretrained import weights_digest
 from harness.plugins import NETWORKS
 from harness.sources import package_digest
 from harness.tricks.not_applicable import known_names
+from harness.tricks.recipes import PREFIX
 from harness.values import Origins, explain
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def check(name: str) -> None:
             raise UserError(f"'{name}' is no trick here ({row.kind}): {row.reason}{hint}")
         if name in ARCHITECTURES:
             raise UserError(f"'{name}' is a network and no trick; train on it with --set model.name={name}")
+        if name.startswith(PREFIX):
+            raise UserError(f"{name}: a preset is a list of tricks, which `harness ablate`, `plan` and `run` take")
         near = did_you_mean(name, [*names(), *ARCHITECTURES])
         raise UserError(f"unknown trick '{name}'{near} `harness tricks` lists all {len(names())}")
 

@@ -19,12 +19,12 @@ from harness.errors import UserError
 from harness.experiment import Experiment, text_of
 from harness.store.asked import command_of
 from harness.study.asked import recall, remember, request_of
-from harness.tricks import registry
+from harness.tricks import recipes, registry
 from harness.workflow.events import Compared, Event, Looked, Planned, Started, Written
 from harness.workflow.options import options_of
 from harness.workflow.place import data_folder, parse_workers, place_of, slots
 from harness.workflow.request import Request
-from harness.workflow.settings import add_parts, asked_seeds, load, parse_settings, parse_time
+from harness.workflow.settings import Typed, add_parts, asked_seeds, load, parse_settings, parse_time
 from harness.workflow.training import Trainer, hold, write
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
         UserError: something of the request is not possible.
         OSError: the results folder cannot be written any more.
     """
-    request, loaded, tricks, budget = _checked(request)
+    request, loaded, asked, budget = _checked(request)
     digest = None if plan_only else _digest(request, loaded)
     if digest is not None and (yield from _answer(request, digest)):
         return
     # Everything below imports torch, so it comes when the input is known to be good and something is to be done.
     place = place_of(request, loaded, request.verify)
     if request.cross is None:
-        study = _Study(request, tricks, loaded, request.name, place, budget)
+        study = _Study(request, asked, loaded, request.name, place, budget)
         written = yield from study.events(plan_only)
         if written is not None:
             if digest is not None:
@@ -67,7 +67,7 @@ def ablate(request: Request, plan_only: bool = False) -> Iterator[Event]:
         )
     done = []
     for label, condition in cross(loaded, request.cross):
-        written = yield from _Study(request, tricks, condition, label, place, budget).events(plan_only)
+        written = yield from _Study(request, asked, condition, label, place, budget).events(plan_only)
         if written is not None:
             done.append(written)
             yield written
@@ -94,12 +94,13 @@ def facts_of(written: Written) -> dict[str, Any]:
     return facts | asdict(written.loaded.analysis)
 
 
-def _checked(r: Request) -> tuple[Request, AnyExperiment, list[str], float]:
-    """The request with all plug-ins, the experiment with its overrides, the arms as asked, seconds of the budget."""
+def _checked(r: Request) -> tuple[Request, AnyExperiment, Asked, float]:
+    """The request with all plug-ins, the experiment with its overrides, what is asked for, seconds of the budget."""
     for path in r.plugins:
         registry.add_plugin(path)
     if not is_command(r.experiment):
-        for arm in r.tricks or ():
+        recipes.check(r.tricks or ())
+        for arm in (word for word in r.tricks or () if not recipes.is_preset(word)):
             for trick in arm.partition("=")[0].split("+"):
                 registry.check(trick.partition(".")[0])
     typed = parse_settings(r.settings, r.experiment)
@@ -109,10 +110,10 @@ def _checked(r: Request) -> tuple[Request, AnyExperiment, list[str], float]:
     if not r.tricks and not r.declared and r.design != "aa":
         own = f"; `harness run {r.experiment}` is the study that it declares" if loaded.study.tricks else ""
         raise UserError(f"name at least one trick; `harness tricks` lists them{own}")
-    tricks = list(r.tricks or loaded.study.tricks or ([] if isinstance(loaded, Experiment) else loaded.tricks))
+    words = list(r.tricks or loaded.study.tricks or ([] if isinstance(loaded, Experiment) else loaded.tricks))
     if r.plugins and not isinstance(loaded, Experiment):
         raise UserError(f"--plugin {r.plugins[0]}: {r.experiment} runs commands, whose tricks are its own tables")
-    if not tricks and r.design != "aa":
+    if not words and r.design != "aa":
         raise UserError(f"{r.experiment} names no tricks in [study]; add tricks = [...] or use `harness ablate TRICK`")
     if r.seeds not in (None, "auto"):
         asked_seeds(r.seeds, ", or auto")
@@ -125,7 +126,32 @@ def _checked(r: Request) -> tuple[Request, AnyExperiment, list[str], float]:
     budget = math.inf if r.budget is None else parse_time(r.budget, "--budget")
     if r.max_seeds is not None and r.seeds != "auto" and not r.until_decided:
         raise UserError(f"--max-seeds {r.max_seeds}: it limits --seeds auto and --until-decided; ask for one of them")
-    return replace(r, plugins=add_parts(loaded, r.plugins)), loaded, tricks, budget
+    loaded, asked = _expanded(loaded, words, r.experiment, typed)
+    return replace(r, plugins=add_parts(loaded, r.plugins)), loaded, asked, budget
+
+
+def _expanded(loaded: AnyExperiment, words: list[str], experiment: str, typed: Typed) -> tuple[AnyExperiment, Asked]:
+    """The tricks that words and presets stand for, and the experiment with the presets' values; typed ones win.
+
+    Presets in `[study] base` are expanded, too.
+    """
+    if not isinstance(loaded, Experiment) or not any(map(recipes.is_preset, (*words, *loaded.study.base))):
+        return loaded, Asked(words, words)
+    given: dict[str, dict[str, Any]] = {}
+    for (section, *keys), (value, _) in typed.items():
+        if section == "tricks" and len(keys) == 2:
+            given.setdefault(keys[0], {})[keys[1]] = value
+    found = recipes.expand([*words, *loaded.study.base], loaded.recipe, loaded.data, given)
+    called = ", ".join(recipes.PREFIX + name for name in found.presets)
+    for trick, values in found.values.items():
+        for key, value in values.items():
+            typed["tricks", trick, key] = value, f"{called}: {trick}.{key}"
+    asked, base = (recipes.expand(w, loaded.recipe, loaded.data, given).tricks for w in (words, loaded.study.base))
+    loaded = load(experiment, typed)
+    assert isinstance(loaded, Experiment)
+    names = tuple(dict.fromkeys(name for arm in base for name in arm.split("+")))
+    study = loaded.study.model_copy(update={"base": names})
+    return loaded.model_copy(update={"study": study}), Asked(words, asked, tuple(found.presets))
 
 
 def _digest(r: Request, loaded: AnyExperiment) -> str | None:
@@ -140,7 +166,11 @@ def _digest(r: Request, loaded: AnyExperiment) -> str | None:
     options = {o.field: getattr(r, o.field) for o in options_of(Request) if o.flag.reproduces} | {
         "declared": r.declared
     }
-    return request_of(options, text_of(r.experiment), content(loaded.data, data_folder(r.data_root)).digest)
+    words = r.tricks or loaded.study.tricks
+    texts = [recipes.text_of(recipes.preset(word).name) for word in words if recipes.is_preset(word)]
+    return request_of(
+        options, "".join([text_of(r.experiment), *texts]), content(loaded.data, data_folder(r.data_root)).digest
+    )
 
 
 def _answer(r: Request, digest: str) -> Generator[Event, None, bool]:
@@ -158,12 +188,21 @@ def _answer(r: Request, digest: str) -> Generator[Event, None, bool]:
     return True
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked for: the words as they were typed, the tricks that they stand for, and the presets among them."""
+
+    words: Sequence[str]
+    tricks: Sequence[str]
+    presets: tuple[str, ...] = ()
+
+
 @dataclass
 class _Study:
     """One study of a request, in one condition; `name` is the study's, or the condition's label."""
 
     r: Request
-    tricks: Sequence[str]
+    asked: Asked
     loaded: AnyExperiment
     name: str | None
     place: AnyPlace
@@ -174,12 +213,13 @@ class _Study:
         from harness.study.plan import study_name
 
         r = self.r
+        self.tricks = self.asked.tricks
         self.workers = parse_workers(r.workers, self.place)
         self.design = self.loaded.study.design if r.design is None else r.design
         self.seeds = self.loaded.study.blocks if r.seeds in (None, "auto") else asked_seeds(str(r.seeds))
         self.level: float | None = None
         if r.cross is not None:
-            own = study_name(self.loaded.experiment.name, self.design, self.tricks, self.seeds.start)
+            own = study_name(self.loaded.experiment.name, self.design, self.asked.words, self.seeds.start)
             self.name = f"{own if r.name is None else checked_name(r.name)}-{self.name}"
 
     def events(self, plan_only: bool) -> Generator[Event, None, Written | None]:
@@ -196,11 +236,11 @@ class _Study:
             self.loaded = self.loaded.model_copy(update={"study": study})
         warnings: list[str] = []
         self.images = self._images(plan_only, warnings)
-        seeds, first, note = self.seeds, self.seeds.start, ""
+        seeds, first, note = self.seeds, self.seeds.start, self._without_idle()
         if self.design.replace("-", "_") == "greedy":
             if plan_only:
                 raise UserError("design greedy: its arms depend on results, so it has no plan; plan `cumulative`")
-            note = yield from self._greedy(seeds)
+            note = f"{note} {(yield from self._greedy(seeds))}".strip()
         plan = self._plan(range(first, first + looks[0]) if looks else seeds, note)
         check_free(r.results, plan.manifest.study, "study")
         warnings += plan.problems
@@ -224,16 +264,38 @@ class _Study:
         return written
 
     def _plan(self, seeds: range, note: str = "", arms: Sequence[str] | None = None) -> Plan:
-        from harness.study.plan import make_plan
+        from harness.study.plan import make_plan, study_name
 
-        r, asked = self.r, self.r.asked | {"tricks": list(self.tricks)}
+        presets = self.asked.presets
+        r, asked = self.r, self.r.asked | {"tricks": list(self.asked.words if presets else self.tricks)}
+        name = self.name
+        if presets and name is None:
+            name = study_name(self.loaded.experiment.name, self.design, self.asked.words, seeds.start)
         return make_plan(
             self.loaded, self.tricks if arms is None else arms,
             design=self.design if arms is None else "one_at_a_time", seeds=seeds, place=self.place,
             results=r.results, images=self.images, request=asked, command=command_of(asked), toml=text_of(r.experiment),
-            name=self.name if arms is None else None, max_arms=r.max_arms, note=note,
+            name=name if arms is None else None, max_arms=r.max_arms, note=note,
             level=self.level,
         )  # fmt: skip
+
+    def _without_idle(self) -> str:
+        """Leave out the ingredients of presets that cannot act here; returns the sentence that says so."""
+        if not (self.asked.presets and self.images and isinstance(self.loaded, Experiment)):
+            return ""
+        from harness.study.acting import refused
+        from harness.training.place import Place
+
+        assert isinstance(self.place, Place)
+        study = self.loaded.study
+        unfit = refused(self.loaded, study.base, True, self.place, self.r.plugins)
+        kept = tuple(name for name in study.base if name not in unfit)
+        self.loaded = self.loaded.model_copy(update={"study": study.model_copy(update={"base": kept})})
+        stacked = self.design.replace("-", "_") != "one_at_a_time"
+        idle = {**unfit, **refused(self.loaded, self.tricks, stacked, self.place, self.r.plugins)}
+        self.tricks = [arm for arm in self.tricks if arm not in idle]
+        why = "; ".join(f"{arm}: {reason}" for arm, reason in idle.items())
+        return f"Ingredients that cannot act here are left out ({why})." if idle else ""
 
     def _images(self, plan_only: bool, warnings: list[str]) -> str:
         """The content digest of the data set; a plan may do without."""

@@ -30,7 +30,7 @@ VALUES = {
 }
 MACHINE = {"cpus", "ending"}
 OUTSIDE = {"cpus", *VALUES}
-CARDS = {"tricks.index", "tricks.kinds"}
+CARDS = {"tricks.index", "tricks.kinds", "tricks.recipes"}
 """What is known of tricks without torch."""
 ALLOWED = {
     "analysis": {"analysis", "store", "metrics", "errors"},

@@ -30,6 +30,7 @@ from harness.report.pages.designs import DesignSection, design_section
 from harness.report.pages.frame import BADGES, paragraphs, render
 from harness.report.pages.outcomes import OutcomesSection, class_names, outcomes_section
 from harness.report.pages.provenance import LostRuns, lost_runs, provenance
+from harness.report.pages.recipes import RecipeSection, recipe_sections
 from harness.report.pages.writing import write_page
 from harness.report.text.commands import arm_commands
 from harness.report.text.foreign import claims
@@ -160,6 +161,7 @@ class StudyPage:
     forests: Sequence[Markup]
     missing: Sequence[str]
     design: DesignSection | None
+    recipes: Sequence[RecipeSection]
     curves: CurveSection | None
     findings: Sequence[FindingGroup]
     pairs: Sequence[Markup]
@@ -235,6 +237,7 @@ def render_study(
         forests=[forest(analysis), forest(analysis, log=True)] if ranked else [],
         missing=[e.arm for e in analysis.effects if e not in ranked],
         design=design_section(design, analysis) if design else None,
+        recipes=recipe_sections(manifest, analysis, design, decimals(analysis)),
         curves=_curves(curve_panels(points, names), names),
         findings=grouped(findings),
         pairs=[pairs(e, analysis) for e in ranked],

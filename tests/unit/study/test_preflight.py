@@ -124,7 +124,7 @@ def test_a_kill_from_outside_is_no_verdict_unless_it_comes_again(tmp_path):
 def test_what_went_well_is_not_looked_at_again_and_what_failed_is(tmp_path, monkeypatch):
     look(specs(Raises(), Unfit()), PLACE, tmp_path, "images", runs=10)
     seen = []
-    monkeypatch.setattr(preflight._Throwaway, "rehearse", lambda self, spec, *_: seen.append(spec.arm.label))
+    monkeypatch.setattr(preflight.Throwaway, "rehearse", lambda self, spec, *_: seen.append(spec.arm.label))
 
     look(specs(Unfit()), PLACE, tmp_path, "images", runs=10)
     assert seen == []
@@ -135,7 +135,7 @@ def test_what_went_well_is_not_looked_at_again_and_what_failed_is(tmp_path, monk
 @pytest.fixture
 def fine(monkeypatch):
     """All rehearsals go well at once, and say that a run of the baseline takes a second."""
-    monkeypatch.setattr(preflight._Throwaway, "rehearse", lambda *_: Seen(run_seconds=1.0))
+    monkeypatch.setattr(preflight.Throwaway, "rehearse", lambda *_: Seen(run_seconds=1.0))
 
 
 def test_a_damaged_memory_is_looked_at_again(tmp_path, fine):
@@ -181,13 +181,13 @@ def test_an_arm_that_takes_too_long_is_ended(tmp_path, monkeypatch):
 
 def test_the_baseline_is_timed_after_its_first_steps(tmp_path, monkeypatch):
     steps = {}
-    real = preflight._Throwaway.rehearse
+    real = preflight.Throwaway.rehearse
 
     def counted(self, spec, place, count, seconds):
         steps[spec.arm.label] = count
         return real(self, spec, place, count, seconds)
 
-    monkeypatch.setattr(preflight._Throwaway, "rehearse", counted)
+    monkeypatch.setattr(preflight.Throwaway, "rehearse", counted)
     look(specs(Unfit()), PLACE, tmp_path, "images", runs=1)
 
     assert steps == {"baseline": BASELINE_STEPS, "unfit": 1}

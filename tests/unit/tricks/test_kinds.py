@@ -19,8 +19,9 @@ NO_ADDITIONS = {
     "value": ["batch_size", "bn_momentum", "linear_lr_scaling", "lr_range_test", "weight_decay"],
     "fault": ["log_softmax_ce"],
     "fine-tuning": ["bn_freeze", "discriminative_lr", "freeze_layers", "gradual_unfreezing"],
-    "protocol": ["gradient_accumulation", "gradient_checkpointing", "inference_fusion", "masked_image_modelling",
-                 "mixed_precision", "progressive_resizing", "pseudo_label", "train_longer"],
+    "protocol": ["channels_last", "gradient_accumulation", "gradient_checkpointing", "inference_fusion",
+                 "masked_image_modelling", "mixed_precision", "progressive_resizing", "pseudo_label", "torch_compile",
+                 "train_longer"],
     "control": ["erm_baseline", "placebo"],
 }  # fmt: skip
 """All bundled tricks that are no additions. CONTRIBUTING says why."""
@@ -33,7 +34,7 @@ def test_every_trick_has_the_kind_that_was_decided():
 
     additions = found.pop("addition")
     assert found == NO_ADDITIONS
-    assert len(additions) == len(registry.builtin()) - 26
+    assert len(additions) == len(registry.builtin()) - 28
 
 
 def test_every_kind_has_a_meaning_and_an_example_in_the_words_for_contributors():
