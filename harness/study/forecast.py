@@ -23,7 +23,7 @@ from harness.analysis.verdicts import MIN_SEEDS
 from harness.commands.kinds import AnyExperiment
 from harness.data.cifar import not_here
 from harness.errors import UserError
-from harness.experiment import PREMISES, Arm, Experiment, spec_of
+from harness.experiment import BASELINE, PREMISES, Arm, Experiment, spec_of
 from harness.identity import NUMBERS
 from harness.store.folders import study_folders
 from harness.store.reader import read_kind
@@ -120,7 +120,19 @@ def stored_runs(manifest: Manifest, experiment: AnyExperiment, results: Path) ->
             columns=["run_id", "arm", "hyperparameters", "seed", "seconds_total", "host", manifest.metric, "scores"]
         )
     merged: pd.DataFrame = pd.concat(frames).drop_duplicates("run_id")
-    return merged
+    base = {trick.name: trick.params for trick in with_base(experiment, Arm()).tricks}
+    return over_base(merged, base) if base else merged
+
+
+def over_base(rows: pd.DataFrame, base: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows that have the tricks of a base with these values, called by what they add to it."""
+    params = [json.loads(text) for text in rows["hyperparameters"]]
+    added = [{name: values for name, values in p.items() if name not in base} for p in params]
+    called = rows.assign(
+        arm=["+".join(sorted(a)) or BASELINE for a in added],
+        hyperparameters=[json.dumps(a, sort_keys=True) for a in added],
+    )
+    return called[[all(p.get(name) == values for name, values in base.items()) for p in params]]
 
 
 def _comparable(rows: pd.DataFrame, manifest: Manifest, experiment: AnyExperiment) -> pd.Series[bool]:

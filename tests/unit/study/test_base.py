@@ -1,10 +1,14 @@
 """`[study] base`: tricks that all runs have, and the effects are of adding to them."""
 
+import json
+
+import pandas as pd
 import pytest
 
 from harness.errors import UserError
 from harness.experiment import Arm, load_experiment, spec_of
 from harness.report.load import load
+from harness.study.forecast import over_base
 from harness.study.kinds import trick_of
 from harness.study.plan import make_plan
 from harness.testing import StoredRun, make_row, make_study
@@ -94,3 +98,15 @@ def test_a_replication_has_the_base_of_the_study(tmp_path):
 
     assert experiment.study.base == BASE
     assert [arm.run_ids for arm in again.manifest.arms] == [arm.run_ids for arm in old.arms]
+
+
+def test_a_forecast_takes_stored_runs_that_have_the_base():
+    """With another value of the base, or without it, they are runs of another baseline."""
+    ema, mixup = {"ema": {"decay": 0.9}}, {"mixup": {"alpha": 1.0}}
+    tricks = [{}, ema, ema | mixup, {"ema": {"decay": 0.5}}, mixup]
+    stored = [("+".join(sorted(t)) or "baseline", json.dumps(t), n) for n, t in enumerate(tricks)]
+    rows = pd.DataFrame(stored, columns=["arm", "hyperparameters", "n"])
+    found = over_base(rows, ema)
+
+    assert found[["arm", "n"]].values.tolist() == [["baseline", 1], ["mixup", 2]]
+    assert [json.loads(text) for text in found["hyperparameters"]] == [{}, mixup]
