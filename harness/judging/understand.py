@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -90,6 +91,7 @@ def understand(runs: Sequence[Run], options: Options, unit: Unit | None = None) 
             if by:
                 raise UserError("--folds and --by: data sets are compared by their seeds; judge one with --where")
             notes += guards.whole_folds(cells, baseline, options.folds)
+        notes += [f"{n} of {len(own)} runs: {note}." for note, n in Counter(r.note for r in own if r.note).items()]
         if options.row.partition(":")[0] in ("max", "min", "best") and any(run.curve for run in own):
             most = max(len(run.curve) for run in own)
             notes.append(_flattered(options.row, metric, most))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,13 @@ def settings_of(path: Path) -> Mapping[str, Any]:
     return {name: value for name, cell in flat(tree).items() if (value := plain(cell)) is not None}
 
 
-def with_args(name: str, file: str, about: str, unit: Unit) -> Reader:
-    """A reader of folders with an epoch log and `args.yaml`, given as the folder, the log, or a folder of folders."""
+def with_args(
+    name: str, file: str, about: str, unit: Unit, note: Callable[[Mapping[str, Any]], str] = lambda settings: ""
+) -> Reader:
+    """A reader of folders with an epoch log and `args.yaml`, given as the folder, the log, or a folder of folders.
+
+    `note` is that of a run with these settings.
+    """
 
     def logs(path: Path) -> list[Path]:
         found = [path] if path.is_file() else sorted(path.rglob(file))
@@ -51,6 +56,7 @@ def with_args(name: str, file: str, about: str, unit: Unit) -> Reader:
         for log in found:
             curve = curve_of(log)
             why = "" if curve else "it has no epoch"
-            yield Run(settings_of(log.parent / "args.yaml"), str(log), curve, why)
+            settings = settings_of(log.parent / "args.yaml")
+            yield Run(settings, str(log), curve, why, note(settings))
 
     return Reader(name, about, lambda path: bool(logs(path)), read_all, unit)

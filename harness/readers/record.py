@@ -17,13 +17,14 @@ class Run:
     `values` are settings and scores by name: text, numbers and booleans; what was empty is absent. `curve` are the rows
     that were logged while it trained, in order, each a number by name; its scores are a row of them where `values` has
     none. `where` says where it stands, for messages: "row 7", or a file. `reason` says why it has no scores, or is
-    empty.
+    empty. `note` says what its scores are, where their names mislead, or is empty.
     """
 
     values: Mapping[str, Any]
     where: str
     curve: Sequence[Mapping[str, float]] = ()
     reason: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

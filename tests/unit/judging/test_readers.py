@@ -45,6 +45,20 @@ def test_timm_resumed_with_headers_and_epochs_again(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("more", "told"), [("", True), ("model_ema_force_cpu: true\n", False)])
+def test_scores_of_averaged_weights_are_called_that(tmp_path, more, told):
+    """timm writes those of the moving average under the names of the network's own."""
+    for seed in range(2):
+        for name, ema in (("plain", "false"), ("ema", "true")):
+            timm_run(tmp_path / f"{name}-{seed}", seed, 0.0, [30.0 + seed, 40.0 + seed, 38.0 + seed])
+            with (tmp_path / f"{name}-{seed}" / "args.yaml").open("a") as args:
+                args.write(f"model_ema: {ema}\n{more}")
+    source = source_of([tmp_path])
+    (what,) = understand(source.runs, Options(method="model_ema", baseline="False", metric="eval_top1"), source.unit)
+
+    assert any(note.startswith("2 of 4 runs: eval_* are those of the averaged weights") for note in what.notes) == told
+
+
 @pytest.mark.parametrize(("row", "score"), [("last", 38.0), ("first", 30.0), ("max:eval_top1", 40.0)])
 def test_the_row_that_counts(tmp_path, row, score):
     for seed in range(2):
