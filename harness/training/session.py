@@ -13,6 +13,7 @@ from harness.data.batches import Loader
 from harness.data.sources import load_source
 from harness.data.splits import Splits, split
 from harness.data.types import Part, Source
+from harness.errors import UserError
 from harness.experiment import Data, RunSpec
 from harness.models.classifier import Classifier
 from harness.training.assemble import Assembled, assemble, predict
@@ -99,8 +100,13 @@ def set_up(spec: RunSpec, place: Place, source: Source | None = None) -> Session
         channels_last=recipe.channels_last,
         transforms=_transforms(stack, run),
     )
-    if place.rehearsal and recipe.channels_last and device.type == "cpu":  # before anything trains, hooks of `init` too
-        layer = layer_at_risk(run.model)
+    if place.rehearsal and device.type == "cpu":  # before anything trains, hooks of `init` too
+        layer = layer_at_risk(run.model) if recipe.channels_last or recipe.compile else ""
+        if layer and recipe.compile:  # the compiler takes channels last of its own accord
+            raise UserError(
+                f"recipe.compile: compiled for this processor, {layer} of {spec.model.name} would corrupt memory, "
+                "since a strided 1x1 convolution has too few channels; leave compile out, or take a wider network"
+            )
         if layer:
             raise AtRisk(layer)
     for hook in stack.hooks("init"):

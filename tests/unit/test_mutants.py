@@ -194,7 +194,7 @@ def planted(folder, more="", code=CODE):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     (folder / "tests" / "mutants.toml").write_text(
-        'seed = 2\nshare = 0.6\nbudget = 9.0\nmargin = 0.5\ntests = ["tests"]\n' + more + "\n[count]\nplanted = 99\n"
+        'seed = 2\nshare = 0.6\nbudget = 60.0\nmargin = 8.0\ntests = ["tests"]\n' + more + "\n[count]\nplanted = 99\n"
     )
     path = os.pathsep.join((str(folder), str(SHARED)))
     ended = subprocess.run(

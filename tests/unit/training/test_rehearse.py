@@ -1,9 +1,11 @@
 """A run in little: what trains in set-up does one step, and bundled experiments keep their memory layout."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from harness.errors import UserError
@@ -11,7 +13,7 @@ from harness.experiment import Model, experiments_dir, load_experiment
 from harness.models.build import build
 from harness.models.classifier import Classifier, Normalize
 from harness.testing import tiny_info, tiny_spec
-from harness.training import assemble, stages
+from harness.training import assemble, session, stages
 from harness.training.layout import layer_at_risk
 from harness.training.place import Place
 from harness.training.rehearse import rehearse
@@ -55,9 +57,19 @@ def test_a_stage_is_neither_trained_nor_read(name, monkeypatch):
     assert built == list(needs_of(spec))
 
 
-def test_no_trick_of_ours_fails_in_little():
+def test_no_trick_of_ours_fails_in_little(monkeypatch):
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(session, "layer_at_risk", lambda model: "")  # the networks of tests are narrow
     problems = {name: seen(tiny_spec(registry.make(name))).problem for name in registry.builtin()}
     assert {name: why for name, why in problems.items() if why} == {}
+
+
+def test_a_network_that_would_corrupt_memory_is_not_compiled(monkeypatch):
+    monkeypatch.setattr(session, "layer_at_risk", lambda model: "net.stage2.0.shortcut.0")
+    last = seen(tiny_spec(registry.make("torch_compile")))
+
+    assert last.problem.startswith("recipe.compile: compiled for this processor, net.stage2.0.shortcut.0 of digits")
+    assert last.own
 
 
 def test_a_rehearsal_leaves_nothing_behind(tmp_path):
