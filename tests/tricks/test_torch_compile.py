@@ -36,7 +36,7 @@ def test_generated_kernels_give_the_gradients_of_plain_ones(monkeypatch):
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="inductor"))
     x, found = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), []
     for recipe in ({}, {"compile": True}):
-        run = tiny_run(**recipe)
+        run = tiny_run(width=16, **recipe)  # wide enough for the layout that the compiler takes
         forward = compiled(run, Amp(Precision(), run.device)) if recipe else run.model
         forward(x).square().sum().backward()
         found.append([p.grad for p in run.model.parameters()])
