@@ -8,7 +8,6 @@ import typer
 
 from harness.cli.options import duration, print_json
 from harness.cli.requests import command_for
-from harness.store.schema import TUNED_BASELINE
 from harness.workflow.events import SearchPlanned, SearchWritten
 from harness.workflow.request import SearchRequest
 
@@ -17,6 +16,7 @@ def _search(request: SearchRequest, plan_only: bool, as_json: bool) -> None:
     """Do what is asked, and print what comes of it."""
     from rich.console import Console
 
+    from harness.store.schema import TUNED_BASELINE  # which loads Arrow
     from harness.workflow.searching import search
     from harness.workflow.telling import telling
 
